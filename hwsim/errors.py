@@ -1,0 +1,44 @@
+"""Every error that hwsim raises on purpose: one sentence that says where, what was found, what is allowed, what to do."""
+
+from __future__ import annotations
+
+
+class HwsimError(Exception):
+    """The base of all errors that a user can cause; the command line prints its sentence and exits with 2."""
+
+
+class InputError(HwsimError):
+    """A file, a data set or an argument that cannot be used as it is."""
+
+
+class ContractError(HwsimError):
+    """A numeric contract that cannot be built: its fields contradict each other or leave their range."""
+
+
+class ProofError(ContractError):
+    """A property that the contract promises, and that cannot be proven for this layer."""
+
+
+class BackendError(HwsimError):
+    """A backend asked for by name that cannot compute this layer, or is not installed here."""
+
+
+class OverflowTrap(HwsimError):
+    """The first overflow event of a layer whose contract says TRAP.
+
+    layer: its name.  place: "accumulator" or "output".  coordinate: (n, k, y, x) of the first event in row-major order.
+
+    >>> print(OverflowTrap("conv1", "accumulator", (0, 3, 5, 7)))
+    conv1: first overflow at accumulator (n, k, y, x) = (0, 3, 5, 7), and the contract says TRAP. \
+Widen the accumulator or the output format, or choose another overflow mode.
+    """
+
+    def __init__(self, layer: str, place: str, coordinate: tuple[int, ...]) -> None:
+        super().__init__(layer, place, coordinate)
+        self.layer, self.place, self.coordinate = layer, place, coordinate
+
+    def __str__(self) -> str:
+        return (
+            f"{self.layer}: first overflow at {self.place} (n, k, y, x) = {self.coordinate}, and the contract says TRAP. "
+            "Widen the accumulator or the output format, or choose another overflow mode."
+        )
