@@ -1,0 +1,1 @@
+"""Networks in float as their files have them: Network, and read(), which makes one from a model's files."""
