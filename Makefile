@@ -1,0 +1,84 @@
+# hwsim: `make demo` and `make test` do all the set-up on a fresh machine.  PYTHON=python3.10 chooses the interpreter.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+NATIVE := build/native
+BUILD_TYPE ?= Release
+
+SOURCES := $(shell find hwsim native CMakeLists.txt build_backend.py pyproject.toml -type f \
+             -not -path '*/__pycache__/*' -not -path 'hwsim/_native/*' 2>/dev/null)
+C_SOURCES := $(shell find native CMakeLists.txt -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check native asan golden bench study clean
+
+help:
+	@echo "make demo    environment, installation, and the main job on a small network (start here)"
+	@echo "make test    all tests, against the installed package"
+	@echo "make check   ruff, mypy, doctests and the quick tests, against the checkout"
+	@echo "make native  the C core into hwsim/_native, for work in the checkout"
+	@echo "make asan    the tests of the C core under the address and undefined-behaviour sanitizers"
+	@echo "make golden  regenerate golden/ byte for byte"
+	@echo "make bench   equality first, then time     make study  the figures in docs/"
+
+# A stamp is the file whose age says when its step was last done.
+$(BIN)/activate:
+	@PYTHON='$(PYTHON)' sh tools/make_venv.sh $(VENV)
+	@$(PIP) install --upgrade 'pip>=23'
+
+$(VENV)/.demo: $(BIN)/activate $(SOURCES)
+	@echo "installing hwsim into $(VENV) ..."
+	@$(PIP) install '.[models]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/activate $(SOURCES)
+	@echo "installing hwsim and what its tests need into $(VENV) ..."
+	@$(PIP) install '.[test]'
+	@touch $@ $(VENV)/.demo
+
+# For work in the checkout: the tools only. hwsim itself is then imported from the checkout.
+$(VENV)/.dev: $(BIN)/activate pyproject.toml
+	@echo "installing the development tools into $(VENV) ..."
+	@$(PIP) install '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/hwsim demo
+
+# The installed package is what is tested: nothing puts the checkout's hwsim/ on the path.
+test: $(VENV)/.test
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+# `python -m pytest` puts the checkout's hwsim/ first on the path, with the C core of `make native` in it.
+check: $(VENV)/.dev native
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q --doctest-modules hwsim
+	@$(BIN)/python -m pytest -q -m 'not slow' $(PYTEST_ARGS)
+
+native: hwsim/_native/.built
+
+hwsim/_native/.built: $(C_SOURCES)
+	@command -v cmake >/dev/null || $(MAKE) --no-print-directory $(VENV)/.dev
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
+	  cmake -S . -B $(NATIVE) -DCMAKE_BUILD_TYPE=$(BUILD_TYPE) >/dev/null && \
+	  cmake --build $(NATIVE) --parallel 2 && \
+	  cmake --install $(NATIVE) --prefix . >/dev/null
+	@touch $@
+
+asan: $(VENV)/.dev
+	@sh tools/asan.sh $(BIN)/python
+
+golden: $(VENV)/.dev native
+	@$(BIN)/python golden/regenerate.py
+
+bench: $(VENV)/.dev native
+	@$(BIN)/python -m pytest bench --benchmark-sort=name $(PYTEST_ARGS)
+
+study: $(VENV)/.dev native
+	@$(BIN)/python -m bench.study
+
+clean:
+	rm -rf build dist hwsim/_native .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,61 @@
+"""hwsim runs convolutional networks the way an accelerator does: in integers, in a declared order, bit for bit.
+
+    net = hwsim.read("squeezenet.prototxt", "squeezenet.caffemodel")
+    cal = hwsim.images("calibration.txt", net.preprocessing)
+    q   = hwsim.quantize(net, cal, bits=8, dialect=hwsim.dialects.EXACT32)
+    t   = hwsim.run(q, cal[0]);  t["conv1"].acc, t["conv1"].events
+    pkg = hwsim.write_golden(t, "pkg", layers=["conv1"])
+    hwsim.check(pkg).passed
+
+Every public name is loaded at its first use, so that `import hwsim` costs neither numba nor onnx nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+__version__ = "0.1.0"
+
+# public name -> "module:name in it", or "module" for the module itself
+_API: dict[str, str] = {
+    "HwsimError": "hwsim.errors:HwsimError",
+    "InputError": "hwsim.errors:InputError",
+    "ContractError": "hwsim.errors:ContractError",
+    "ProofError": "hwsim.errors:ProofError",
+    "BackendError": "hwsim.errors:BackendError",
+    "OverflowTrap": "hwsim.errors:OverflowTrap",
+}
+
+__all__ = [*_API, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'hwsim' has no attribute {name!r}; it has: {', '.join(sorted(_API))}")
+    module, _, attribute = _API[name].partition(":")
+    loaded = import_module(module)
+    value = getattr(loaded, attribute) if attribute else loaded
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_API})
+
+
+class _Package(ModuleType):
+    """The functions `hwsim.images` and `hwsim.quantize` share their names with the packages they come from.
+
+    Importing a package sets it as an attribute of its parent. Where the parent has a public function of that name, the
+    function stays; `from hwsim.images import ...` finds the package all the same.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _API and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,108 @@
+"""What is installed here: versions, the C core and its instruction sets, and every HWSIM_* variable in one table."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import hwsim
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+# name, meaning, what holds where it is not set
+VARIABLES: tuple[tuple[str, str, str], ...] = (
+    ("HWSIM_ISA", "instruction set of the native backend: one of those that `hwsim info` lists", "the fastest here"),
+    ("HWSIM_THREADS", "threads of the native backend", "all processors"),
+    ("HWSIM_CACHE", "folder of the code that numba has compiled", "a folder in the user's cache"),
+    ("HWSIM_DATA", "folder with the networks and images that tests and benchmarks use", "those tests skip"),
+    ("HWSIM_REQUIRE_ALL", "1: a test that would skip for want of data or a library fails instead", "0"),
+    ("HWSIM_REQUIRE_NATIVE", "1: an installation without the C core is an error", "0"),
+    ("HWSIM_PURE", "1: `pip install` leaves the C core out", "0"),
+)
+
+PACKAGES = ("numpy", "numba", "cffi", "protobuf", "pillow", "onnx", "onnxruntime")
+
+GET_NATIVE = "install a C compiler (Debian: apt-get install gcc libc6-dev), then run pip install again"
+
+
+@dataclass(frozen=True)
+class NativeInfo:
+    """The C core: present or not, and what it can use on this processor."""
+
+    present: bool
+    instruction_sets: tuple[str, ...]
+    chosen: str | None
+    threads: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What `hwsim info` shows and bug reports need."""
+
+    hwsim: str
+    python: str
+    machine: str
+    packages: dict[str, str | None]
+    native: NativeInfo
+    environment: dict[str, str | None]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        native = self.native
+        core = f"{', '.join(native.instruction_sets)}; {native.threads} threads" if native.present else native.note
+        packages = ", ".join(f"{name} {version or 'missing'}" for name, version in self.packages.items())
+        return f"hwsim {self.hwsim}, Python {self.python} on {self.machine}; native: {core}; {packages}"
+
+    def __rich__(self) -> Group:
+        from rich.console import Group
+
+        return Group(*_tables(self))
+
+
+def installation() -> Installation:
+    """Look at this installation; loads neither numba nor onnxruntime."""
+    return Installation(
+        hwsim=hwsim.__version__,
+        python=platform.python_version(),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        packages={name: _version(name) for name in PACKAGES},
+        native=_native(),
+        environment={name: os.environ.get(name) for name, _, _ in VARIABLES},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _native() -> NativeInfo:
+    return NativeInfo(False, (), None, None, f"the C core is not installed; {GET_NATIVE}")
+
+
+def _tables(found: Installation) -> list[Any]:
+    from rich.table import Table
+
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_row("hwsim", found.hwsim)
+    facts.add_row("Python", f"{found.python} on {found.machine}")
+    for name, version in found.packages.items():
+        facts.add_row(name, version or "missing (pip install 'hwsim[models]')")
+    facts.add_row("backends", "spec, jit, native" if found.native.present else "spec, jit")
+    facts.add_row("native", found.native.note)
+    if found.native.present:
+        facts.add_row("  can use", ", ".join(found.native.instruction_sets))
+        facts.add_row("  uses", f"{found.native.chosen}, {found.native.threads} threads")
+    variables = Table("variable", "now", "meaning", "when not set", title="Environment", title_justify="left")
+    for name, meaning, default in VARIABLES:
+        variables.add_row(name, found.environment[name] or "", meaning, default)
+    return [facts, "", variables]
