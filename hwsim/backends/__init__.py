@@ -1,0 +1,1 @@
+"""Who computes, never what: spec, jit and native give identical codes, accumulators and events."""

@@ -1,0 +1,132 @@
+"""The one interface of all backends: prepare(layer, shapes) -> Kernel; Kernel(inputs, taps) -> codes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from hwsim.backends.buffers import Buffer
+from hwsim.errors import BackendError, ContractError
+from hwsim.layers.base import Events, Layer, Shape
+from hwsim.layers.mac import MacLayer
+
+
+@dataclass
+class Taps:
+    """What a kernel leaves behind beside the codes.
+
+    events: int64 [accumulator, output], always counted.  acc: dense array [N][H][W][K] to be filled (int32 where the
+    accumulator has at most 32 bits, else int64), or None when nobody asked.
+    """
+
+    acc: np.ndarray | None = None
+    events: np.ndarray = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
+
+    @classmethod
+    def for_layer(cls, layer: Layer, n: int, shape: Shape, acc: bool) -> Taps:
+        """Return empty taps; `acc` asks for the accumulators, which only multiply-accumulate layers have."""
+        if not acc or not isinstance(layer, MacLayer):
+            return cls()
+        return cls(np.zeros((n, shape.h, shape.w, shape.c), dtype=acc_dtype(layer)))
+
+    @property
+    def counted(self) -> Events:
+        """The events as a pair."""
+        return Events(int(self.events[0]), int(self.events[1]))
+
+
+def acc_dtype(layer: MacLayer) -> np.dtype:
+    """Return the type of a layer's accumulator tap: int32 up to 32 bits, else int64."""
+    return np.dtype(np.int32 if layer.numbers.acc_bits <= 32 else np.int64)
+
+
+class Kernel(ABC):
+    """A layer made ready for one backend and one set of input shapes. Immutable, and free of names.
+
+    input_border: the zero border (vertical, horizontal) it wants around its inputs; a smaller one is made up by a copy.
+    """
+
+    backend: ClassVar[str]
+
+    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
+        self.layer = layer
+        self.input_shapes = tuple(shapes)
+        self.output_shape = layer.output_shape(self.input_shapes)
+
+    @property
+    def input_border(self) -> tuple[int, int]:
+        """Border that inputs should have."""
+        return (0, 0)
+
+    def __call__(
+        self, inputs: Sequence[np.ndarray | Buffer], taps: Taps | None = None, out: Buffer | None = None
+    ) -> Buffer:
+        """Compute all outputs. inputs: codes [N][C][H][W] or Buffers; out: where to write, or None for a new buffer."""
+        ready = [self._ready(i, value) for i, value in enumerate(inputs)]
+        if out is None:
+            out = Buffer.allocate(ready[0].n, self.output_shape, self.layer.output_format.dtype)
+        self.run(ready, out, Taps() if taps is None else taps)
+        return out
+
+    def _ready(self, i: int, value: np.ndarray | Buffer) -> Buffer:
+        fmt = self.layer.input_formats[i]
+        if isinstance(value, Buffer):
+            enough = all(have >= want for have, want in zip(value.border, self.input_border, strict=True))
+            return value if enough else Buffer.from_codes(value.codes, fmt.dtype, self.input_border)
+        codes = np.asarray(value)
+        if codes.ndim != 4 or tuple(codes.shape[1:]) != tuple(self.input_shapes[i]):
+            raise ContractError(
+                f"{self.layer.kind}: input {i} has shape {codes.shape}, allowed (N, {', '.join(map(str, self.input_shapes[i]))})."
+            )
+        if codes.dtype.kind not in "iu" or codes.size and not fmt.low <= int(codes.min()) <= int(codes.max()) <= fmt.high:
+            raise ContractError(f"{self.layer.kind}: input {i} must hold integer codes in {fmt.low}..{fmt.high} ({fmt}).")
+        return Buffer.from_codes(codes, fmt.dtype, self.input_border)
+
+    @abstractmethod
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`; inputs have the wanted border; events are added to taps.events."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel with its buffers bound: a line of a program."""
+
+    kernel: Kernel
+    inputs: tuple[Buffer, ...]
+    out: Buffer
+    taps: Taps
+
+
+Program = Callable[[], None]
+
+
+def run_steps(steps: Sequence[Step]) -> Program:
+    """Return a program that runs the steps one by one."""
+
+    def program() -> None:
+        for step in steps:
+            step.kernel.run(step.inputs, step.out, step.taps)
+
+    return program
+
+
+Prepare = Callable[[Layer, Sequence[Shape]], Kernel]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute: a table {kind of layer: prepare} and a way to run bound steps as one program."""
+
+    name: str
+    table: dict[str, Prepare]
+    program: Callable[[Sequence[Step]], Program] = run_steps
+
+    def prepare(self, layer: Layer, shapes: Sequence[Shape]) -> Kernel:
+        """Return the kernel for a layer; BackendError where this backend has none."""
+        if layer.kind not in self.table:
+            raise BackendError(f"backend {self.name} has no kernel for {layer.kind}; allowed: {', '.join(sorted(self.table))}.")
+        return self.table[layer.kind](layer, shapes)

@@ -1,0 +1,5 @@
+"""What a code means."""
+
+from hwsim.formats.fixed import FixedPoint
+
+__all__ = ["FixedPoint"]

@@ -1,0 +1,33 @@
+"""One file per kind of layer: attributes, output shape, bounds and the specification in plain Python ints."""
+
+from hwsim.layers.base import Cell, Events, Layer, Shape
+from hwsim.layers.concat import Concat
+from hwsim.layers.conv import Convolution
+from hwsim.layers.elementwise import EltwiseSum, ReLU, Rescale
+from hwsim.layers.fully_connected import FullyConnected
+from hwsim.layers.host import HostLRN, Region, Softmax
+from hwsim.layers.image import ImageEncoding
+from hwsim.layers.mac import MacLayer
+from hwsim.layers.pool import AveragePool, CountRule, MaxPool, Window
+
+__all__ = [
+    "AveragePool",
+    "Cell",
+    "Concat",
+    "Convolution",
+    "CountRule",
+    "EltwiseSum",
+    "Events",
+    "FullyConnected",
+    "HostLRN",
+    "ImageEncoding",
+    "Layer",
+    "MacLayer",
+    "MaxPool",
+    "ReLU",
+    "Region",
+    "Rescale",
+    "Shape",
+    "Softmax",
+    "Window",
+]

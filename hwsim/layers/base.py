@@ -1,0 +1,120 @@
+"""What every layer is: attributes, a resolved contract and codes, with a specification in plain Python ints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from hwsim.arith.overflow import Overflow, fits
+from hwsim.arith.requantize import fit
+from hwsim.arith.rounding import round_shift
+from hwsim.contract.mac import Activation
+from hwsim.contract.resolve import Epilogue
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+
+
+class Shape(NamedTuple):
+    """Channels, height and width of one tensor of one image."""
+
+    c: int
+    h: int
+    w: int
+
+
+class Events(NamedTuple):
+    """How often an exact result did not fit: at the accumulator's end, and at the output."""
+
+    accumulator: int = 0
+    output: int = 0
+
+
+class Cell(NamedTuple):
+    """One output of a layer as the specification computes it. acc: after the bias, before requantize; None without one."""
+
+    code: int
+    acc: int | None
+    events: Events
+
+
+Codes = Sequence[Sequence[Sequence[Sequence[int]]]]
+"""One input of spec(): plain ints indexed [n][c][y][x], as ndarray.tolist() gives them."""
+
+
+class Layer(Protocol):
+    """A kind of layer. It has no name and no edges: the network has those."""
+
+    kind: ClassVar[str]
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the codes of each input."""
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Return the output's shape; ContractError where the inputs do not match the attributes."""
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """Compute one output in plain Python ints."""
+
+
+def finish(value: int, k: int, epilogue: Epilogue) -> tuple[int, int]:
+    """(code, event) of output channel k: ReLU or not, round, count, overflow, ReLU or not.
+
+    value: exact, before requantize.  event: 1 if the rounded value does not fit the output.
+    """
+    if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
+        value = max(value, 0)
+    rounded = round_shift(value, epilogue.shift[k], epilogue.rounding)
+    return finish_rounded(rounded, epilogue)
+
+
+def finish_rounded(rounded: int, epilogue: Epilogue) -> tuple[int, int]:
+    """(code, event) of a value that is already rounded: count, overflow, ReLU if it stands here."""
+    event = 0 if fits(rounded, epilogue.low, epilogue.high) else 1
+    code = fit(rounded, epilogue.overflow, epilogue.bits, epilogue.signed, epilogue.low, epilogue.high)
+    if epilogue.activation == Activation.RELU_AFTER_REQUANTIZE:
+        code = max(code, 0)
+    return code, event
+
+
+def traps(epilogue: Epilogue) -> bool:
+    """Return whether the first output event stops the run."""
+    return epilogue.overflow == Overflow.TRAP
+
+
+def pair(name: str, value: Any, low: int) -> tuple[int, int]:
+    """Return (vertical, horizontal) from an int or a pair of ints, each at least `low`."""
+    values = (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
+    good = isinstance(values, (tuple, list)) and len(values) == 2
+    if not good or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and low <= v < 1 << 16 for v in values):
+        raise ContractError(f"{name}: found {value!r}, allowed an integer or a pair (vertical, horizontal) from {low} to 65535.")
+    return int(values[0]), int(values[1])
+
+
+def one_input(kind: str, inputs: Sequence[Shape]) -> Shape:
+    """Return the only input's shape."""
+    if len(inputs) != 1:
+        raise ContractError(f"{kind}: found {len(inputs)} inputs, allowed exactly one.")
+    return inputs[0]
+
+
+def checked_codes(name: str, codes: np.ndarray, fmt: FixedPoint, axes: str) -> np.ndarray:
+    """Return a read-only copy of codes in the format's dtype; every code must fit, and the axes' number must match."""
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu":
+        raise ContractError(f"{name}: found dtype {codes.dtype}, allowed integer codes; encode real values by the format first.")
+    if codes.ndim != len(axes) or 0 in codes.shape:
+        raise ContractError(f"{name}: found shape {codes.shape}, allowed axes {' '.join(axes)}, none of them empty.")
+    if int(codes.min()) < fmt.low or int(codes.max()) > fmt.high:
+        raise ContractError(
+            f"{name}: codes reach {codes.min()}..{codes.max()}, allowed {fmt.low}..{fmt.high} ({fmt}); saturate them first."
+        )
+    owned = codes.astype(fmt.dtype)
+    owned.setflags(write=False)
+    return owned

@@ -1,0 +1,50 @@
+"""Concatenation of channels. All branches have one format; lower.py puts a visible Rescale before those that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers.base import Cell, Codes, Events, Shape
+
+
+@dataclass(frozen=True)
+class Concat:
+    """The channels of input 0, then those of input 1, and so on; codes unchanged."""
+
+    format: FixedPoint
+    count: int
+
+    kind = "concat"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.count, int) or self.count < 1:
+            raise ContractError(f"concat.count: found {self.count!r}, allowed the number of inputs, at least 1.")
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """The one format, for each input."""
+        return (self.format,) * self.count
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """The inputs' format."""
+        return self.format
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Channels add up; heights and widths are equal."""
+        if len(inputs) != self.count or len({shape[1:] for shape in inputs}) != 1:
+            raise ContractError(
+                f"concat: found inputs {list(map(tuple, inputs))}, allowed {self.count} of one height and width."
+            )
+        return Shape(sum(shape.c for shape in inputs), inputs[0].h, inputs[0].w)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        for codes in inputs:
+            if k < len(codes[n]):
+                return Cell(codes[n][k][y][x], None, Events())
+            k -= len(codes[n])
+        raise IndexError(k)

@@ -1,0 +1,79 @@
+"""Convolution: stride, padding, dilation and groups (depthwise is groups = channels)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsim.arith.accumulate import dot
+from hwsim.errors import ContractError
+from hwsim.layers.base import Cell, Codes, Shape, checked_codes, one_input, pair
+from hwsim.layers.mac import MacLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(MacLayer):
+    """acc[n,k,y,x] = bias[k] + sum over c,r,s of x[n, g*C/G + c, y*stride - pad + r*dilation, ...] * w[k,c,r,s].
+
+    weight: codes [K][C/groups][R][S].  bias: codes [K] or None.  stride, pad, dilation: int or (vertical, horizontal).
+    Padded taps are 0.  Errors: ContractError (shapes, formats, shifts), ProofError (an accumulator not proven safe).
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    kind = "convolution"
+
+    def __post_init__(self) -> None:
+        weight = checked_codes("convolution.weight", self.weight, self.contract.weight, "KCRS")
+        object.__setattr__(self, "weight", weight)
+        for name, low in (("stride", 1), ("pad", 0), ("dilation", 1)):
+            object.__setattr__(self, name, pair(f"convolution.{name}", getattr(self, name), low))
+        if not isinstance(self.groups, (int, np.integer)) or self.groups < 1 or len(weight) % self.groups:
+            raise ContractError(
+                f"convolution.groups: found {self.groups!r} for {len(weight)} output channels, allowed a divisor of these."
+            )
+        super().__post_init__()
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Kernel height R and width S."""
+        return self.weight.shape[2], self.weight.shape[3]
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """H_out = (H + 2 pad - dilation (R - 1) - 1) // stride + 1, and the same for W."""
+        shape = one_input(self.kind, inputs)
+        if shape.c != self.weight.shape[1] * self.groups:
+            raise ContractError(
+                f"convolution: found {shape.c} input channels, allowed {self.weight.shape[1] * self.groups} "
+                f"({self.weight.shape[1]} per group, {self.groups} groups)."
+            )
+        size = []
+        for extent, k, s, p, d in zip(shape[1:], self.kernel, self.stride, self.pad, self.dilation, strict=True):
+            room = extent + 2 * p - d * (k - 1) - 1
+            if room < 0:
+                raise ContractError(f"convolution: a kernel of extent {d * (k - 1) + 1} does not fit {extent} + 2 * {p} pixels.")
+            size.append(room // s + 1)
+        return Shape(self.channels, *size)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints: the taps in order (c, r, s), then the end of the accumulator."""
+        image = inputs[0][n]
+        per_group = self.weight.shape[1]
+        first = k // (self.channels // self.groups) * per_group
+        weights = self.weight[k].tolist()
+        taps, factors = [], []
+        for c in range(per_group):
+            plane = image[first + c]
+            for r in range(self.kernel[0]):
+                row = y * self.stride[0] - self.pad[0] + r * self.dilation[0]
+                for s in range(self.kernel[1]):
+                    column = x * self.stride[1] - self.pad[1] + s * self.dilation[1]
+                    if 0 <= row < len(plane) and 0 <= column < len(plane[row]):
+                        taps.append(plane[row][column])
+                        factors.append(weights[c][r][s])
+        return self.end(dot(taps, factors), k)

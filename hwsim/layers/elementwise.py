@@ -1,0 +1,133 @@
+"""Layers that look at one position at a time: ReLU, rescale and the sum of several inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hwsim.contract.mac import Output
+from hwsim.contract.resolve import Epilogue, resolve_output
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers.base import Cell, Codes, Events, Shape, finish, one_input
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """code = max(code, 0), where it stands alone; behind a layer that computes it is that layer's activation."""
+
+    format: FixedPoint
+
+    kind = "relu"
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """The input's format."""
+        return self.format
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's shape."""
+        return one_input(self.kind, inputs)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        return Cell(max(inputs[0][n][k][y][x], 0), None, Events())
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """code = fit(round(code * 2**(fl_out - fl_in))): from one format to another, explicit and visible."""
+
+    format: FixedPoint
+    output: Output
+
+    kind = "rescale"
+
+    def __post_init__(self) -> None:
+        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.output.format
+
+    @cached_property
+    def epilogue(self) -> Epilogue:
+        """The shift, limits and modes."""
+        return resolve_output(self.output, (self.format.fl(),), self.format.bits + 1, self.kind)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's shape."""
+        return one_input(self.kind, inputs)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        code, event = finish(inputs[0][n][k][y][x], 0, self.epilogue)
+        return Cell(code, None, Events(0, event))
+
+
+@dataclass(frozen=True)
+class EltwiseSum:
+    """code = fit(round(sum of code_i * 2**(fl_max - fl_i), at fl_max)): all aligned to the finest grid, one rounding.
+
+    formats: of the inputs, two or more.  The exact sum is max(bits_i + fl_max - fl_i) + ceil(log2 n) bits wide, at most 62.
+    """
+
+    formats: tuple[FixedPoint, ...]
+    output: Output
+
+    kind = "eltwise_sum"
+
+    def __post_init__(self) -> None:
+        if len(self.formats) < 2:
+            raise ContractError(f"eltwise_sum.formats: found {len(self.formats)} inputs, allowed two or more.")
+        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of each input."""
+        return self.formats
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.output.format
+
+    @cached_property
+    def align(self) -> tuple[int, ...]:
+        """fl_max - fl_i: how far each input is shifted left."""
+        finest = max(f.fl() for f in self.formats)
+        return tuple(finest - f.fl() for f in self.formats)
+
+    @cached_property
+    def epilogue(self) -> Epilogue:
+        """The shift, limits and modes."""
+        width = max(f.bits + 1 + a for f, a in zip(self.formats, self.align, strict=True))
+        width += (len(self.formats) - 1).bit_length()
+        if width > 62:
+            raise ContractError(f"eltwise_sum: the aligned sum is {width} bits wide, allowed 62; bring the inputs' grids closer.")
+        finest = max(f.fl() for f in self.formats)
+        return resolve_output(self.output, (finest,), width, self.kind)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """All inputs have one shape, the output's."""
+        if len(inputs) != len(self.formats) or len(set(inputs)) != 1:
+            raise ContractError(f"eltwise_sum: found inputs {list(map(tuple, inputs))}, allowed {len(self.formats)} of one shape.")
+        return inputs[0]
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        total = sum(codes[n][k][y][x] << a for codes, a in zip(inputs, self.align, strict=True))
+        code, event = finish(total, 0, self.epilogue)
+        return Cell(code, None, Events(0, event))

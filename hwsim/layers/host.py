@@ -1,0 +1,168 @@
+"""Layers that run on the host in float, and say so: softmax, and LRN until an integer one is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from hwsim.arith.overflow import fits
+from hwsim.contract.mac import Output
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers.base import Cell, Codes, Events, Shape, one_input
+
+
+class Region(IntEnum):
+    """Which neighbours an LRN sums: the channels beside, or the pixels around, in the same channel."""
+
+    ACROSS_CHANNELS = 0
+    WITHIN_CHANNEL = 1
+
+
+def inverse_power(base: float, beta: float) -> float:
+    """inverse_power(b) = b**-beta; 0.75 and 0.5 by square roots, which IEEE 754 rounds alike on every machine."""
+    if beta == 0.75:
+        root = math.sqrt(base)
+        return 1.0 / (root * math.sqrt(root))
+    if beta == 0.5:
+        return 1.0 / math.sqrt(base)
+    return base**-beta
+
+
+@dataclass(frozen=True)
+class HostLRN:
+    """real = x * (k + alpha / n * sum of squares of n neighbours)**-beta, in float64 on the host, encoded again.
+
+    local_size n: odd.  WITHIN_CHANNEL: n x n pixels, zeros outside the image count.  Source: Caffe lrn_layer.cpp.
+    """
+
+    format: FixedPoint
+    region: Region
+    local_size: int
+    alpha: float
+    beta: float
+    k: float
+    output: Output
+
+    kind = "host_lrn"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
+            raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
+        if not all(math.isfinite(v) for v in (self.alpha, self.beta, self.k)) or self.k <= 0 or self.alpha < 0:
+            raise ContractError(f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed finite, k > 0, alpha >= 0.")
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.output.format
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's shape."""
+        return one_input(self.kind, inputs)
+
+    def _neighbours(self, image: Sequence, k: int, y: int, x: int) -> list[int]:
+        reach = self.local_size // 2
+        if self.region == Region.ACROSS_CHANNELS:
+            return [image[c][y][x] for c in range(max(k - reach, 0), min(k + reach + 1, len(image)))]
+        plane = image[k]
+        rows = range(max(y - reach, 0), min(y + reach + 1, len(plane)))
+        columns = range(max(x - reach, 0), min(x + reach + 1, len(plane[0])))
+        return [plane[row][column] for row in rows for column in columns]
+
+    def _real(self, code: int, squares: int) -> float:
+        """Return the normalised value from a code and the exact sum of its neighbours' squared codes."""
+        count = self.local_size if self.region == Region.ACROSS_CHANNELS else self.local_size**2
+        fl = self.format.fl()
+        base = self.k + self.alpha / count * math.ldexp(float(squares), -2 * fl)
+        return math.ldexp(float(code), -fl) * inverse_power(base, self.beta)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output: exact integer squares, then float64."""
+        image = inputs[0][n]
+        squares = sum(c * c for c in self._neighbours(image, k, y, x))
+        real = self._real(image[k][y][x], squares)
+        f = self.output.format
+        rounded = f.round_real(real, self.output.rounding)
+        event = 0 if fits(rounded, self.output.low, self.output.high) else 1
+        return Cell(f.fit(rounded, self.output.overflow), None, Events(0, event))
+
+    def compute(self, codes: np.ndarray) -> tuple[np.ndarray, int]:
+        """All outputs at once: codes [N][C][H][W] in; output codes and events out. The same float64 operations as spec."""
+        sums = codes.astype(np.int64) ** 2
+        reach = self.local_size // 2
+        axes = (1,) if self.region == Region.ACROSS_CHANNELS else (2, 3)
+        for axis in axes:
+            sums = _moving_sum(sums, axis, reach)
+        count = self.local_size if self.region == Region.ACROSS_CHANNELS else self.local_size**2
+        fl = self.format.fl()
+        base = self.k + self.alpha / count * np.ldexp(sums.astype(np.float64), -2 * fl)
+        real = np.ldexp(codes.astype(np.float64), -fl) * _inverse_powers(base, self.beta)
+        f, output = self.output.format, self.output
+        wide = FixedPoint(60, f.fl()).encode_array(real, output.rounding)
+        events = int(np.count_nonzero((wide < output.low) | (wide > output.high)))
+        return f.encode_array(real, output.rounding, output.overflow), events
+
+
+def _moving_sum(values: np.ndarray, axis: int, reach: int) -> np.ndarray:
+    """sum of the values at distance 0..reach on both sides along an axis; outside is 0."""
+    pad = [(0, 0)] * values.ndim
+    pad[axis] = (reach, reach)
+    padded = np.pad(values, pad)
+    extent = values.shape[axis]
+    return sum(np.take(padded, range(i, i + extent), axis=axis) for i in range(2 * reach + 1))
+
+
+def _inverse_powers(base: np.ndarray, beta: float) -> np.ndarray:
+    if beta == 0.75:
+        root = np.sqrt(base)
+        return 1.0 / (root * np.sqrt(root))
+    if beta == 0.5:
+        return 1.0 / np.sqrt(base)
+    return np.array([b**-beta for b in base.ravel().tolist()]).reshape(base.shape)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """real = exp(x - max) / sum, over channels, in float64 on the host. The codes pass unchanged: argmax is the codes' own."""
+
+    format: FixedPoint
+
+    kind = "softmax"
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """The input's format: the codes are the logits."""
+        return self.format
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's shape."""
+        return one_input(self.kind, inputs)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """The logit's code."""
+        return Cell(inputs[0][n][k][y][x], None, Events())
+
+    def compute(self, codes: np.ndarray) -> tuple[np.ndarray, int]:
+        """The logits' codes, unchanged; no events."""
+        return codes, 0
+
+    def probabilities(self, codes: np.ndarray) -> np.ndarray:
+        """float64 probabilities of codes [N][C][H][W] over the channels."""
+        real = self.format.to_real(codes)
+        power = np.exp(real - real.max(axis=1, keepdims=True))
+        return power / power.sum(axis=1, keepdims=True)

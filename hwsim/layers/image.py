@@ -1,0 +1,92 @@
+"""Image -> codes: the first layer of every network, an integer datapath like the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hwsim.contract.mac import Output
+from hwsim.contract.resolve import Epilogue, resolve_output
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers.base import Cell, Codes, Events, Shape, finish, one_input
+
+PIXEL = FixedPoint(8, 0, signed=False)
+MEAN_LENGTH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEncoding:
+    """code = fit(round((pixel - mean) * scale * 2**fl_out)), all in integers.
+
+    mean: int64 codes [C][1][1] or [C][H][W] on the grid 2**-16.  scale = scale_mantissa * 2**-scale_length, mantissa at most
+    24 bits (a float32).  So (pixel << 16) - mean has at most 26 bits, the product 50, and one shift rounds it:
+    shift = 16 + scale_length - fl_out.
+    """
+
+    mean: np.ndarray
+    scale_mantissa: int
+    scale_length: int
+    output: Output
+
+    kind = "image_encoding"
+
+    def __post_init__(self) -> None:
+        mean = np.array(self.mean, dtype=np.int64)
+        if mean.ndim != 3 or np.abs(mean).max(initial=0) > 256 << MEAN_LENGTH:
+            raise ContractError(
+                f"image_encoding.mean: found shape {mean.shape}, values {mean.min(initial=0)}..{mean.max(initial=0)}; "
+                f"allowed codes [C][1][1] or [C][H][W] within +-256 on the grid 2**-{MEAN_LENGTH}."
+            )
+        mean.setflags(write=False)
+        object.__setattr__(self, "mean", mean)
+        if not isinstance(self.scale_mantissa, int) or not 0 < self.scale_mantissa < 1 << 24:
+            raise ContractError(f"image_encoding.scale_mantissa: found {self.scale_mantissa!r}, allowed 1..2**24 - 1.")
+        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @classmethod
+    def from_real(cls, mean: float | Sequence[float] | np.ndarray, scale: float, output: Output) -> ImageEncoding:
+        """Build from real numbers: mean per channel or [C][H][W] (rounded to 2**-16), scale to the nearest float32."""
+        real = np.atleast_1d(np.asarray(mean, dtype=np.float64))
+        if not np.isfinite(real).all() or not math.isfinite(scale) or scale <= 0:
+            raise ContractError(f"image_encoding: mean {mean!r}, scale {scale!r}; allowed finite numbers and a positive scale.")
+        codes = np.rint(real * (1 << MEAN_LENGTH)).astype(np.int64)
+        mantissa, exponent = math.frexp(float(np.float32(scale)))
+        integer, length = int(mantissa * (1 << 24)), 24 - exponent
+        while integer and integer % 2 == 0:
+            integer, length = integer // 2, length - 1
+        return cls(codes.reshape(-1, 1, 1) if codes.ndim == 1 else codes, integer, length, output)
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """8-bit unsigned pixels."""
+        return (PIXEL,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.output.format
+
+    @cached_property
+    def epilogue(self) -> Epilogue:
+        """The shift, limits and modes."""
+        return resolve_output(self.output, (MEAN_LENGTH + self.scale_length,), 52, self.kind)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The image's shape; a full mean must match it."""
+        shape = one_input(self.kind, inputs)
+        if self.mean.shape not in ((shape.c, 1, 1), tuple(shape)):
+            raise ContractError(f"image_encoding.mean: found shape {self.mean.shape}, allowed {(shape.c, 1, 1)} or {tuple(shape)}.")
+        return shape
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        full = self.mean.shape[1:] != (1, 1)
+        mean = int(self.mean[k, y if full else 0, x if full else 0])
+        value = ((inputs[0][n][k][y][x] << MEAN_LENGTH) - mean) * self.scale_mantissa
+        code, event = finish(value, 0, self.epilogue)
+        return Cell(code, None, Events(0, event))

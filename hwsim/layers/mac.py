@@ -1,0 +1,80 @@
+"""What convolution and fully connected layers share: the MAC contract resolved, its bounds, the end of a sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hwsim.arith.accumulate import accumulate
+from hwsim.arith.overflow import sum_fits
+from hwsim.contract.mac import MacContract
+from hwsim.contract.resolve import MacNumbers, resolve_mac
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers.base import Cell, Events, checked_codes, finish
+
+
+@dataclass(frozen=True, eq=False)
+class MacLayer:
+    """A layer of multiply-accumulate units: weight codes [K]..., bias codes [K] or None, and their contract."""
+
+    contract: MacContract
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        channels = len(self.weight)
+        self.contract.weight.lengths(channels)
+        if self.bias is not None:
+            fmt = self.contract.bias_format(channels)
+            fmt.lengths(channels)
+            object.__setattr__(self, "bias", checked_codes(f"{self.kind}.bias", self.bias, fmt, "K"))
+            if len(self.bias) != channels:
+                raise ContractError(f"{self.kind}.bias: found {len(self.bias)} codes, allowed {channels}, one per output channel.")
+        self.numbers  # noqa: B018  resolve now: a contract that cannot be built is refused when it is constructed
+
+    kind = "mac"
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels K."""
+        return len(self.weight)
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.contract.input,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.contract.output.format
+
+    @cached_property
+    def sums(self) -> list[tuple[int, int]]:
+        """Per output channel (N, P): the smallest and largest exact sum of products with inputs free in their range.
+
+        Padded taps are 0, which every format holds, so they change nothing.
+        """
+        low, high = self.contract.input.low, self.contract.input.high
+        flat = self.weight.reshape(self.channels, -1).astype(np.int64)
+        positive = np.where(flat > 0, flat, 0).sum(axis=1).tolist()
+        negative = np.where(flat < 0, flat, 0).sum(axis=1).tolist()
+        return [(p * low + n * high, p * high + n * low) for p, n in zip(positive, negative, strict=True)]
+
+    @cached_property
+    def numbers(self) -> MacNumbers:
+        """The datapath's integers: shifts, aligned biases, limits and proven bounds."""
+        bias = None if self.bias is None else self.bias.tolist()
+        return resolve_mac(self.contract, self.sums, bias, self.kind)
+
+    def end(self, total: int, k: int) -> Cell:
+        """Finish the exact sum of products of output channel k: align, add the bias, wrap, requantize; count events."""
+        p = self.numbers
+        shifted = total << p.product_shift[k]
+        fitting = sum_fits(shifted, p.bias[k], p.acc_low, p.acc_high)
+        acc = accumulate(total, p.product_shift[k], p.bias[k], p.acc_bits)
+        code, event = finish(acc, k, p.epilogue)
+        return Cell(code, acc, Events(0 if fitting else 1, event))

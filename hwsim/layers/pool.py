@@ -1,0 +1,189 @@
+"""Pooling: maximum and average, floor and ceil mode, global, and the three rules of what an average counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from hwsim.arith.rounding import round_ratio
+from hwsim.contract.mac import Activation, Output
+from hwsim.contract.resolve import Epilogue, resolve_output
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers.base import Cell, Codes, Events, Shape, finish_rounded, one_input, pair
+
+
+class CountRule(IntEnum):
+    """What an average divides by: the pixels of the image; the whole kernel; the kernel clipped to image + padding."""
+
+    EXCLUDE_PADDING = 0
+    INCLUDE_PADDING = 1
+    CAFFE = 2
+
+
+def pooled_extent(extent: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:
+    """outputs = (extent + 2 pad - kernel) / stride + 1, down or up; in ceil mode the last window starts within the image.
+
+    >>> pooled_extent(6, 3, 2, 0, True), pooled_extent(6, 3, 2, 0, False)
+    (3, 2)
+    """
+    room = extent + 2 * pad - kernel
+    if room < 0:
+        raise ContractError(f"pooling: a kernel of {kernel} does not fit {extent} + 2 * {pad} pixels; use a smaller kernel.")
+    outputs = (-(-room // stride) if ceil_mode else room // stride) + 1
+    while (outputs - 1) * stride >= extent + pad:
+        outputs -= 1
+    return outputs
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window of a pooling layer. kernel None: the whole image (global pooling)."""
+
+    kernel: tuple[int, int] | None
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kernel is not None:
+            object.__setattr__(self, "kernel", pair("pooling.kernel", self.kernel, 1))
+        object.__setattr__(self, "stride", pair("pooling.stride", self.stride, 1))
+        object.__setattr__(self, "pad", pair("pooling.pad", self.pad, 0))
+        if self.kernel is None and self.pad != (0, 0):
+            raise ContractError(f"pooling.pad: found {self.pad} with global pooling, allowed (0, 0).")
+        if self.kernel is not None and any(p >= k for p, k in zip(self.pad, self.kernel, strict=True)):
+            raise ContractError(f"pooling.pad: found {self.pad}, allowed less than the kernel {self.kernel}.")
+
+    def kernel_for(self, shape: Shape) -> tuple[int, int]:
+        """Return the kernel's height and width on this input."""
+        return (shape.h, shape.w) if self.kernel is None else self.kernel
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the pooled shape."""
+        if self.kernel is None:
+            return Shape(shape.c, 1, 1)
+        sizes = zip(shape[1:], self.kernel, self.stride, self.pad, strict=True)
+        return Shape(shape.c, *(pooled_extent(e, k, s, p, self.ceil_mode) for e, k, s, p in sizes))
+
+    def spans(self, shape: Shape, y: int, x: int) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+        """Return the window of output (y, x) within the image (top, bottom, left, right), and its start in padded pixels."""
+        kernel = self.kernel_for(shape)
+        top, left = y * self.stride[0] - self.pad[0], x * self.stride[1] - self.pad[1]
+        if self.kernel is None:
+            top, left = 0, 0
+        bottom, right = min(top + kernel[0], shape.h), min(left + kernel[1], shape.w)
+        return (max(top, 0), bottom, max(left, 0), right), (top, left)
+
+    def divisor(self, shape: Shape, y: int, x: int, rule: CountRule) -> int:
+        """Return what the average of output (y, x) divides by."""
+        kernel = self.kernel_for(shape)
+        (top, bottom, left, right), (start_y, start_x) = self.spans(shape, y, x)
+        if rule == CountRule.INCLUDE_PADDING:
+            return kernel[0] * kernel[1]
+        if rule == CountRule.EXCLUDE_PADDING:
+            return (bottom - top) * (right - left)
+        height = min(start_y + kernel[0], shape.h + self.pad[0]) - start_y
+        width = min(start_x + kernel[1], shape.w + self.pad[1]) - start_x
+        return height * width
+
+
+def _window_codes(inputs: Sequence[Codes], window: Window, n: int, k: int, y: int, x: int) -> list[int]:
+    plane = inputs[0][n][k]
+    shape = Shape(1, len(plane), len(plane[0]))
+    (top, bottom, left, right), _ = window.spans(shape, y, x)
+    return [plane[row][column] for row in range(top, bottom) for column in range(left, right)]
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """code = max over the window's pixels of the image; padding never wins, since it is not looked at."""
+
+    format: FixedPoint
+    window: Window
+
+    kind = "max_pool"
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """The input's format."""
+        return self.format
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Return the pooled shape."""
+        return self.window.output_shape(one_input(self.kind, inputs))
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        return Cell(max(_window_codes(inputs, self.window, n, k, y, x)), None, Events())
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """code = fit(round(sum / divisor * 2**(fl_out - fl_in))): one exact division, one rounding.
+
+    count: what the divisor is.  output: format, rounding, overflow, activation.
+    """
+
+    format: FixedPoint
+    window: Window
+    count: CountRule
+    output: Output
+
+    kind = "average_pool"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.count, CountRule):
+            raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
+        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.output.format
+
+    @property
+    def lift(self) -> int:
+        """fl_out - fl_in: the sum is shifted left by it, or the divisor by its negative."""
+        return self.output.format.fl() - self.format.fl()
+
+    @cached_property
+    def epilogue(self) -> Epilogue:
+        """Limits and modes of the output; its shift is not used, since the division does it."""
+        if abs(self.lift) > 24:
+            raise ContractError(
+                f"average_pool: the output's fractional_length differs by {self.lift} from the input's; allowed at most 24."
+            )
+        return resolve_output(self.output, (self.output.format.fl(),), 64, self.kind)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Return the pooled shape; windows of more than 2**20 pixels leave the proven range and are refused."""
+        shape = one_input(self.kind, inputs)
+        kernel = self.window.kernel_for(shape)
+        if kernel[0] * kernel[1] > 1 << 20:
+            raise ContractError(f"average_pool.kernel: found {kernel}, allowed at most 2**20 pixels.")
+        return self.window.output_shape(shape)
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        plane = inputs[0][n][k]
+        total = sum(_window_codes(inputs, self.window, n, k, y, x))
+        if self.epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
+            total = max(total, 0)
+        unit = self.window.divisor(Shape(1, len(plane), len(plane[0])), y, x, self.count)
+        lift = self.lift
+        rounded = round_ratio(total << max(lift, 0), unit << max(-lift, 0), self.epilogue.rounding)
+        code, event = finish_rounded(rounded, self.epilogue)
+        return Cell(code, None, Events(0, event))
