@@ -1,7 +1,7 @@
 """The wheel holds the C core wherever a C compiler works, and is an honest pure one (py3-none-any) where none does.
 
-scikit-build-core builds both. This file only decides which, before CMake starts, so that an error in our own C code is
-never mistaken for a missing compiler: once a compiler has passed the probe below, whatever fails afterwards is an error.
+scikit-build-core builds both. This file only decides which, before CMake starts, so that an error in our own C code
+is never mistaken for a missing compiler: once a compiler has passed the probe, whatever fails afterwards is an error.
 HWSIM_REQUIRE_NATIVE=1 makes the missing compiler an error, too; HWSIM_PURE=1 asks for the pure wheel.
 """
 
@@ -22,7 +22,11 @@ from scikit_build_core.build import build_sdist, get_requires_for_build_sdist  #
 Settings = dict[str, Any] | None
 
 # Needs the libc headers as much as the compiler: Debian's gcc alone, without libc6-dev, cannot build anything.
-PROBE = "#include <stdint.h>\n#include <stdlib.h>\n#include <pthread.h>\nint hwsim_probe(void) { return (int)INT8_MAX; }\n"
+PROBE = """#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+int hwsim_probe(void) { return (int)INT8_MAX; }
+"""
 
 
 def compiler_works(command: list[str]) -> bool:

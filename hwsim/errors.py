@@ -1,4 +1,4 @@
-"""Every error that hwsim raises on purpose: one sentence that says where, what was found, what is allowed, what to do."""
+"""Every error that hwsim raises on purpose: one sentence with where, what was found, what is allowed, what to do."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ Widen the accumulator or the output format, or choose another overflow mode.
 
     def __str__(self) -> str:
         return (
-            f"{self.layer}: first overflow at {self.place} (n, k, y, x) = {self.coordinate}, and the contract says TRAP. "
-            "Widen the accumulator or the output format, or choose another overflow mode."
+            f"{self.layer}: first overflow at {self.place} (n, k, y, x) = {self.coordinate}, "
+            "and the contract says TRAP. Widen the accumulator or the output format, or choose another overflow mode."
         )

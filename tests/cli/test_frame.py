@@ -43,7 +43,7 @@ def exit_of(*arguments: str) -> int:
     ("error", "sentence"),
     [
         (InputError("net.prototxt: layer conv9: type Warp is unknown."), "hwsim: net.prototxt: layer conv9: type Warp"),
-        (OSError(errno.ENOSPC, "No space left on device", "pkg/acc.hex"), "hwsim: pkg/acc.hex: No space left on device"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.hex"), "hwsim: a.hex: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "out"), "hwsim: out: Permission denied"),
         (KeyboardInterrupt(), "hwsim: interrupted"),
         (MemoryError(), "hwsim: out of memory"),
