@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from hwsim.errors import InputError
+from hwsim.errors import HwsimError, InputError
+from hwsim.layers.pool import CountRule
 from hwsim.network.ops import (
     LRN,
     MAX_ELEMENTS,
     BatchNorm,
     Concat,
     Convolution,
-    CountRule,
     Dropout,
     EltwiseSum,
     Flatten,
@@ -118,7 +118,7 @@ class Network:
         for node in self.nodes:
             try:
                 shape = node.op.output_shape(tuple(shapes[name] for name in node.inputs))
-            except InputError as error:
+            except HwsimError as error:
                 raise InputError(f"network {self.name!r}, layer {node.name!r}: {error}") from None
             if math.prod(shape) > MAX_ELEMENTS:
                 raise InputError(f"network {self.name!r}, layer {node.name!r}: the output shape {shape} is too large.")
@@ -164,7 +164,7 @@ class Network:
         return {node.name: node.op.macs(tuple(self._shapes[name] for name in node.inputs)) for node in self.nodes}
 
     def _rows(self) -> list[tuple[str, ...]]:
-        macs, rows = self.macs(), []
+        macs, rows = self.macs(), list[tuple[str, ...]]()
         for node in self.nodes:
             shape = "x".join(map(str, self._shapes[node.name]))
             count = node.op.parameters()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import ClassVar
 
 import numpy as np
 
 from hwsim.errors import InputError
+from hwsim.layers.pool import CountRule, pooled_extent
 from hwsim.network.preprocessing import MAX_SIDE, Preprocessing
 
 Shape = tuple[int, int, int]
@@ -20,14 +21,6 @@ Pair = tuple[int, int]
 
 MAX_ELEMENTS = 1 << 31
 """Most elements of one tensor of one image: beyond it a shape is a mistake or an attack."""
-
-
-class CountRule(IntEnum):
-    """By what an average pooling window is divided."""
-
-    EXCLUDE_PADDING = 0
-    INCLUDE_PADDING = 1
-    CAFFE = 2
 
 
 class PoolMethod(Enum):
@@ -206,15 +199,9 @@ class Pooling(Op):
         channels, height, width = inputs[0]
         if self.global_pooling:
             return channels, 1, 1
-        return channels, self._windows(0, height), self._windows(1, width)
-
-    def _windows(self, axis: int, side: int) -> int:
-        kernel, stride, pad = self.kernel[axis], self.stride[axis], self.pad[axis]
-        room = side + 2 * pad - kernel
-        if room < 0:
-            raise InputError(f"the window {self.kernel} is larger than the padded input.")
-        windows = (-(-room // stride) if self.ceil_mode else room // stride) + 1
-        return windows - 1 if (windows - 1) * stride >= side + pad else windows
+        sides = zip((height, width), self.kernel, self.stride, self.pad, strict=True)
+        rows, columns = (pooled_extent(side, k, s, p, self.ceil_mode) for side, k, s, p in sides)
+        return channels, rows, columns
 
 
 @dataclass(frozen=True)

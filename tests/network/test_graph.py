@@ -40,7 +40,7 @@ def conv(k, c, r=3, s=3, **attributes):
         ((DATA, Node("c", conv(3, 2, 6, 3), ("data",))), "the padded input is smaller"),
         ((DATA, Node("c", conv(3, 2), ("data",)), Node("j", Concat(), ("c", "data"))), "differ in height or width"),
         ((DATA, Node("f", InnerProduct(np.ones((3, 71)), None), ("data",))), "has 70 elements; the weights take 71"),
-        ((DATA, Node("p", Pooling(PoolMethod.MAX, (6, 2)), ("data",))), "larger than the padded input"),
+        ((DATA, Node("p", Pooling(PoolMethod.MAX, (6, 2)), ("data",))), "a kernel of 6 does not fit"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused_with_its_layer(nodes, said):

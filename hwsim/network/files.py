@@ -1,0 +1,25 @@
+"""Reading a user's file whole, with one sentence for what can go wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hwsim.errors import InputError
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """All bytes of a file of at most `limit` bytes; InputError where it is missing, a folder, unreadable or larger."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            found = "is a folder or a device" if path.exists() else "does not exist"
+            raise InputError(f"{path}: this file {found}; give the path of an existing file.")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from None
+    if len(data) > limit:
+        raise InputError(f"{path}: larger than the {limit:,} bytes that hwsim reads for this kind of file.")
+    return data

@@ -1,0 +1,49 @@
+"""hwsim.read: model files -> the float Network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.network.preprocessing import ChannelOrder
+
+if TYPE_CHECKING:
+    from hwsim.network.graph import Network
+
+PathLike = str | os.PathLike[str]
+
+
+def read(
+    model: PathLike,
+    weights: PathLike,
+    *,
+    mean: PathLike | Sequence[float] | np.ndarray | None = None,
+    scale: float | None = None,
+    channel_order: ChannelOrder | None = None,
+    shape: tuple[int, int, int] | None = None,
+) -> Network:
+    """The float network of a Caffe prototxt and caffemodel, as Caffe runs it in phase TEST.
+
+    What the files do not say about pixels may be said here, and goes before what they say.  mean: numbers per channel,
+    an array C, H, W, or a .npy or .binaryproto file, in the network's channel order.  scale: factor after the mean.
+    channel_order: BGR for 3 channels where nothing else is said, as Caffe has it.  shape: C, H, W of the input, needed
+    where a data layer does not state it.
+    Raises InputError, naming file, layer and field, for anything that is missing, damaged or not supported.
+    """
+    from hwsim.network.caffe_input import Wish
+    from hwsim.network.caffe_weights import read_mean
+    from hwsim.network.read_caffe import read_caffe
+
+    model, weights = Path(model), Path(weights)
+    if model.suffix == ".caffemodel" and weights.suffix == ".prototxt":
+        raise InputError(f"{model}: give the prototxt first and the caffemodel second.")
+    if isinstance(mean, (str, os.PathLike)):
+        mean = read_mean(Path(mean))
+    elif mean is not None and not isinstance(mean, np.ndarray):
+        mean = tuple(float(value) for value in mean)
+    return read_caffe(model, weights, Wish(mean, scale, channel_order, shape))
