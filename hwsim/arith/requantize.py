@@ -1,7 +1,17 @@
 """Requantize: from a wide exact integer to an output code. One epilogue for every layer that computes."""
 
-from hwsim.arith.overflow import Overflow, saturate, wrap
+from enum import IntEnum
+
+from hwsim.arith.overflow import Overflow, fits, saturate, wrap
 from hwsim.arith.rounding import round_shift
+
+
+class Activation(IntEnum):
+    """Where ReLU stands: both places give the same codes and different output events."""
+
+    NONE = 0
+    RELU_BEFORE_REQUANTIZE = 1
+    RELU_AFTER_REQUANTIZE = 2
 
 
 def fit(x, mode, bits, signed, low, high):
@@ -28,3 +38,28 @@ def requantize(acc, shift, rounding, low, high):
     3
     """
     return saturate(round_shift(acc, shift, rounding), low, high)
+
+
+def finish_rounded(rounded, overflow, activation, bits, signed, low, high):
+    """finish_rounded(r) = (code, event): event = 1 if r leaves low..high; code = fit(r), then ReLU if it stands here.
+
+    >>> finish_rounded(-200, Overflow.SATURATE, Activation.RELU_AFTER_REQUANTIZE, 8, True, -128, 127)
+    (0, 1)
+    """
+    event = 1 - fits(rounded, low, high)
+    code = fit(rounded, overflow, bits, signed, low, high)
+    if activation == Activation.RELU_AFTER_REQUANTIZE:
+        code = max(code, 0)
+    return code, event
+
+
+def finish(value, shift, rounding, overflow, activation, bits, signed, low, high):
+    """finish(v) = (code, event): ReLU if it stands here, round, then finish_rounded. The epilogue of every layer.
+
+    >>> from hwsim.arith.rounding import Rounding
+    >>> finish(-800, 2, Rounding.TIES_EVEN, Overflow.SATURATE, Activation.RELU_BEFORE_REQUANTIZE, 8, True, -128, 127)
+    (0, 0)
+    """
+    if activation == Activation.RELU_BEFORE_REQUANTIZE:
+        value = max(value, 0)
+    return finish_rounded(round_shift(value, shift, rounding), overflow, activation, bits, signed, low, high)

@@ -62,9 +62,7 @@ class Kernel(ABC):
         """Border that inputs should have."""
         return (0, 0)
 
-    def __call__(
-        self, inputs: Sequence[np.ndarray | Buffer], taps: Taps | None = None, out: Buffer | None = None
-    ) -> Buffer:
+    def __call__(self, inputs: Sequence[np.ndarray | Buffer], taps: Taps | None = None, out: Buffer | None = None) -> Buffer:
         """Compute all outputs. inputs: codes [N][C][H][W] or Buffers; out: where to write, or None for a new buffer."""
         ready = [self._ready(i, value) for i, value in enumerate(inputs)]
         if out is None:

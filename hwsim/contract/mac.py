@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -13,14 +14,6 @@ from hwsim.formats.fixed import FixedPoint
 MAX_OPERAND_BITS = 16
 MAX_OUTPUT_BITS = 32
 MAX_SHIFT = 62
-
-
-class Activation(IntEnum):
-    """Where ReLU stands: both places give the same codes and different output events."""
-
-    NONE = 0
-    RELU_BEFORE_REQUANTIZE = 1
-    RELU_AFTER_REQUANTIZE = 2
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,10 @@ def resolve_mac(contract: MacContract, sums: list[tuple[int, int]], bias: list[i
                 f"choose an accumulator fractional_length nearer to {contract.product_length(k)}."
             )
         shifted.append((low << s, high << s))
-    exact = (min(low + b for (low, _), b in zip(shifted, aligned, strict=True)),
-             max(high + b for (_, high), b in zip(shifted, aligned, strict=True)))
+    exact = (
+        min(low + b for (low, _), b in zip(shifted, aligned, strict=True)),
+        max(high + b for (_, high), b in zip(shifted, aligned, strict=True)),
+    )
     need = max(signed_width(exact[0]), signed_width(exact[1]))
     if acc.require_proof and need > acc.bits:
         raise ProofError(

@@ -7,10 +7,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from hwsim.arith.overflow import Overflow, fits
-from hwsim.arith.requantize import fit
-from hwsim.arith.rounding import round_shift
-from hwsim.contract.mac import Activation
+from hwsim.arith import requantize as arith
+from hwsim.arith.overflow import Overflow
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -64,23 +62,15 @@ class Layer(Protocol):
 
 
 def finish(value: int, k: int, epilogue: Epilogue) -> tuple[int, int]:
-    """(code, event) of output channel k: ReLU or not, round, count, overflow, ReLU or not.
-
-    value: exact, before requantize.  event: 1 if the rounded value does not fit the output.
-    """
-    if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
-        value = max(value, 0)
-    rounded = round_shift(value, epilogue.shift[k], epilogue.rounding)
-    return finish_rounded(rounded, epilogue)
+    """(code, event) of an exact value of output channel k: the leaf, with the epilogue's numbers."""
+    e = epilogue
+    return arith.finish(value, e.shift[k], e.rounding, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
 
 
 def finish_rounded(rounded: int, epilogue: Epilogue) -> tuple[int, int]:
-    """(code, event) of a value that is already rounded: count, overflow, ReLU if it stands here."""
-    event = 0 if fits(rounded, epilogue.low, epilogue.high) else 1
-    code = fit(rounded, epilogue.overflow, epilogue.bits, epilogue.signed, epilogue.low, epilogue.high)
-    if epilogue.activation == Activation.RELU_AFTER_REQUANTIZE:
-        code = max(code, 0)
-    return code, event
+    """(code, event) of a value that is already rounded: the leaf, with the epilogue's numbers."""
+    e = epilogue
+    return arith.finish_rounded(rounded, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
 
 
 def traps(epilogue: Epilogue) -> bool:

@@ -36,9 +36,7 @@ class Concat:
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Channels add up; heights and widths are equal."""
         if len(inputs) != self.count or len({shape[1:] for shape in inputs}) != 1:
-            raise ContractError(
-                f"concat: found inputs {list(map(tuple, inputs))}, allowed {self.count} of one height and width."
-            )
+            raise ContractError(f"concat: found inputs {list(map(tuple, inputs))}, allowed {self.count} of one height and width.")
         return Shape(sum(shape.c for shape in inputs), inputs[0].h, inputs[0].w)
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:

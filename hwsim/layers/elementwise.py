@@ -123,7 +123,9 @@ class EltwiseSum:
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """All inputs have one shape, the output's."""
         if len(inputs) != len(self.formats) or len(set(inputs)) != 1:
-            raise ContractError(f"eltwise_sum: found inputs {list(map(tuple, inputs))}, allowed {len(self.formats)} of one shape.")
+            raise ContractError(
+                f"eltwise_sum: found inputs {list(map(tuple, inputs))}, allowed {len(self.formats)} of one shape."
+            )
         return inputs[0]
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:

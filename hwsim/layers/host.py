@@ -54,7 +54,9 @@ class HostLRN:
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
             raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
         if not all(math.isfinite(v) for v in (self.alpha, self.beta, self.k)) or self.k <= 0 or self.alpha < 0:
-            raise ContractError(f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed finite, k > 0, alpha >= 0.")
+            raise ContractError(
+                f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed finite, k > 0, alpha >= 0."
+            )
 
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:

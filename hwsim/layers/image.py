@@ -80,7 +80,9 @@ class ImageEncoding:
         """The image's shape; a full mean must match it."""
         shape = one_input(self.kind, inputs)
         if self.mean.shape not in ((shape.c, 1, 1), tuple(shape)):
-            raise ContractError(f"image_encoding.mean: found shape {self.mean.shape}, allowed {(shape.c, 1, 1)} or {tuple(shape)}.")
+            raise ContractError(
+                f"image_encoding.mean: found shape {self.mean.shape}, allowed {(shape.c, 1, 1)} or {tuple(shape)}."
+            )
         return shape
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 
 from hwsim.arith.accumulate import accumulate
-from hwsim.arith.overflow import sum_fits
 from hwsim.contract.mac import MacContract
 from hwsim.contract.resolve import MacNumbers, resolve_mac
 from hwsim.errors import ContractError
@@ -32,7 +31,7 @@ class MacLayer:
             fmt.lengths(channels)
             object.__setattr__(self, "bias", checked_codes(f"{self.kind}.bias", self.bias, fmt, "K"))
             if len(self.bias) != channels:
-                raise ContractError(f"{self.kind}.bias: found {len(self.bias)} codes, allowed {channels}, one per output channel.")
+                raise ContractError(f"{self.kind}.bias: found {len(self.bias)} codes, allowed {channels}, one per channel.")
         self.numbers  # noqa: B018  resolve now: a contract that cannot be built is refused when it is constructed
 
     kind = "mac"
@@ -73,8 +72,6 @@ class MacLayer:
     def end(self, total: int, k: int) -> Cell:
         """Finish the exact sum of products of output channel k: align, add the bias, wrap, requantize; count events."""
         p = self.numbers
-        shifted = total << p.product_shift[k]
-        fitting = sum_fits(shifted, p.bias[k], p.acc_low, p.acc_high)
-        acc = accumulate(total, p.product_shift[k], p.bias[k], p.acc_bits)
+        acc, left = accumulate(total, p.product_shift[k], p.bias[k], p.acc_bits, p.acc_low, p.acc_high)
         code, event = finish(acc, k, p.epilogue)
-        return Cell(code, acc, Events(0 if fitting else 1, event))
+        return Cell(code, acc, Events(left, event))
