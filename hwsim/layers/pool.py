@@ -68,32 +68,32 @@ class Window:
         sizes = zip(shape[1:], self.kernel, self.stride, self.pad, strict=True)
         return Shape(shape.c, *(pooled_extent(e, k, s, p, self.ceil_mode) for e, k, s, p in sizes))
 
-    def spans(self, shape: Shape, y: int, x: int) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-        """Return the window of output (y, x) within the image (top, bottom, left, right), and its start in padded pixels."""
-        kernel = self.kernel_for(shape)
-        top, left = y * self.stride[0] - self.pad[0], x * self.stride[1] - self.pad[1]
-        if self.kernel is None:
-            top, left = 0, 0
-        bottom, right = min(top + kernel[0], shape.h), min(left + kernel[1], shape.w)
-        return (max(top, 0), bottom, max(left, 0), right), (top, left)
+    def span(self, axis: int, shape: Shape, index: int) -> tuple[int, int, int]:
+        """Return (start, stop, origin) of window `index` along axis 0 (vertical) or 1: clipped to the image; origin is not."""
+        kernel = self.kernel_for(shape)[axis]
+        origin = 0 if self.kernel is None else index * self.stride[axis] - self.pad[axis]
+        return max(origin, 0), min(origin + kernel, shape[1 + axis]), origin
+
+    def counted(self, axis: int, shape: Shape, index: int, rule: CountRule) -> int:
+        """Return how many positions of window `index` an average counts along one axis."""
+        kernel = self.kernel_for(shape)[axis]
+        start, stop, origin = self.span(axis, shape, index)
+        if rule == CountRule.INCLUDE_PADDING:
+            return kernel
+        if rule == CountRule.EXCLUDE_PADDING:
+            return stop - start
+        return min(origin + kernel, shape[1 + axis] + self.pad[axis]) - origin
 
     def divisor(self, shape: Shape, y: int, x: int, rule: CountRule) -> int:
-        """Return what the average of output (y, x) divides by."""
-        kernel = self.kernel_for(shape)
-        (top, bottom, left, right), (start_y, start_x) = self.spans(shape, y, x)
-        if rule == CountRule.INCLUDE_PADDING:
-            return kernel[0] * kernel[1]
-        if rule == CountRule.EXCLUDE_PADDING:
-            return (bottom - top) * (right - left)
-        height = min(start_y + kernel[0], shape.h + self.pad[0]) - start_y
-        width = min(start_x + kernel[1], shape.w + self.pad[1]) - start_x
-        return height * width
+        """Return what the average of output (y, x) divides by: counted rows times counted columns."""
+        return self.counted(0, shape, y, rule) * self.counted(1, shape, x, rule)
 
 
 def _window_codes(inputs: Sequence[Codes], window: Window, n: int, k: int, y: int, x: int) -> list[int]:
     plane = inputs[0][n][k]
     shape = Shape(1, len(plane), len(plane[0]))
-    (top, bottom, left, right), _ = window.spans(shape, y, x)
+    top, bottom, _ = window.span(0, shape, y)
+    left, right, _ = window.span(1, shape, x)
     return [plane[row][column] for row in range(top, bottom) for column in range(left, right)]
 
 

@@ -1,0 +1,199 @@
+"""Kernels of the jit backend: each lays out its numbers once, then runs a compiled loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import cast
+
+import numba
+import numpy as np
+
+from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.buffers import Buffer
+from hwsim.backends.jit import loops
+from hwsim.contract.resolve import Epilogue
+from hwsim.layers import (
+    AveragePool,
+    Concat,
+    Convolution,
+    EltwiseSum,
+    FullyConnected,
+    ImageEncoding,
+    Layer,
+    MacLayer,
+    MaxPool,
+    ReLU,
+    Rescale,
+    Shape,
+    Window,
+)
+from hwsim.layers.image import MEAN_LENGTH
+
+MAX_INT32_SUM = (1 << 31) - 1
+
+
+def use_threads() -> None:
+    """Let numba use HWSIM_THREADS threads, or all cores; results do not depend on it."""
+    wanted = os.environ.get("HWSIM_THREADS")
+    limit = numba.config.NUMBA_NUM_THREADS
+    numba.set_num_threads(min(int(wanted), limit) if wanted and wanted.isdigit() and int(wanted) > 0 else limit)
+
+
+def modes_of(e: Epilogue) -> tuple[int, ...]:
+    """Return the epilogue's scalars in the order in which the loops take them."""
+    return (int(e.rounding), int(e.overflow), int(e.activation), e.bits, int(e.signed), e.low, e.high)
+
+
+class JitKernel(Kernel):
+    """A kernel that runs compiled loops."""
+
+    backend = "jit"
+
+    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
+        super().__init__(layer, shapes)
+        use_threads()
+
+    def empty(self, n: int) -> np.ndarray:
+        """Return room for the codes of n images: int64 [N][H][W][K], copied to the buffer at the end."""
+        c, h, w = self.output_shape
+        return np.empty((n, h, w, c), dtype=np.int64)
+
+
+class MacKernel(JitKernel):
+    """Convolution, and fully connected as the convolution whose kernel covers its input."""
+
+    layer: MacLayer
+
+    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
+        super().__init__(layer, shapes)
+        layer = cast(MacLayer, layer)
+        weight = layer.weight
+        if isinstance(layer, Convolution):
+            self.stride, self.pad, self.dilation, self.groups = layer.stride, layer.pad, layer.dilation, layer.groups
+        else:
+            assert isinstance(layer, FullyConnected)
+            weight = weight.reshape(layer.channels, *shapes[0])
+            self.stride, self.pad, self.dilation, self.groups = (1, 1), (0, 0), (1, 1), 1
+        numbers = layer.numbers
+        narrow = max(-numbers.total_low, numbers.total_high) <= MAX_INT32_SUM
+        self.weight = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), dtype=np.int32 if narrow else np.int64)
+        self.product_shift = np.array(numbers.product_shift, dtype=np.int64)
+        self.bias = np.array(numbers.bias, dtype=np.int64)
+        self.shift = np.array(numbers.epilogue.shift, dtype=np.int64)
+        self.modes = modes_of(numbers.epilogue)
+
+    @property
+    def input_border(self) -> tuple[int, int]:
+        """The padding."""
+        return self.pad
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        x = inputs[0]
+        codes = self.empty(out.n)
+        totals = np.empty(codes.shape, dtype=self.weight.dtype)
+        origin = (x.border[0] - self.pad[0], x.border[1] - self.pad[1])
+        bordered = np.ascontiguousarray(x.bordered, dtype=np.int32)
+        loops.product_sums(bordered, self.weight, self.stride, self.dilation, origin, self.groups, totals)
+        p = self.layer.numbers
+        acc = np.empty((0, 0, 0, 0) if taps.acc is None else codes.shape, dtype=np.int64)
+        taps.events += loops.finish_sums(
+            totals, self.product_shift, self.bias, p.acc_bits, p.acc_low, p.acc_high, self.shift, self.modes, codes, acc
+        )
+        out.inner[...] = codes
+        if taps.acc is not None:
+            taps.acc[...] = acc
+
+
+def spans(window: Window, shape: Shape, out: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return top, bottom by output row and left, right by output column, as Window.span gives them."""
+    rows = [window.span(0, shape, y)[:2] for y in range(out.h)]
+    columns = [window.span(1, shape, x)[:2] for x in range(out.w)]
+    top, bottom = np.array(rows, dtype=np.int64).T.copy()
+    left, right = np.array(columns, dtype=np.int64).T.copy()
+    return top, bottom, left, right
+
+
+class MaxPoolKernel(JitKernel):
+    """Maximum over windows."""
+
+    layer: MaxPool
+
+    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
+        super().__init__(layer, shapes)
+        self.spans = spans(self.layer.window, shapes[0], self.output_shape)
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        codes = self.empty(out.n)
+        loops.max_windows(np.ascontiguousarray(inputs[0].inner, dtype=np.int64), *self.spans, codes)
+        out.inner[...] = codes
+
+
+class AveragePoolKernel(JitKernel):
+    """Average over windows; the divisor is rows * columns, as every count rule has it."""
+
+    layer: AveragePool
+
+    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
+        super().__init__(layer, shapes)
+        window, shape, out, rule = self.layer.window, shapes[0], self.output_shape, self.layer.count
+        self.spans = spans(window, shape, out)
+        self.rows = np.array([window.counted(0, shape, y, rule) for y in range(out.h)], dtype=np.int64)
+        self.columns = np.array([window.counted(1, shape, x, rule) for x in range(out.w)], dtype=np.int64)
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        codes = self.empty(out.n)
+        x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
+        modes = modes_of(self.layer.epilogue)
+        taps.events[1] += loops.average_windows(x, *self.spans, self.rows, self.columns, self.layer.lift, modes, codes)
+        out.inner[...] = codes
+
+
+class ReluKernel(JitKernel):
+    """max(code, 0)."""
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        np.maximum(inputs[0].inner, 0, out=out.inner)
+
+
+class ConcatKernel(JitKernel):
+    """Copy each input to its channels; a branch that already lies there is not copied."""
+
+    layer: Concat
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        first = 0
+        for branch in inputs:
+            target = out.channels(first, branch.shape.c)
+            first += branch.shape.c
+            if branch.padded is not target.padded or branch.first != target.first:
+                target.inner[...] = branch.inner
+
+
+class ValueKernel(JitKernel):
+    """Layers of one exact value per output, then the epilogue: rescale, eltwise sum, image encoding."""
+
+    layer: Rescale | EltwiseSum | ImageEncoding
+
+    def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
+        """Return the exact values, int64 [N][H][W][C]."""
+        layer = self.layer
+        if isinstance(layer, Rescale):
+            return inputs[0].inner.astype(np.int64)
+        if isinstance(layer, EltwiseSum):
+            shifted = [b.inner.astype(np.int64) << a for b, a in zip(inputs, layer.align, strict=True)]
+            return np.sum(shifted, axis=0, dtype=np.int64)
+        mean = layer.mean.transpose(1, 2, 0)
+        return ((inputs[0].inner.astype(np.int64) << MEAN_LENGTH) - mean) * layer.scale_mantissa
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        codes = self.empty(out.n)
+        epilogue = self.layer.epilogue
+        taps.events[1] += loops.finish_values(self.values(inputs), epilogue.shift[0], modes_of(epilogue), codes)
+        out.inner[...] = codes
