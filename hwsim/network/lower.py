@@ -1,0 +1,110 @@
+"""The only place that folds layers away: batch norm and scale into weights, dropout and flatten into nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.errors import HwsimError, InputError
+from hwsim.network.graph import (
+    BatchNorm,
+    Convolution,
+    Dropout,
+    Flatten,
+    InnerProduct,
+    Network,
+    Node,
+    Op,
+    ReLU,
+    Scale,
+)
+
+Affine = tuple[np.ndarray, np.ndarray]
+"""(factor, shift) per output channel in float64: y = x * factor + shift."""
+
+
+def fold(network: Network) -> Network:
+    """The same function without BatchNorm, Scale, Dropout and Flatten.
+
+    BatchNorm and Scale go into the weights of the Convolution or InnerProduct right before them (float64, rounded once to
+    float32), which keeps its name; Flatten goes because an InnerProduct takes C, H, W.  Raises InputError, naming the
+    layer, where one of them cannot go: no such layer before it, or another layer that reads the unscaled result.
+    """
+    readers = Counter(name for node in network for name in node.inputs)
+    kept: dict[str, Node] = {}
+    stands_for: dict[str, str] = {}  # name of a removed layer -> the kept layer whose output is now its output
+    affine: dict[str, Affine] = {}
+    _check_flattened(network)
+    for node in network:
+        node = replace(node, inputs=tuple(stands_for.get(name, name) for name in node.inputs))
+        if isinstance(node.op, (BatchNorm, Scale)):
+            _check_foldable(network, node, kept[node.inputs[0]], readers)
+            affine[node.inputs[0]] = _compose(affine.get(node.inputs[0]), node.op)
+        elif not isinstance(node.op, (Dropout, Flatten)):
+            kept[node.name] = node
+            continue
+        stands_for[node.name] = node.inputs[0]
+    nodes = (replace(node, op=_scaled(network, node, affine.get(node.name))) for node in kept.values())
+    return Network(network.name, tuple(nodes))
+
+
+def _compose(before: Affine | None, op: BatchNorm | Scale) -> Affine:
+    """First `before`, then the layer: one factor and one shift."""
+    if isinstance(op, BatchNorm):
+        factor = 1 / np.sqrt(op.variance.astype(np.float64) + op.epsilon)
+        shift = -op.mean * factor
+    else:
+        factor = op.factor.astype(np.float64)
+        shift = np.zeros_like(factor) if op.bias is None else op.bias.astype(np.float64)
+    return (factor, shift) if before is None else (before[0] * factor, before[1] * factor + shift)
+
+
+def _scaled(network: Network, node: Node, affine: Affine | None) -> Op:
+    """The operation with weights and bias scaled: weight * factor, bias * factor + shift."""
+    op = node.op
+    if affine is None or not isinstance(op, (Convolution, InnerProduct)):
+        return op
+    factor, shift = affine
+    weight = op.weight.astype(np.float64) * factor.reshape(-1, *[1] * (op.weight.ndim - 1))
+    bias = shift if op.bias is None else op.bias * factor + shift
+    try:
+        with np.errstate(over="ignore"):  # the operation refuses what became infinite
+            return replace(op, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+    except HwsimError as error:
+        raise InputError(f"network {network.name!r}, layer {node.name!r}, after folding batch norm: {error}") from None
+
+
+def _check_foldable(network: Network, node: Node, target: Node, readers: Counter[str]) -> None:
+    where = f"network {network.name!r}, layer {node.name!r}: {type(node.op).__name__}"
+    if not isinstance(target.op, (Convolution, InnerProduct)):
+        kind = type(target.op).__name__
+        raise InputError(f"{where} follows {target.name!r} ({kind}) and can only be folded into a Convolution or InnerProduct.")
+    source = node.name
+    while source != target.name:  # back through what was removed: nobody else may read any of it
+        source = network[source].inputs[0]
+        if readers[source] > 1:
+            raise InputError(
+                f"{where} cannot be folded: {source!r} is read by {readers[source]} layers, and the others read it unscaled; "
+                "give each its own layer."
+            )
+
+
+def _check_flattened(network: Network) -> None:
+    """Refuse a Flatten that something other than an InnerProduct would notice to be gone."""
+    flat: set[str] = set()
+    shapes = network.shapes()
+    for node in network:
+        reads_flat = bool(flat.intersection(node.inputs))
+        if reads_flat and not isinstance(node.op, (InnerProduct, ReLU, Dropout, Flatten)):
+            kind = type(node.op).__name__
+            raise InputError(
+                f"network {network.name!r}, layer {node.name!r}: {kind} reads a flattened tensor; a Flatten may stand before "
+                "an InnerProduct only, with ReLU or Dropout between."
+            )
+        flattens = isinstance(node.op, Flatten) and shapes[node.inputs[0]][1:] != (1, 1)
+        if flattens or (reads_flat and not isinstance(node.op, InnerProduct)):
+            flat.add(node.name)
+    for name in flat.intersection(network.outputs):
+        raise InputError(f"network {network.name!r}: its output {name!r} is flattened; end the network before the Flatten.")

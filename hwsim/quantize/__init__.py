@@ -1,0 +1,1 @@
+"""Number formats for a float network: float execution, ranges, and the choice of formats."""
