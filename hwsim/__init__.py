@@ -27,6 +27,14 @@ _API: dict[str, str] = {
     "ProofError": "hwsim.errors:ProofError",
     "BackendError": "hwsim.errors:BackendError",
     "OverflowTrap": "hwsim.errors:OverflowTrap",
+    "ChannelOrder": "hwsim.network.preprocessing:ChannelOrder",
+    "FixedPoint": "hwsim.formats:FixedPoint",
+    "Overflow": "hwsim.arith.overflow:Overflow",
+    "Preprocessing": "hwsim.network.preprocessing:Preprocessing",
+    "Rounding": "hwsim.arith.rounding:Rounding",
+    "dialects": "hwsim.contract.dialects",
+    "images": "hwsim.images:images",
+    "read": "hwsim.network.read:read",
 }
 
 __all__ = [*_API, "__version__"]

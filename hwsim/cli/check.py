@@ -1,0 +1,26 @@
+"""hwsim check: a golden package against its hashes and all backends, or a device's dump against the package."""
+
+from __future__ import annotations
+
+import click
+
+from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
+from hwsim.cli.options import progress
+
+
+@click.command(epilog="Example:  hwsim check package     or:  hwsim check package --layer conv1 --dump dut.hex")
+@click.argument("package", metavar="PKG", type=click.Path())
+@click.option("--dump", metavar="FILE", type=click.Path(), help="What the device computed; compare it.")
+@click.option("--layer", metavar="NAME", help="The layer that the dump belongs to.  [the only one]")
+@json_option
+def check(package: str, dump: str | None, layer: str | None, as_json: bool) -> int:
+    """Verify every hash and compute everything again; with --dump name the first mismatch of a device.
+
+    Exit code 1 where a bit differs.
+    """
+    import hwsim
+
+    with progress("checking") as bar:
+        report = hwsim.check(package, dump=dump, layer=layer, progress=bar)
+    emit(report, as_json)
+    return FINE if report.passed else MISMATCH

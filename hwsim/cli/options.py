@@ -1,0 +1,105 @@
+"""Options and arguments that several commands share, each written once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hwsim.errors import InputError
+
+Progress = Callable[[int, int], None]
+
+BACKENDS = ("auto", "spec", "jit", "native")
+DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu")
+CALIBRATIONS = ("maximum", "percentile", "least_squares")
+ROUNDINGS = (
+    ("floor", "drop the bits"),
+    ("ceil", "towards +infinity"),
+    ("toward_zero", "towards zero"),
+    ("away_from_zero", "away from zero"),
+    ("ties_up", "nearest, ties to +infinity (Vitis AI: half up)"),
+    ("ties_down", "nearest, ties to -infinity"),
+    ("ties_away", "nearest, ties away from zero (C: round; QONNX: half up)"),
+    ("ties_to_zero", "nearest, ties towards zero"),
+    ("ties_even", "nearest, ties to even (ONNX, Python and numpy: round)"),
+    ("ties_odd", "nearest, ties to odd"),
+)
+AMBIGUOUS = {"half up", "half_up", "half-up", "round", "nearest", "half down", "half_down", "half-down", "rint"}
+
+DATA_HELP = "list file (`path label` lines), .npz, MNIST idx images (labels beside them), or the word digits"
+
+
+class RoundingWord(click.ParamType):
+    """The name of a rounding mode. Words that mean different things in different tools are refused, not guessed."""
+
+    name = "mode"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        word = str(value).strip().lower()
+        if word in (name for name, _ in ROUNDINGS):
+            return word
+        meanings = "; ".join(f"{name}: {meaning}" for name, meaning in ROUNDINGS)
+        if word in AMBIGUOUS:
+            self.fail(f"{value!r} means different things in different tools; say which one you mean: {meanings}.", param)
+        self.fail(f"{value!r} is no rounding mode; the modes are: {meanings}.", param)
+
+
+def model_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """MODEL.prototxt WEIGHTS.caffemodel"""
+    command = click.argument("weights", metavar="WEIGHTS.caffemodel", type=click.Path())(command)
+    return click.argument("model", metavar="MODEL.prototxt", type=click.Path())(command)
+
+
+def network_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """NET.hwnet"""
+    return click.argument("network", metavar="NET.hwnet", type=click.Path())(command)
+
+
+def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--input IMAGE --index N"""
+    index = click.option("--index", type=click.IntRange(min=0), default=0, help="Which image of DATA.  [0]")
+    one = click.option("--input", "image", metavar="IMAGE", required=True, help=f"An image file, or DATA: {DATA_HELP}.")
+    return one(index(command))
+
+
+def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    text = "Who computes; all give the same bits. auto takes the fastest that can.  [auto]"
+    return click.option("--backend", type=click.Choice(BACKENDS), default="auto", help=text)(command)
+
+
+def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--force", is_flag=True, help="Replace the output if it exists.")(command)
+
+
+def names(text: str | None) -> list[str] | None:
+    """"conv1,fire2/squeeze1x1" -> its names; None stays None, which means all."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def one_image(network: Any, data: str, index: int) -> Any:
+    """Image number `index` of DATA, prepared for the network."""
+    import hwsim
+
+    images = hwsim.images(data, network.preprocessing)
+    if index >= len(images):
+        raise InputError(f"{data}: --index {index}, but it holds {len(images)} images, 0..{len(images) - 1}.")
+    return images[index]
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Progress | None]:
+    """A bar on stderr for (done, total); None where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

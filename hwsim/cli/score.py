@@ -1,0 +1,25 @@
+"""hwsim score: accuracy of a network in integers over a data set."""
+
+from __future__ import annotations
+
+import click
+
+from hwsim.cli.frame import emit, json_option
+from hwsim.cli.options import DATA_HELP, backend_option, network_argument, progress
+
+
+@click.command(epilog="Example:  hwsim score lenet.hwnet --data t10k-images-idx3-ubyte --float --limit 500")
+@network_argument
+@click.option("--data", metavar="DATA", required=True, help=f"Images with labels: {DATA_HELP}.")
+@click.option("--float", "with_float", is_flag=True, help="Score the float network beside it, and compare.")
+@click.option("--limit", type=click.IntRange(min=1), help="Score only the first N images.  [all]")
+@backend_option
+@json_option
+def score(network: str, data: str, with_float: bool, limit: int | None, backend: str, as_json: bool) -> None:
+    """Top-1 and top-5 over a data set; with --float also agreement, gained and lost images."""
+    import hwsim
+
+    q = hwsim.load(network)
+    with progress("scoring") as bar:
+        result = hwsim.score(q, data, backend=backend, float=with_float, limit=limit, progress=bar)
+    emit(result, as_json)

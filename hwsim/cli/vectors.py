@@ -1,0 +1,27 @@
+"""hwsim vectors: golden vectors of every layer for one image."""
+
+from __future__ import annotations
+
+import click
+
+from hwsim.cli.frame import emit, json_option
+from hwsim.cli.options import backend_option, force_option, input_options, names, network_argument, one_image
+
+
+@click.command(epilog="Example:  hwsim vectors digits.hwnet --input digits --out package --layers conv1,ip1")
+@network_argument
+@input_options
+@click.option("--out", metavar="PKG", required=True, type=click.Path(), help="Directory to write.")
+@click.option("--layers", metavar="A,B", help="Only these layers.  [all]")
+@backend_option
+@force_option
+@json_option
+def vectors(
+    network: str, image: str, index: int, out: str, layers: str | None, backend: str, force: bool, as_json: bool
+) -> None:
+    """Write a golden package: stimulus, weights, bias, accumulator and expected output of each layer."""
+    import hwsim
+
+    q = hwsim.load(network)
+    trace = hwsim.run(q, one_image(q, image, index), backend=backend)
+    emit(hwsim.write_golden(trace, out, layers=names(layers), force=force), as_json)
