@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Kernel(ABC):
     """
 
     backend: ClassVar[str]
+    layer: Any  # the layer's own type, which each kernel states
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         self.layer = layer

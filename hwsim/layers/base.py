@@ -9,6 +9,7 @@ import numpy as np
 
 from hwsim.arith import requantize as arith
 from hwsim.arith.overflow import Overflow
+from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -73,9 +74,9 @@ def finish_rounded(rounded: int, epilogue: Epilogue) -> tuple[int, int]:
     return arith.finish_rounded(rounded, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
 
 
-def traps(epilogue: Epilogue) -> bool:
+def traps(output: Output) -> bool:
     """Return whether the first output event stops the run."""
-    return epilogue.overflow == Overflow.TRAP
+    return output.overflow == Overflow.TRAP
 
 
 def pair(name: str, value: Any, low: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -17,7 +18,7 @@ class Concat:
     format: FixedPoint
     count: int
 
-    kind = "concat"
+    kind: ClassVar[str] = "concat"
 
     def __post_init__(self) -> None:
         if not isinstance(self.count, int) or self.count < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Convolution(MacLayer):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
-    kind = "convolution"
+    kind: ClassVar[str] = "convolution"
 
     def __post_init__(self) -> None:
         weight = checked_codes("convolution.weight", self.weight, self.contract.weight, "KCRS")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue, resolve_output
@@ -19,7 +20,7 @@ class ReLU:
 
     format: FixedPoint
 
-    kind = "relu"
+    kind: ClassVar[str] = "relu"
 
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:
@@ -47,7 +48,7 @@ class Rescale:
     format: FixedPoint
     output: Output
 
-    kind = "rescale"
+    kind: ClassVar[str] = "rescale"
 
     def __post_init__(self) -> None:
         self.epilogue  # noqa: B018  refuse now what cannot be resolved
@@ -87,7 +88,7 @@ class EltwiseSum:
     formats: tuple[FixedPoint, ...]
     output: Output
 
-    kind = "eltwise_sum"
+    kind: ClassVar[str] = "eltwise_sum"
 
     def __post_init__(self) -> None:
         if len(self.formats) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hwsim.arith.accumulate import dot
 from hwsim.errors import ContractError
@@ -18,7 +19,7 @@ class FullyConnected(MacLayer):
     weight: codes [K][C*H*W].  bias: codes [K] or None.  The output has shape (K, 1, 1).
     """
 
-    kind = "fully_connected"
+    kind: ClassVar[str] = "fully_connected"
 
     def __post_init__(self) -> None:
         weight = checked_codes("fully_connected.weight", self.weight, self.contract.weight, "KI")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class HostLRN:
     k: float
     output: Output
 
-    kind = "host_lrn"
+    kind: ClassVar[str] = "host_lrn"
 
     def __post_init__(self) -> None:
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
@@ -121,7 +122,7 @@ def _moving_sum(values: np.ndarray, axis: int, reach: int) -> np.ndarray:
     pad[axis] = (reach, reach)
     padded = np.pad(values, pad)
     extent = values.shape[axis]
-    return sum(np.take(padded, range(i, i + extent), axis=axis) for i in range(2 * reach + 1))
+    return np.sum([np.take(padded, range(i, i + extent), axis=axis) for i in range(2 * reach + 1)], axis=0)
 
 
 def _inverse_powers(base: np.ndarray, beta: float) -> np.ndarray:
@@ -139,7 +140,7 @@ class Softmax:
 
     format: FixedPoint
 
-    kind = "softmax"
+    kind: ClassVar[str] = "softmax"
 
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:

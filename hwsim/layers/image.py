@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class ImageEncoding:
     scale_length: int
     output: Output
 
-    kind = "image_encoding"
+    kind: ClassVar[str] = "image_encoding"
 
     def __post_init__(self) -> None:
         mean = np.array(self.mean, dtype=np.int64)

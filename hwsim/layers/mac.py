@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class MacLayer:
                 raise ContractError(f"{self.kind}.bias: found {len(self.bias)} codes, allowed {channels}, one per channel.")
         self.numbers  # noqa: B018  resolve now: a contract that cannot be built is refused when it is constructed
 
-    kind = "mac"
+    kind: ClassVar[str] = "mac"
 
     @property
     def channels(self) -> int:

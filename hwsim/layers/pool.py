@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import ClassVar
 
 from hwsim.arith.rounding import round_ratio
 from hwsim.contract.mac import Activation, Output
@@ -104,7 +105,7 @@ class MaxPool:
     format: FixedPoint
     window: Window
 
-    kind = "max_pool"
+    kind: ClassVar[str] = "max_pool"
 
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:
@@ -137,7 +138,7 @@ class AveragePool:
     count: CountRule
     output: Output
 
-    kind = "average_pool"
+    kind: ClassVar[str] = "average_pool"
 
     def __post_init__(self) -> None:
         if not isinstance(self.count, CountRule):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config as numba_config
 
 
 def _sources() -> list[Path]:
@@ -40,6 +40,7 @@ def _folder() -> str | None:
 
 
 _CACHE = _folder()
+config: Any = numba_config  # its fields are set at run time, which type checkers do not see
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import cast
 
 import numba
 import numpy as np
@@ -23,7 +22,6 @@ from hwsim.layers import (
     Layer,
     MacLayer,
     MaxPool,
-    ReLU,
     Rescale,
     Shape,
     Window,
@@ -36,7 +34,7 @@ MAX_INT32_SUM = (1 << 31) - 1
 def use_threads() -> None:
     """Let numba use HWSIM_THREADS threads, or all cores; results do not depend on it."""
     wanted = os.environ.get("HWSIM_THREADS")
-    limit = numba.config.NUMBA_NUM_THREADS
+    limit = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(min(int(wanted), limit) if wanted and wanted.isdigit() and int(wanted) > 0 else limit)
 
 
@@ -67,15 +65,14 @@ class MacKernel(JitKernel):
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
-        layer = cast(MacLayer, layer)
-        weight = layer.weight
+        weight = self.layer.weight
         if isinstance(layer, Convolution):
             self.stride, self.pad, self.dilation, self.groups = layer.stride, layer.pad, layer.dilation, layer.groups
         else:
             assert isinstance(layer, FullyConnected)
-            weight = weight.reshape(layer.channels, *shapes[0])
+            weight = weight.reshape(len(weight), *shapes[0])
             self.stride, self.pad, self.dilation, self.groups = (1, 1), (0, 0), (1, 1), 1
-        numbers = layer.numbers
+        numbers = self.layer.numbers
         narrow = max(-numbers.total_low, numbers.total_high) <= MAX_INT32_SUM
         self.weight = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), dtype=np.int32 if narrow else np.int64)
         self.product_shift = np.array(numbers.product_shift, dtype=np.int64)
@@ -187,7 +184,7 @@ class ValueKernel(JitKernel):
             return inputs[0].inner.astype(np.int64)
         if isinstance(layer, EltwiseSum):
             shifted = [b.inner.astype(np.int64) << a for b, a in zip(inputs, layer.align, strict=True)]
-            return np.sum(shifted, axis=0, dtype=np.int64)
+            return np.asarray(sum(shifted[1:], shifted[0]))
         mean = layer.mean.transpose(1, 2, 0)
         return ((inputs[0].inner.astype(np.int64) << MEAN_LENGTH) - mean) * layer.scale_mantissa
 

@@ -1,0 +1,64 @@
+"""TRAP: where the contract stops at the first overflow, find it in row-major order (n, k, y, x), whatever computed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwsim.arith.overflow import fits
+from hwsim.arith.rounding import round_shift
+from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.buffers import Buffer
+from hwsim.contract.mac import Activation, Output
+from hwsim.contract.resolve import Epilogue
+from hwsim.errors import OverflowTrap
+from hwsim.layers import AveragePool, EltwiseSum, HostLRN, ImageEncoding, MacLayer, Rescale
+from hwsim.layers.base import traps
+
+
+def output_of(layer: object) -> Output | None:
+    """Return the output stage of a layer that computes, or None."""
+    if isinstance(layer, MacLayer):
+        return layer.contract.output
+    if isinstance(layer, (AveragePool, EltwiseSum, HostLRN, ImageEncoding, Rescale)):
+        return layer.output
+    return None
+
+
+def check(name: str, kernel: Kernel, inputs: Sequence[Buffer], taps: Taps) -> None:
+    """Raise OverflowTrap at the first output event of a layer whose contract says TRAP; the kernel has just run."""
+    output = output_of(kernel.layer)
+    if output is None or not traps(output) or not taps.events[1]:
+        return
+    if isinstance(kernel.layer, MacLayer):
+        where = _first_of_sums(kernel, inputs)
+    else:
+        where = _first_by_spec(kernel, inputs)
+    raise OverflowTrap(name, "output", where)
+
+
+def _first_of_sums(kernel: Kernel, inputs: Sequence[Buffer]) -> tuple[int, ...]:
+    """Run once more with the accumulators tapped, and round them."""
+    layer = kernel.layer
+    assert isinstance(layer, MacLayer)
+    n = inputs[0].n
+    taps = Taps.for_layer(kernel.layer, n, kernel.output_shape, acc=True)
+    kernel.run(inputs, Buffer.allocate(n, kernel.output_shape, layer.output_format.dtype), taps)
+    assert taps.acc is not None
+    outside = np.stack([_outside(taps.acc[..., k], layer.numbers.epilogue, k) for k in range(layer.channels)], axis=1)
+    return tuple(int(i) for i in np.argwhere(outside)[0])
+
+
+def _outside(acc: np.ndarray, epilogue: Epilogue, k: int) -> np.ndarray:
+    value = acc.astype(np.int64)
+    if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
+        value = np.maximum(value, 0)
+    return np.logical_not(fits(round_shift(value, epilogue.shift[k], epilogue.rounding), epilogue.low, epilogue.high))
+
+
+def _first_by_spec(kernel: Kernel, inputs: Sequence[Buffer]) -> tuple[int, ...]:
+    codes = [buffer.codes.tolist() for buffer in inputs]
+    channels, height, width = kernel.output_shape
+    cells = ((n, k, y, x) for n in range(inputs[0].n) for k in range(channels) for y in range(height) for x in range(width))
+    return next(at for at in cells if kernel.layer.spec(codes, *at).events.output)

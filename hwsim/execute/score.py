@@ -1,0 +1,232 @@
+"""Score a network over a data set: top-1, top-5, and beside a float baseline what was gained and lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.execute.plan import Plan
+from hwsim.execute.trace import best
+from hwsim.layers import Events, HostLRN
+from hwsim.network.quantized import QuantizedNetwork
+
+Baseline = Callable[[np.ndarray], np.ndarray]
+"""Float logits [N][K] of uint8 pixels [N][C][H][W]."""
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of `images` were right at the first guess, and among the first five."""
+
+    images: int
+    right: int
+    right5: int
+
+    @property
+    def top1(self) -> float:
+        """Share of right first guesses."""
+        return self.right / self.images
+
+    @property
+    def top5(self) -> float:
+        """Share of right answers among the first five."""
+        return self.right5 / self.images
+
+
+@dataclass(frozen=True)
+class Score:
+    """The result of hwsim.score.
+
+    fixed, baseline: accuracy of the integers and of the float network on the same images (None without a baseline).
+    agreeing: images on which both have the same first guess.  gained, lost: images that only the integers, or only the
+    float network, had right.  events: per layer.  seconds: spent in the integer network.
+    """
+
+    network: str
+    backends: tuple[str, ...]
+    fixed: Accuracy
+    baseline: Accuracy | None
+    agreeing: int | None
+    gained: tuple[int, ...]
+    lost: tuple[int, ...]
+    events: dict[str, Events]
+    host_layers: tuple[str, ...]
+    seconds: float
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.fixed.images
+
+    @property
+    def top1(self) -> float:
+        """Top-1 of the integer network, 0..1."""
+        return self.fixed.top1
+
+    @property
+    def top5(self) -> float:
+        """Top-5 of the integer network, 0..1."""
+        return self.fixed.top5
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of images with the same first guess as float, 0..1."""
+        return None if self.agreeing is None else self.agreeing / self.images
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Lines of the table for people."""
+        rows = [("images", str(self.images)), ("top-1", f"{self.top1:.2%}"), ("top-5", f"{self.top5:.2%}")]
+        if self.baseline is not None:
+            rows += [
+                ("float top-1", f"{self.baseline.top1:.2%}"),
+                ("float top-5", f"{self.baseline.top5:.2%}"),
+                ("top-1 difference", f"{100 * (self.top1 - self.baseline.top1):+.2f} points"),
+                ("same first guess as float", f"{self.agreement:.2%}"),
+                ("gained / lost", f"{len(self.gained)} / {len(self.lost)} images"),
+            ]
+        output = sum(e.output for e in self.events.values())
+        rows.append(("overflow events", f"{sum(e.accumulator for e in self.events.values())} accumulator, {output} output"))
+        if self.host_layers:
+            rows.append(("on the host, in float", ", ".join(self.host_layers)))
+        rows.append(("computed by", ", ".join(self.backends)))
+        rows.append(("images per second", f"{self.images / self.seconds:.1f}" if self.seconds else "-"))
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        data: dict[str, Any] = {
+            "network": self.network,
+            "images": self.images,
+            "top1": self.top1,
+            "top5": self.top5,
+            "backends": list(self.backends),
+            "host_layers": list(self.host_layers),
+            "seconds": self.seconds,
+            "events": {name: events._asdict() for name, events in self.events.items()},
+        }
+        if self.baseline is not None:
+            data["float"] = {"top1": self.baseline.top1, "top5": self.baseline.top5}
+            data |= {"agreement": self.agreement, "gained": list(self.gained), "lost": list(self.lost)}
+        return data
+
+    def __str__(self) -> str:
+        width = max(len(label) for label, _ in self.rows())
+        return "\n".join([self.network, *(f"  {label:<{width}}  {value}" for label, value in self.rows())])
+
+    def _repr_html_(self) -> str:
+        body = "".join(f"<tr><td>{label}</td><td>{value}</td></tr>" for label, value in self.rows())
+        return f"<table><caption>{self.network}</caption>{body}</table>"
+
+
+Item = tuple[np.ndarray, int]
+"""Pixels uint8 [C][H][W], and the label."""
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    pixels, labels = [], []
+    for image, label in items:
+        pixels.append(image)
+        labels.append(label)
+        if len(pixels) == size:
+            yield np.stack(pixels), np.array(labels)
+            pixels, labels = [], []
+    if pixels:
+        yield np.stack(pixels), np.array(labels)
+
+
+class _Tally:
+    """Counts right answers of one network."""
+
+    def __init__(self) -> None:
+        self.first: list[np.ndarray] = []
+        self.hits5 = 0
+
+    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        ranked = best(logits, 5)
+        self.first.append(ranked[:, 0])
+        self.hits5 += int((ranked == labels[:, None]).any(axis=1).sum())
+
+    def accuracy(self, labels: np.ndarray) -> Accuracy:
+        return Accuracy(len(labels), int((self.guesses == labels).sum()), self.hits5)
+
+    @property
+    def guesses(self) -> np.ndarray:
+        return np.concatenate(self.first)
+
+
+def score(
+    network: QuantizedNetwork,
+    items: Iterable[Item],
+    total: int,
+    backend: str = "auto",
+    baseline: Baseline | None = None,
+    progress: Progress | None = None,
+    batch: int = 8,
+) -> Score:
+    """Run `total` labelled images and count right answers; memory does not grow with their number.
+
+    items: (pixels, label) one at a time.  baseline: float logits for the same pixels, or None.
+    """
+    if total < 1:
+        raise InputError("score: found no images, at least one is needed; is the list empty, or --limit 0?")
+    plan = Plan(network, backend, min(batch, total))
+    fixed, floats = _Tally(), _Tally()
+    truth: list[np.ndarray] = []
+    events = {node.name: np.zeros(2, dtype=np.int64) for node in network.nodes}
+    seconds, done = 0.0, 0
+    for pixels, labels in _batches(items, plan.batch):
+        if len(pixels) < plan.batch:
+            plan = Plan(network, backend, len(pixels))  # empty places of a batch would be counted as events
+        start = time.perf_counter()
+        logits = plan.run(pixels)
+        seconds += time.perf_counter() - start
+        fixed.add(logits, labels)
+        truth.append(labels)
+        for bound in plan.bound:
+            events[bound.node.name] += bound.step.taps.events
+        if baseline is not None:
+            floats.add(baseline(pixels), labels)
+        done += len(pixels)
+        if progress is not None:
+            progress(done, total)
+    answers = np.concatenate(truth)
+    return _result(network, plan, answers, fixed, floats if baseline is not None else None, events, seconds)
+
+
+def _result(
+    network: QuantizedNetwork,
+    plan: Plan,
+    answers: np.ndarray,
+    fixed: _Tally,
+    floats: _Tally | None,
+    events: dict[str, np.ndarray],
+    seconds: float,
+) -> Score:
+    gained: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
+    agreeing = None
+    if floats is not None:
+        right, right_float = fixed.guesses == answers, floats.guesses == answers
+        gained = tuple(np.flatnonzero(right & ~right_float).tolist())
+        lost = tuple(np.flatnonzero(~right & right_float).tolist())
+        agreeing = int((fixed.guesses == floats.guesses).sum())
+    return Score(
+        network=network.name,
+        backends=tuple(sorted({bound.step.kernel.backend for bound in plan.bound})),
+        fixed=fixed.accuracy(answers),
+        baseline=None if floats is None else floats.accuracy(answers),
+        agreeing=agreeing,
+        gained=gained,
+        lost=lost,
+        events={name: Events(int(a), int(o)) for name, (a, o) in events.items()},
+        host_layers=tuple(node.name for node in network.nodes if isinstance(node.layer, HostLRN)),
+        seconds=seconds,
+    )

@@ -1,0 +1,90 @@
+"""One layer without a network: hwsim.Conv2d(...).run(x, w, contract) for an RTL engineer who has just that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsim.backends import trap
+from hwsim.backends.base import Taps
+from hwsim.contract.mac import MacContract
+from hwsim.errors import ContractError
+from hwsim.execute.plan import choose
+from hwsim.execute.trace import LayerTrace
+from hwsim.layers import Convolution, FullyConnected, Layer, Shape
+
+Pair = int | tuple[int, int]
+
+
+def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: bool = True) -> LayerTrace:
+    """Run one layer on codes [N][C][H][W] (or one image [C][H][W]); return its trace."""
+    batches = tuple(np.asarray(x)[None] if np.asarray(x).ndim == 3 else np.asarray(x) for x in inputs)
+    for batch in batches:
+        if batch.ndim != 4 or 0 in batch.shape:
+            raise ContractError(
+                f"{layer.kind}: found an input of shape {batch.shape}, allowed [N][C][H][W] or [C][H][W], not empty."
+            )
+    chosen = choose(backend)
+    maker = next((b for b in chosen if layer.kind in b.table), chosen[-1])
+    kernel = maker.prepare(layer, [Shape(*batch.shape[1:]) for batch in batches])
+    taps = Taps.for_layer(layer, len(batches[0]), kernel.output_shape, acc)
+    ready = [kernel._ready(i, batch) for i, batch in enumerate(batches)]
+    out = kernel(ready, taps)
+    trap.check(layer.kind, kernel, ready, taps)
+    tapped = None if taps.acc is None else np.ascontiguousarray(taps.acc.transpose(0, 3, 1, 2))
+    return LayerTrace(layer.kind, layer, batches, tapped, np.ascontiguousarray(out.codes), taps.counted, kernel.backend)
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """A convolution's attributes; weights and contract come with run().
+
+    >>> from hwsim.contract import MacContract, Output
+    >>> from hwsim.formats import FixedPoint
+    >>> s8 = FixedPoint(8, 0)
+    >>> x, w = np.full((1, 2, 2), 3), np.full((1, 1, 2, 2), 5)
+    >>> Conv2d().run(x, w, MacContract(s8, s8, Output(s8)), backend="spec").acc.item()
+    60
+    """
+
+    stride: Pair = 1
+    pad: Pair = 0
+    dilation: Pair = 1
+    groups: int = 1
+
+    def layer(self, weight: np.ndarray, contract: MacContract, bias: np.ndarray | None = None) -> Convolution:
+        """Return the layer: weight codes [K][C/groups][R][S], bias codes [K] in the contract's bias format."""
+        stride, pad, dilation = (self.stride, self.pad, self.dilation)
+        return Convolution(contract, np.asarray(weight), bias, stride, pad, dilation, self.groups)  # type: ignore[arg-type]
+
+    def run(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        contract: MacContract,
+        bias: np.ndarray | None = None,
+        backend: str = "auto",
+    ) -> LayerTrace:
+        """Convolve codes x [N][C][H][W] or [C][H][W]; return the trace: codes, acc, events."""
+        return run_layer(self.layer(weight, contract, bias), x, backend=backend)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fully connected layer; weights [K][C*H*W] and contract come with run()."""
+
+    def layer(self, weight: np.ndarray, contract: MacContract, bias: np.ndarray | None = None) -> FullyConnected:
+        """Return the layer."""
+        return FullyConnected(contract, np.asarray(weight), bias)
+
+    def run(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        contract: MacContract,
+        bias: np.ndarray | None = None,
+        backend: str = "auto",
+    ) -> LayerTrace:
+        """Multiply codes x [N][C][H][W] or [C][H][W]; return the trace."""
+        return run_layer(self.layer(weight, contract, bias), x, backend=backend)

@@ -1,0 +1,170 @@
+"""The trace: everything that one run computed, layer by layer."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.execute.plan import Bound, Plan
+from hwsim.layers import Events, Layer, MacLayer, Softmax
+from hwsim.network.quantized import QuantizedNetwork
+
+HEADINGS = ("layer", "kind", "CxHxW", "format", "acc range", "code range", "acc events", "output events", "computed by")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """One layer of a trace. Axes N C H W; arrays are copies and belong to the trace.
+
+    inputs: codes of each input.  acc: after the bias, before requantize; None where the layer has none or it was not kept.
+    backend: who computed it.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[np.ndarray, ...]
+    acc: np.ndarray | None
+    codes: np.ndarray
+    events: Events
+    backend: str
+
+    @property
+    def kind(self) -> str:
+        """Kind of layer."""
+        return self.layer.kind
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """Weight codes."""
+        return self.layer.weight if isinstance(self.layer, MacLayer) else None
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """Bias codes."""
+        return self.layer.bias if isinstance(self.layer, MacLayer) else None
+
+    @property
+    def real(self) -> np.ndarray:
+        """The output's real values, float64."""
+        return self.layer.output_format.to_real(self.codes)
+
+    def row(self) -> tuple[str, ...]:
+        """One line of the trace's table."""
+        acc = "" if self.acc is None else f"{self.acc.min()}..{self.acc.max()}"
+        shape = "x".join(str(extent) for extent in self.codes.shape[1:])
+        codes = f"{self.codes.min()}..{self.codes.max()}"
+        fmt = str(self.layer.output_format)
+        return (self.name, self.kind, shape, fmt, acc, codes, str(self.events.accumulator), str(self.events.output), self.backend)
+
+    def _repr_html_(self) -> str:
+        return html_table([self.row()])
+
+    def __repr__(self) -> str:
+        return f"LayerTrace({', '.join(f'{h}={c!r}' for h, c in zip(HEADINGS, self.row(), strict=True))})"
+
+
+def html_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return the rows under the trace's headings as an HTML table."""
+    cells = [HEADINGS, *rows]
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    return f"<table>{body}</table>"
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a run left behind: `trace["conv1"].acc`, `.codes`, `.events`; `trace.logits`, `trace.top(5)`."""
+
+    network: QuantizedNetwork
+    pixels: np.ndarray
+    layers: dict[str, LayerTrace]
+
+    def __getitem__(self, name: str) -> LayerTrace:
+        if name not in self.layers:
+            raise InputError(f"the trace has no layer {name!r}; it has {', '.join(self.layers)}.")
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers.values())
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Codes of the answer, [N][K]."""
+        codes = self[self.network.logits].codes
+        return codes.reshape(len(codes), -1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, float64 [N][K], computed on the host."""
+        layer = self[self.network.logits].layer
+        codes = self[self.network.logits].codes
+        return Softmax(layer.output_format).probabilities(codes).reshape(len(codes), -1)
+
+    def top(self, k: int = 5) -> np.ndarray:
+        """Return the k best classes of each image, [N][k]: highest code first, the lower class first among equals."""
+        return best(self.logits, k)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Lines of the table, one per layer."""
+        return [layer.row() for layer in self]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table, the answer and the events as plain data."""
+        return {
+            "network": self.network.name,
+            "top": self.top(min(5, self.logits.shape[1])).tolist(),
+            "logits": self.logits.tolist(),
+            "layers": [
+                {
+                    "name": t.name,
+                    "kind": t.kind,
+                    "shape": list(t.codes.shape),
+                    "format": str(t.layer.output_format),
+                    "events": t.events._asdict(),
+                    "backend": t.backend,
+                }
+                for t in self
+            ],
+        }
+
+    def __str__(self) -> str:
+        rows = [HEADINGS, *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+        return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())
+
+
+def best(logits: np.ndarray, k: int) -> np.ndarray:
+    """Return the k largest entries of each row, [N][k], largest first, the lower index first among equals.
+
+    >>> best(np.array([[3, 9, 9, 1]]), 3)
+    array([[1, 2, 0]])
+    """
+    order = np.argsort(-logits.astype(np.float64 if logits.dtype.kind == "f" else np.int64), axis=1, kind="stable")
+    return order[:, :k]
+
+
+def _layer_trace(bound: Bound) -> LayerTrace:
+    step = bound.step
+    acc = None if step.taps.acc is None else np.ascontiguousarray(step.taps.acc.transpose(0, 3, 1, 2))
+    inputs = tuple(np.ascontiguousarray(buffer.codes) for buffer in step.inputs)
+    codes = np.ascontiguousarray(step.out.codes)
+    return LayerTrace(bound.node.name, bound.node.layer, inputs, acc, codes, step.taps.counted, step.kernel.backend)
+
+
+def run(network: QuantizedNetwork, pixels: np.ndarray, backend: str = "auto", acc: bool = True) -> Trace:
+    """Run one image [C][H][W], or a batch [N][C][H][W], of uint8 pixels through the network; return the trace.
+
+    Pixels have the network's size and channel order (hwsim.images gives them so).  acc: keep the accumulators.
+    """
+    pixels = np.asarray(pixels)
+    batch = pixels[None] if pixels.ndim == 3 else pixels
+    plan = Plan(network, backend, max(len(batch), 1) if batch.ndim == 4 else 1, acc)
+    plan.run(batch)
+    return Trace(network, batch.copy(), {bound.node.name: _layer_trace(bound) for bound in plan.bound})
