@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import hwsim
+from support.process import run_python
 
 
 @pytest.mark.parametrize("name", hwsim.__all__)
@@ -30,5 +28,4 @@ def test_a_wrong_name_is_told_the_right_ones() -> None:
     ],
 )
 def test_a_function_outlives_the_import_of_its_namesake_package(program: str) -> None:
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "True"
+    assert run_python("-c", program).stdout.strip() == "True"

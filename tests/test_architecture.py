@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support.process import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "hwsim"
@@ -115,8 +115,7 @@ def test_a_broken_layering_is_seen(file: str, text: str, found: str, tmp_path: P
 def test_import_hwsim_is_quiet() -> None:
     """`import hwsim` loads no numba, onnx or onnxruntime (each 0.1 to 0.2 s), nor anything else that is heavy."""
     program = f"import sys, hwsim; print([m for m in {HEAVY!r} if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run_python("-c", program).stdout.strip() == "[]"
 
 
 def test_only_the_command_line_catches_every_hwsim_error() -> None:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
-import sys
 
 import click
 import pytest
 
 from hwsim.cli import frame
 from hwsim.errors import InputError
-
-
-def hwsim_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "hwsim", *arguments], capture_output=True, text=True, check=False)
+from support.process import hwsim_command, run_python
 
 
 @pytest.fixture
@@ -96,7 +91,8 @@ def test_help_loads_no_command() -> None:
         "except SystemExit: pass\n"
         "assert not any(m.startswith('hwsim.cli.') and m != 'hwsim.cli.frame' for m in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    run = run_python("-c", program)
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", list(frame.COMMANDS))
