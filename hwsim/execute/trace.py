@@ -11,6 +11,7 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.execute.plan import Bound, Plan
+from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Softmax
 from hwsim.network.quantized import QuantizedNetwork
 
@@ -158,12 +159,13 @@ def _layer_trace(bound: Bound) -> LayerTrace:
     return LayerTrace(bound.node.name, bound.node.layer, inputs, acc, codes, step.taps.counted, step.kernel.backend)
 
 
-def run(network: QuantizedNetwork, pixels: np.ndarray, backend: str = "auto", acc: bool = True) -> Trace:
-    """Run one image [C][H][W], or a batch [N][C][H][W], of uint8 pixels through the network; return the trace.
+def run(network: QuantizedNetwork, image: Image | np.ndarray, backend: str = "auto", acc: bool = True) -> Trace:
+    """Run one image through the network; return the trace.
 
-    Pixels have the network's size and channel order (hwsim.images gives them so).  acc: keep the accumulators.
+    image: an Image of hwsim.images, or uint8 pixels [C][H][W] or [N][C][H][W] in the network's size and channel order.
+    acc: keep the accumulators.
     """
-    pixels = np.asarray(pixels)
+    pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     batch = pixels[None] if pixels.ndim == 3 else pixels
     plan = Plan(network, backend, max(len(batch), 1) if batch.ndim == 4 else 1, acc)
     plan.run(batch)
