@@ -27,8 +27,14 @@ _API: dict[str, str] = {
     "ProofError": "hwsim.errors:ProofError",
     "BackendError": "hwsim.errors:BackendError",
     "OverflowTrap": "hwsim.errors:OverflowTrap",
+    "Accumulator": "hwsim.contract:Accumulator",
+    "Activation": "hwsim.contract:Activation",
     "ChannelOrder": "hwsim.network.preprocessing:ChannelOrder",
+    "Conv2d": "hwsim.execute.single:Conv2d",
     "FixedPoint": "hwsim.formats:FixedPoint",
+    "Linear": "hwsim.execute.single:Linear",
+    "MacContract": "hwsim.contract:MacContract",
+    "Output": "hwsim.contract:Output",
     "Overflow": "hwsim.arith.overflow:Overflow",
     "Preprocessing": "hwsim.network.preprocessing:Preprocessing",
     "Rounding": "hwsim.arith.rounding:Rounding",
@@ -44,6 +50,8 @@ _API: dict[str, str] = {
     "dialects": "hwsim.contract.dialects",
     "images": "hwsim.images:images",
     "read": "hwsim.network.read:read",
+    "run": "hwsim.execute.trace:run",
+    "score": "hwsim.quantize.compare:score",
 }
 
 __all__ = [*_API, "__version__"]
