@@ -88,6 +88,9 @@ def emit(result: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2, sort_keys=True, allow_nan=False))
         return
+    if not hasattr(result, "__rich__"):
+        click.echo(str(result))
+        return
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=True).print(result)
+    Console(highlight=False).print(result)

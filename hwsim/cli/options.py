@@ -54,6 +54,42 @@ def model_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("model", metavar="MODEL.prototxt", type=click.Path())(command)
 
 
+class Numbers(click.ParamType):
+    """1,227,227 or 104,117,123: numbers with commas between; anything else is left to the API, as a file's name."""
+
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float], count: int | None = None, or_file: bool = False) -> None:
+        self.kind, self.count, self.or_file = kind, count, or_file
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            if self.or_file:
+                return str(value)
+            self.fail(f"{value!r}: numbers with commas between are wanted, as in {self._example()}.", param)
+        if self.count is not None and len(found) != self.count:
+            self.fail(f"{value!r}: {len(found)} numbers, {self.count} are wanted, as in {self._example()}.", param)
+        return found
+
+    def _example(self) -> str:
+        return "1,227,227" if self.kind is int else "104,117,123"
+
+
+def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a model's files may leave unsaid about its pixels: --mean, --scale, --channels, --shape."""
+    numbers = Numbers(float, or_file=True)
+    for option in (
+        click.option("--shape", metavar="C,H,W", type=Numbers(int, 3), help="Input, where no data layer states it."),
+        click.option("--channels", type=click.Choice(("RGB", "BGR", "GRAY")), help="Order of the input's channels."),
+        click.option("--scale", type=float, help="Factor after the mean.  [what the prototxt says]"),
+        click.option("--mean", metavar="A,B,C|FILE", type=numbers, help="Subtracted.  [what the prototxt says]"),
+    ):
+        command = option(command)
+    return command
+
+
 def network_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """NET.hwnet"""
     return click.argument("network", metavar="NET.hwnet", type=click.Path())(command)

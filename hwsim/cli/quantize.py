@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import click
 
@@ -14,6 +15,7 @@ from hwsim.cli.options import (
     RoundingWord,
     force_option,
     model_arguments,
+    pixel_options,
     progress,
 )
 
@@ -28,32 +30,24 @@ EXAMPLE = "hwsim quantize lenet.prototxt lenet.caffemodel --calibration train-im
 @click.option("--dialect", type=click.Choice(DIALECTS), default="exact32", help="School of arithmetic.  [exact32]")
 @click.option("--method", type=click.Choice(CALIBRATIONS), help="How a range follows from what was seen.")
 @click.option("--rounding", type=RoundingWord(), help="Where a quotient goes that is no integer.  [the dialect's]")
+@pixel_options
 @click.option("--out", metavar="NET.hwnet", required=True, type=click.Path(), help="Directory to write.")
 @force_option
 @json_option
-def quantize(
-    model: str,
-    weights: str,
-    calibration: str,
-    limit: int | None,
-    bits: int,
-    dialect: str,
-    method: str | None,
-    rounding: str | None,
-    out: str,
-    force: bool,
-    as_json: bool,
-) -> None:
+def quantize(model: str, weights: str, calibration: str, out: str, force: bool, as_json: bool, **choices: Any) -> None:
     """Choose number formats by calibration images, and write the network in integers to a directory."""
     import hwsim
 
-    school = getattr(hwsim.dialects, dialect.upper())
-    if rounding is not None:
-        school = dataclasses.replace(school, rounding=hwsim.Rounding[rounding.upper()])
-    net = hwsim.read(model, weights)
-    images = hwsim.images(calibration, net.preprocessing, limit=limit)
-    choice = {} if method is None else {"method": hwsim.Calibration[method.upper()]}
+    dialect = getattr(hwsim.dialects, choices["dialect"].upper())
+    if choices["rounding"] is not None:
+        dialect = dataclasses.replace(dialect, rounding=hwsim.Rounding[choices["rounding"].upper()])
+    order = None if choices["channels"] is None else hwsim.ChannelOrder[choices["channels"]]
+    net = hwsim.read(
+        model, weights, mean=choices["mean"], scale=choices["scale"], channel_order=order, shape=choices["shape"]
+    )
+    images = hwsim.images(calibration, net.preprocessing, limit=choices["limit"])
+    method = {} if choices["method"] is None else {"method": hwsim.Calibration[choices["method"].upper()]}
     with progress("calibrating") as bar:
-        q = hwsim.quantize(net, images, bits=bits, dialect=school, progress=bar, **choice)
+        q = hwsim.quantize(net, images, bits=choices["bits"], dialect=dialect, progress=bar, **method)
     q.save(out, force=force)
     emit(q, as_json)

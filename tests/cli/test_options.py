@@ -6,7 +6,7 @@ import click
 import pytest
 
 from hwsim.arith.rounding import Rounding
-from hwsim.cli.options import AMBIGUOUS, BACKENDS, DIALECTS, ROUNDINGS, RoundingWord, names
+from hwsim.cli.options import AMBIGUOUS, BACKENDS, DIALECTS, ROUNDINGS, Numbers, RoundingWord, names
 from hwsim.contract.dialects import DIALECTS as KNOWN_DIALECTS
 
 
@@ -38,3 +38,21 @@ def test_the_backend_words_are_the_backends() -> None:
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("a", ["a"]), ("a, b/c,", ["a", "b/c"])])
 def test_names_are_separated_by_commas(text: str | None, expected: list[str] | None) -> None:
     assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text", "expected"),
+    [
+        (Numbers(int, 3), "1,28,30", (1, 28, 30)),
+        (Numbers(float, or_file=True), "104,117.5", (104.0, 117.5)),
+        (Numbers(float, or_file=True), "mean.npy", "mean.npy"),
+    ],
+)
+def test_numbers_are_separated_by_commas(numbers: Numbers, text: str, expected: object) -> None:
+    assert numbers.convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize("text", ["1,28", "1,28,28,1", "1,28,x", "mean.npy", ""])
+def test_a_shape_is_three_whole_numbers(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="1,227,227"):
+        Numbers(int, 3).convert(text, None, None)
