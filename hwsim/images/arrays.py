@@ -36,7 +36,9 @@ def read_npz(path: Path) -> ArraySource:
                 raise InputError(f"{path}: no array `images`; it has {found}; save the arrays as images= and labels=.")
             images = _read_member(archive, names["images"], path)
             labels = _read_member(archive, names["labels"], path) if "labels" in names else None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive makes zipfile and its decoders raise almost anything
         raise InputError(f"{path}: damaged, or no .npz ({str(error)[:80]}); save it again with numpy.savez.") from None
     return array_source(str(path), _as_nhwc(images, path), labels)
 

@@ -170,9 +170,9 @@ def parse_binary(name: str, data: bytes, where: str) -> Any:
     try:
         return message_class(name).FromString(data)
     except message.DecodeError:
+        what = {"WeightsFile": "caffemodel", "BlobProto": "blob"}.get(name, "layer of a caffemodel")
         raise InputError(
-            f"{where}: these {len(data):,} bytes are not a Caffe {name}: truncated, damaged, or another kind of file; "
-            "get the file again."
+            f"{where}: these {len(data):,} bytes are no {what}: truncated, damaged, or another kind of file; get the file again."
         ) from None
 
 
@@ -188,9 +188,7 @@ def read_prototxt(path: Path) -> Any:
         line, reason = error.GetLine(), str(error).rpartition(" : ")[2].rstrip(".")
         raise InputError(f"{path}: line {line}: {reason}; correct this line of the prototxt.") from None
     except RecursionError:
-        raise InputError(
-            f"{path}: fields are nested too deep for a network; this is no prototxt of a network."
-        ) from None
+        raise InputError(f"{path}: fields are nested too deep for a network; this is no prototxt of a network.") from None
     return net
 
 

@@ -242,7 +242,7 @@ FULL = caffemodel(W)
         (b"", "no layers"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-        (b"name: 'a prototxt'", "not a Caffe WeightsFile"),
+        (b"name: 'a prototxt'", "are no caffemodel"),
         (varint(100 << 3 | 2) + varint((1 << 31) - 5) + b"12345", "truncated"),
         (caffemodel({"x": W["c"]}), "no weights for layer 'c' of"),
         (caffemodel({**W, "c": W["c"][:1]}), "has 1 blobs for it and 2 are needed"),
