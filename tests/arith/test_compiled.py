@@ -1,0 +1,145 @@
+"""The leaves keep their value when numba compiles them for int64, and when C restates them, up to the edge of int64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles.exact import limits
+
+from hwsim.arith import accumulate as acc_leaves
+from hwsim.arith import overflow as overflow_leaves
+from hwsim.arith import requantize as requantize_leaves
+from hwsim.arith import rounding as rounding_leaves
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
+from hwsim.arith.rounding import Rounding
+
+MIN, MAX = -(1 << 63), (1 << 63) - 1
+EDGES = sorted({x for e in range(64) for d in (-2, -1, 0, 1, 2) for x in (-(1 << e) + d, (1 << e) + d) if MIN <= x <= MAX})
+int64s = st.sampled_from(EDGES) | st.integers(MIN, MAX)
+modes = st.sampled_from(list(Rounding))
+IN_C = ("round_shift", "round_ratio", "wrap", "saturate", "fit", "sum_fits", "requantize")
+
+
+def by_numba() -> SimpleNamespace:
+    """Every leaf, compiled by numba as it stands."""
+    numba = pytest.importorskip("numba")
+    import hwsim.backends.jit.leaves as jit
+
+    return SimpleNamespace(**{leaf.__name__: numba.njit(leaf) for leaf in jit.LEAVES})
+
+
+def by_c() -> SimpleNamespace:
+    """The scalar leaves that the C core exports."""
+    native = pytest.importorskip("hwsim.backends.native", reason="the native backend is not there")
+    if not native.available():
+        pytest.skip("the C core is not installed here")
+    lib = native.library().lib if hasattr(native.library(), "lib") else native.library()
+    return SimpleNamespace(**{name: getattr(lib, f"hw_{name}") for name in IN_C})
+
+
+@pytest.fixture(scope="session", params=[by_numba, by_c], ids=["numba", "c"])
+def leaves(request) -> SimpleNamespace:
+    return request.param()
+
+
+@pytest.fixture(scope="session")
+def compiled() -> SimpleNamespace:
+    """What only numba compiles: the C core keeps these two inside its kernels, where the conformance tests reach them."""
+    return by_numba()
+
+
+def left_shift_room(x: int) -> int:
+    """Return by how many bits x may be shifted left within int64."""
+    return 63 - (x if x >= 0 else ~x).bit_length()
+
+
+def shifts(x: int) -> st.SearchStrategy[int]:
+    return st.integers(-min(left_shift_room(x), 62), 62)
+
+
+def agree(leaf: Callable, plain: Callable, *arguments: int) -> None:
+    assert leaf(*map(int, arguments)) == plain(*arguments), arguments
+
+
+@given(x=int64s, mode=modes, data=st.data())
+def test_round_shift(leaves, x, mode, data):
+    agree(leaves.round_shift, rounding_leaves.round_shift, x, data.draw(shifts(x)), mode)
+
+
+@given(x=int64s, unit=st.integers(1, 1 << 62), mode=modes)
+def test_round_ratio(leaves, x, unit, mode):
+    agree(leaves.round_ratio, rounding_leaves.round_ratio, x, unit, mode)
+
+
+@given(q=st.integers(-(1 << 20), 1 << 20), unit=st.integers(1, 1 << 40), data=st.data(), mode=modes)
+def test_round_ratio_near_its_ties(leaves, q, unit, data, mode):
+    x = q * unit + unit // 2 + data.draw(st.integers(-1, 1))
+    agree(leaves.round_ratio, rounding_leaves.round_ratio, x, unit, mode)
+
+
+@given(x=int64s, bits=st.integers(1, 64))
+def test_wrap_signed(leaves, x, bits):
+    agree(leaves.wrap, overflow_leaves.wrap, x, bits, True)
+
+
+@given(x=int64s, bits=st.integers(1, 62))
+def test_wrap_unsigned(leaves, x, bits):
+    agree(leaves.wrap, overflow_leaves.wrap, x, bits, False)
+
+
+@given(x=int64s, bits=st.integers(1, 62), signed=st.booleans(), data=st.data())
+def test_fit(leaves, x, bits, signed, data):
+    mode = data.draw(st.sampled_from([Overflow.WRAP, Overflow.SATURATE]))
+    agree(leaves.fit, requantize_leaves.fit, x, mode, bits, signed, *limits(bits, signed, mode))
+
+
+@given(bits=st.integers(2, 64), a=int64s, data=st.data())
+def test_sum_fits(leaves, bits, a, data):
+    low, high = limits(bits, True)
+    b = data.draw(st.sampled_from([low, low + 1, -1, 0, 1, high - 1, high]) | st.integers(low, high))
+    assert bool(leaves.sum_fits(a, b, low, high)) == (low <= a + b <= high)
+
+
+@given(bits=st.integers(2, 64), data=st.data())
+def test_sum_fits_where_the_room_ends(leaves, bits, data):
+    low, high = limits(bits, True)
+    b = data.draw(st.sampled_from([low, -1, 0, 1, high]) | st.integers(low, high))
+    a = data.draw(st.sampled_from([low, high])) - b + data.draw(st.integers(-1, 1))
+    if MIN <= a <= MAX:
+        assert bool(leaves.sum_fits(a, b, low, high)) == (low <= a + b <= high)
+
+
+@given(x=int64s, mode=modes, bits=st.integers(1, 32), signed=st.booleans(), data=st.data())
+def test_requantize(leaves, x, mode, bits, signed, data):
+    agree(leaves.requantize, requantize_leaves.requantize, x, data.draw(shifts(x)), mode, *limits(bits, signed))
+
+
+@settings(max_examples=300)
+@given(bits=st.integers(2, 64), total=int64s, product_shift=st.integers(0, 62), data=st.data())
+def test_accumulate(compiled, bits, total, product_shift, data):
+    product_shift = min(product_shift, left_shift_room(total))
+    low, high = limits(bits, True)
+    bias = data.draw(st.sampled_from([low, low + 1, -1, 0, 1, high]) | st.integers(low, high))
+    agree(compiled.accumulate, acc_leaves.accumulate, total, product_shift, bias, bits, low, high)
+
+
+@settings(max_examples=300)
+@given(
+    x=int64s,
+    mode=modes,
+    overflow=st.sampled_from(list(Overflow)),
+    activation=st.sampled_from(list(Activation)),
+    bits=st.integers(1, 32),
+    signed=st.booleans(),
+    data=st.data(),
+)
+def test_finish(compiled, x, mode, overflow, activation, bits, signed, data):
+    low, high = limits(bits, signed, overflow)
+    shift = data.draw(shifts(x))
+    arguments = (x, shift, mode, overflow, activation, bits, signed, low, high)
+    agree(compiled.finish, requantize_leaves.finish, *arguments)
