@@ -143,7 +143,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
                 _add_field(target, f"{numbers[0]} {param} = {numbers[column or 0]}")
     _scope_enums(file)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
