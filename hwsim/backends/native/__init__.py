@@ -1,0 +1,35 @@
+"""The native backend: the C core of native/, on the fastest instruction set of this processor."""
+
+from hwsim.backends.base import Backend
+from hwsim.backends.host import HOST_TABLE
+from hwsim.backends.native.kernels import (
+    AveragePoolKernel,
+    ConcatKernel,
+    EltwiseSumKernel,
+    ImageEncodingKernel,
+    MacKernel,
+    MaxPoolKernel,
+    ReluKernel,
+    RescaleKernel,
+)
+from hwsim.backends.native.library import NativeInfo, available, info, require
+from hwsim.backends.native.program import native_program
+
+NATIVE = Backend(
+    "native",
+    {
+        "image_encoding": ImageEncodingKernel,
+        "convolution": MacKernel,
+        "fully_connected": MacKernel,
+        "max_pool": MaxPoolKernel,
+        "average_pool": AveragePoolKernel,
+        "relu": ReluKernel,
+        "rescale": RescaleKernel,
+        "eltwise_sum": EltwiseSumKernel,
+        "concat": ConcatKernel,
+        **HOST_TABLE,
+    },
+    native_program,
+)
+
+__all__ = ["NATIVE", "NativeInfo", "available", "info", "require"]

@@ -1,0 +1,190 @@
+/* hwsim native core: the second opinion on the integer rules of hwsim/arith, fast.
+ *
+ * A plain C library: no Python symbols, callable from C, from Python (cffi parses this text) and from SystemVerilog
+ * (DPI-C, through the hw_conv_new / hw_run pair or the scalar leaves at the end).
+ *
+ * Rules of this interface
+ *  - Errors are data: hw_status holds (code, index, value); nothing prints, nothing aborts. hw_status_text names the code.
+ *  - An operator (hw_op) is immutable once made, owns copies of everything it was given, and may be run by any number of
+ *    threads at once. hw_op_free releases it; no call may be using it then.
+ *  - Nothing borrowed outlives a call: hw_run reads its calls, tensors and taps and keeps none of them.
+ *  - The same inputs give the same codes, accumulators and event counts on every instruction set and thread count.
+ *
+ * Memory of a tensor: codes lie N H W C, the channel contiguous. `data` is the address of element (0, 0, 0, 0). Around
+ * the h x w image lies a border of zeros, border_h rows above and below, border_w pixels left and right; operators write
+ * the image only, so the border stays zero. The pixel pitch stride_w may exceed c: the branches of a concatenation write
+ * side by side into one buffer. At least HW_SLACK readable bytes must lie before the first and behind the last byte
+ * (border included) of every input: wide loads read there, and ignore it.
+ */
+#ifndef HWSIM_H
+#define HWSIM_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+enum { HW_ABI_VERSION = 1, HW_SLACK = 4096 };
+
+/* Element types. */
+enum hw_type { HW_S8 = 0, HW_U8 = 1, HW_S16 = 2, HW_U16 = 3, HW_S32 = 4, HW_U32 = 5, HW_S64 = 6 };
+
+/* hwsim.arith.Rounding, same names and values. */
+enum hw_rounding {
+    HW_FLOOR = 0, HW_CEIL = 1, HW_TOWARD_ZERO = 2, HW_AWAY_FROM_ZERO = 3, HW_TIES_UP = 4,
+    HW_TIES_DOWN = 5, HW_TIES_AWAY = 6, HW_TIES_TO_ZERO = 7, HW_TIES_EVEN = 8, HW_TIES_ODD = 9
+};
+
+/* hwsim.arith.Overflow; symmetric saturation is HW_SATURATE with low = -high. TRAP is the caller's: it reads events. */
+enum hw_overflow { HW_WRAP = 0, HW_SATURATE = 1 };
+
+/* hwsim.contract.Activation. */
+enum hw_activation { HW_NONE = 0, HW_RELU_BEFORE = 1, HW_RELU_AFTER = 2 };
+
+/* Instruction sets. HW_ISA_AUTO: the fastest that this processor has. */
+enum hw_isa {
+    HW_ISA_AUTO = 0, HW_ISA_PORTABLE = 1, HW_ISA_AVX2 = 2, HW_ISA_AVX512VNNI = 3, HW_ISA_AMX = 4
+};
+
+/* Who divides in an average: the pixels of the window inside the image; the whole window; or the window cut at the
+ * padded image's edge (Caffe). */
+enum hw_count { HW_EXCLUDE_PADDING = 0, HW_INCLUDE_PADDING = 1, HW_INCLUDE_PADDING_CLIPPED = 2 };
+
+/* Status codes. `index` says which item (channel, input, call), `value` what was found there. */
+enum hw_code {
+    HW_OK = 0,
+    HW_NO_MEMORY = 1,        /* value: bytes asked for */
+    HW_BAD_SHAPE = 2,        /* value: the size that contradicts the others */
+    HW_BAD_TYPE = 3,         /* value: the element type that this operator does not take */
+    HW_BAD_ARGUMENT = 4,     /* value: the argument outside its range; index: which field, in order */
+    HW_ISA_MISSING = 5,      /* value: the instruction set that this processor lacks */
+    HW_OUT_OF_RANGE = 6      /* index: channel; value: the weight or limit that leaves its type */
+};
+
+typedef struct hw_status {
+    int32_t code;
+    int32_t call;            /* in hw_run: which call */
+    int64_t index;
+    int64_t value;
+} hw_status;
+
+typedef struct hw_tensor {
+    void *data;              /* element (0, 0, 0, 0) */
+    int32_t type;            /* hw_type */
+    int32_t border_h, border_w; /* zero rows above and below, zero pixels left and right */
+    int32_t reserved;
+    int64_t n, h, w, c;
+    int64_t stride_n, stride_h, stride_w; /* in elements */
+} hw_tensor;
+
+/* The last stage of every operator that computes:
+ *     exact = (total << product_shift[k]) + bias[k]
+ *     acc   = exact wrapped to acc_bits                (event 0 iff they differ)
+ *     v     = max(acc, 0) if activation is HW_RELU_BEFORE, else acc
+ *     r     = round(v / 2^shift[k])                    (a negative shift is an exact left shift)
+ *     code  = r wrapped or clipped to low..high        (event 1 iff r is outside low..high)
+ *     code  = max(code, 0) if activation is HW_RELU_AFTER
+ */
+typedef struct hw_output {
+    int32_t acc_bits;        /* 2..64 */
+    int32_t rounding;        /* hw_rounding */
+    int32_t overflow;        /* hw_overflow; HW_WRAP needs high - low + 1 = 2^bits */
+    int32_t activation;      /* hw_activation */
+    int64_t low, high;       /* of the code; within int64, 2^32 values at most */
+} hw_output;
+
+typedef struct hw_conv {
+    int64_t c, k, r, s;      /* input channels, output channels, kernel rows, kernel columns */
+    int64_t groups;
+    int64_t stride_h, stride_w, dilation_h, dilation_w;
+    int64_t pad_h, pad_w;    /* above and left; below and right follow from the output's size */
+    int64_t in_low, in_high; /* range of the input codes: exactness is proven for it */
+    const int32_t *weights;  /* codes [k][c / groups][r][s], -65535..65535 */
+    const int64_t *bias;     /* [k], on the accumulator's grid */
+    const int32_t *product_shift; /* [k], 0..63 */
+    const int32_t *shift;    /* [k], -63..63 */
+    hw_output output;
+} hw_conv;
+
+typedef struct hw_pool {
+    int64_t r, s, stride_h, stride_w, pad_h, pad_w;
+    int32_t count;           /* hw_count; average only */
+    int32_t shift;           /* average only: fl_in - fl_out, code = round(sum / (divisor * 2^shift)); -31..31 */
+    hw_output output;        /* average only: rounding, overflow, activation, low, high */
+} hw_pool;
+
+/* code = fit(round((((pixel << mean_shift) - mean) * scale) / 2^shift)), from 8-bit pixels. */
+typedef struct hw_encode {
+    int64_t c, h, w;
+    const int64_t *mean;     /* [c], or [c][h][w] when mean_per_pixel; on the grid 2^-mean_shift */
+    int32_t mean_per_pixel;  /* 0 or 1 */
+    int32_t mean_shift;      /* 0..32 */
+    int64_t scale;           /* 1..2^31 */
+    int32_t shift;           /* -30..62 */
+    hw_output output;        /* rounding, overflow, activation, low, high */
+} hw_encode;
+
+typedef struct hw_op hw_op;
+
+/* Makers: NULL and a filled status on error. isa: hw_isa. */
+hw_op *hw_conv_new(const hw_conv *conv, int32_t isa, hw_status *status);
+hw_op *hw_max_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
+hw_op *hw_average_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
+/* sum of n inputs, each code << align[i]; shift and output as in hw_output (bias 0). n = 1: rescale, ReLU. c: channels. */
+hw_op *hw_sum_new(int64_t c, int64_t n, const int32_t *align, int32_t shift, const hw_output *output, int32_t isa,
+                  hw_status *status);
+/* the inputs' channels one after the other; same element type everywhere. */
+hw_op *hw_concat_new(int64_t n, hw_status *status);
+hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
+void hw_op_free(hw_op *op);
+/* How it is computed: of a convolution "amx s8s8s32", "avx2 s16s16s64", "portable any", ...; else the instruction set. */
+const char *hw_op_path(const hw_op *op);
+
+/* One operator bound to its tensors.
+ * acc: the accumulators after the bias, wrapped: [n][h][w][k] dense, of acc_type HW_S32 (acc_bits <= 32) or HW_S64;
+ *      NULL: not wanted. Convolutions only.
+ * events: hw_run adds to these two: {accumulator, output}. */
+typedef struct hw_call {
+    const hw_op *op;
+    const hw_tensor *inputs;
+    int64_t n_inputs;
+    hw_tensor output;
+    void *acc;
+    int32_t acc_type;
+    int32_t reserved;
+    int64_t *events;
+} hw_call;
+
+/* Run the calls in order, each finished before the next. threads: 1..256. Returns HW_OK or the code in *status; all calls
+ * are checked before the first one runs. */
+int32_t hw_run(hw_call *calls, int64_t n_calls, int32_t threads, hw_status *status);
+
+int32_t hw_abi_version(void);
+/* Bit i is set iff this processor (and the operating system) can run hw_isa i and this library was built with it. */
+int32_t hw_isa_available(void);
+const char *hw_isa_name(int32_t isa);
+const char *hw_status_text(int32_t code);
+
+/* The scalar leaves, as in hwsim/arith. */
+int64_t hw_round_shift(int64_t x, int32_t shift, int32_t rounding);
+int64_t hw_round_ratio(int64_t x, int64_t unit, int32_t rounding);
+int64_t hw_wrap(int64_t x, int32_t bits, int32_t is_signed);
+int64_t hw_saturate(int64_t x, int64_t low, int64_t high);
+int64_t hw_fit(int64_t x, int32_t overflow, int32_t bits, int32_t is_signed, int64_t low, int64_t high);
+int32_t hw_sum_fits(int64_t a, int64_t b, int64_t low, int64_t high);
+int64_t hw_requantize(int64_t acc, int32_t shift, int32_t rounding, int64_t low, int64_t high);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,68 @@
+/* Convolution: what prepare decides and every path reads. */
+#ifndef HW_CONV_H
+#define HW_CONV_H
+
+#include "core.h"
+
+/* How a convolution is computed. NARROW_BYTES: 8-bit operands, int32 sums. HALVES: 16-bit operands, int32 sums proven.
+ * SPLIT_HALVES: 16-bit operands; w = 256 * high + low, two int32 sums, joined in int64 before they can overflow.
+ * ANY: plain loops in int64, which test the image's bounds. */
+typedef enum hw_path { PATH_BYTES, PATH_HALVES, PATH_SPLIT_HALVES, PATH_ANY } hw_path;
+
+/* Which 64 bytes of the input a step reads, relative to the pixel under the kernel's top left tap. */
+typedef struct hw_step {
+    int32_t r, s;            /* tap */
+    int32_t element;         /* channels behind the tap's first one */
+    int32_t dwords;          /* how many of the 16 have weights that are not padding */
+} hw_step;
+
+typedef struct hw_conv_op {
+    hw_op op;
+    hw_conv conv;            /* its pointers are NULL: the copies are below */
+    hw_stage stage;
+    hw_path path;
+    int32_t element;         /* bytes of the operand that the products read: 1 or 2 */
+    bool in_signed;          /* the input range holds negative codes */
+    bool offset_input;       /* 16-bit unsigned codes are staged as x - 32768; `start` puts 32768 * sum(w) back */
+    bool merged;             /* one step runs over the taps of a kernel row: needs a channel pitch of exactly c */
+    int64_t blocks;          /* of 16 output channels */
+    int64_t span;            /* input channels that a block reads */
+    int64_t steps;
+    hw_step *step;
+    int64_t *first_channel;  /* [blocks], input channel */
+    uint8_t *packed;         /* [blocks][steps][16 dwords][16 channels][4 bytes] */
+    uint8_t *packed_high;    /* SPLIT_HALVES with weights beyond 8 bits: their high halves */
+    int32_t *zero_start;     /* [blocks * 16]: what a sum starts from */
+    int32_t *start;          /* same, where the input is read with an offset (see hw_gemm) */
+    int64_t *wide_start;     /* same, int64 */
+    int32_t *weights;        /* PATH_ANY: [k][c / groups][r][s] */
+} hw_conv_op;
+
+/* One register block of the product sum: acc[block][pixel][lane] = start[block][lane] + sum over steps. */
+typedef struct hw_gemm {
+    const uint8_t *in;       /* first pixel, first channel of the block */
+    int64_t pixel_stride;    /* bytes */
+    const int64_t *offsets;  /* [steps], bytes */
+    const hw_step *step;
+    int64_t steps;
+    const uint8_t *weights;  /* first block */
+    int64_t weight_stride;   /* bytes from block to block */
+    int64_t blocks, pixels;
+    const int32_t *start;    /* [blocks][16] */
+    int32_t *acc;
+    int64_t plane;           /* elements from block to block */
+} hw_gemm;
+
+typedef void hw_gemm_fn(const hw_gemm *gemm);
+/* s16s16s32: halves. u8s8s32: bytes. s8s8s32 on VNNI reads x + 128 and starts from -128 * sum(w). */
+hw_gemm_fn hw_gemm_s16s16s32__portable, hw_gemm_s16s16s32__avx2, hw_gemm_s16s16s32__avx512vnni;
+hw_gemm_fn hw_gemm_u8s8s32__avx512vnni, hw_gemm_s8s8s32__avx512vnni;
+hw_gemm_fn hw_gemm_u8s8s32__amx, hw_gemm_s8s8s32__amx;
+
+extern const hw_family hw_conv_family;
+int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status);
+void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[2]);
+void hw_conv_stage_row(const hw_plan *plan, int64_t row);
+int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status);
+
+#endif

@@ -1,0 +1,123 @@
+/* hw_conv_new: checks, the proof of the sums' range, the choice of the path. */
+#include "conv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int check_geometry(const hw_conv *v, hw_status *status)
+{
+    const int64_t values[] = {v->c, v->k, v->r, v->s, v->groups, v->stride_h, v->stride_w, v->dilation_h,
+                              v->dilation_w, v->pad_h + 1, v->pad_w + 1};
+    for (int i = 0; i < 11; i++)
+        if (values[i] < 1 || values[i] > 1 << 24)
+            return hw_fail(status, HW_BAD_ARGUMENT, i, values[i]);
+    if (v->pad_h > UINT16_MAX || v->pad_w > UINT16_MAX)
+        return hw_fail(status, HW_BAD_ARGUMENT, 9, max64(v->pad_h, v->pad_w));
+    if (v->c % v->groups || v->k % v->groups)
+        return hw_fail(status, HW_BAD_SHAPE, 4, v->groups);
+    if (v->in_low > v->in_high || v->in_low < INT16_MIN || v->in_high > UINT16_MAX)
+        return hw_fail(status, HW_OUT_OF_RANGE, 0, v->in_low < INT16_MIN ? v->in_low : v->in_high);
+    return HW_OK;
+}
+
+/* Per channel: the range that the exact sum, and every partial sum, stays in. A padded tap is 0, so 0 is in it. */
+static int range_totals(const hw_conv *v, int64_t *low, int64_t *high, int64_t *weight_low, int64_t *weight_high,
+                        hw_status *status)
+{
+    const int64_t per_channel = v->c / v->groups * v->r * v->s;
+    const int64_t in_low = min64(v->in_low, 0), in_high = max64(v->in_high, 0);
+    for (int64_t k = 0; k < v->k; k++) {
+        for (int64_t i = 0; i < per_channel; i++) {
+            const int64_t w = v->weights[k * per_channel + i];
+            if (w < -UINT16_MAX || w > UINT16_MAX)
+                return hw_fail(status, HW_OUT_OF_RANGE, k, w);
+            *weight_low = min64(*weight_low, w);
+            *weight_high = max64(*weight_high, w);
+            low[k] += w > 0 ? w * in_low : w * in_high;
+            high[k] += w > 0 ? w * in_high : w * in_low;
+        }
+    }
+    return HW_OK;
+}
+
+static void choose_path(hw_conv_op *op, int64_t weight_low, int64_t weight_high)
+{
+    const hw_conv *v = &op->conv;
+    const bool int32_sums = op->stage.narrow || op->stage.fits_sum32;
+    const bool byte_weights = weight_low >= INT8_MIN && weight_high <= INT8_MAX;
+    const bool half_weights = weight_low >= INT16_MIN && weight_high <= INT16_MAX;
+    op->in_signed = v->in_low < 0;
+    const bool byte_inputs = op->in_signed ? v->in_low >= INT8_MIN && v->in_high <= INT8_MAX : v->in_high <= UINT8_MAX;
+    if (op->op.isa >= HW_ISA_AVX512VNNI && byte_weights && byte_inputs && int32_sums)
+        op->path = PATH_BYTES;
+    else if (half_weights)
+        op->path = int32_sums ? PATH_HALVES : PATH_SPLIT_HALVES;
+    else
+        op->path = PATH_ANY;
+    op->offset_input = op->path != PATH_BYTES && v->in_high > INT16_MAX;
+    if (op->offset_input && op->in_signed)
+        op->path = PATH_ANY; /* a range wider than 16 bits */
+    op->element = op->path == PATH_BYTES ? 1 : 2;
+}
+
+static int fill(hw_conv_op *op, const hw_conv *conv, hw_status *status)
+{
+    const int64_t per_channel = conv->c / conv->groups * conv->r * conv->s;
+    int64_t weight_low = 0, weight_high = 0;
+    int64_t *low = hw_alloc(2 * (size_t)conv->k * sizeof(int64_t), status);
+    if (!low)
+        return status->code;
+    int64_t *high = low + conv->k;
+    if (range_totals(conv, low, high, &weight_low, &weight_high, status) == HW_OK)
+        hw_stage_init(&op->stage, conv->k, &conv->output, conv->bias, conv->product_shift, conv->shift, low, high,
+                      status);
+    free(low);
+    if (status->code)
+        return status->code;
+    choose_path(op, weight_low, weight_high);
+    if (op->path != PATH_ANY)
+        return hw_conv_pack(op, conv->weights, status);
+    const size_t bytes = (size_t)(conv->k * per_channel) * sizeof(int32_t);
+    op->weights = hw_alloc(bytes, status);
+    if (op->weights)
+        memcpy(op->weights, conv->weights, bytes);
+    return status->code;
+}
+
+hw_op *hw_conv_new(const hw_conv *conv, int32_t isa, hw_status *status)
+{
+    *status = (hw_status){0};
+    const int picked = hw_pick_isa(isa, status);
+    if (!picked || check_geometry(conv, status))
+        return NULL;
+    hw_conv_op *op = hw_alloc(sizeof *op, status);
+    if (!op)
+        return NULL;
+    op->op = (hw_op){.family = &hw_conv_family, .isa = picked};
+    op->conv = *conv;
+    op->conv.weights = NULL;
+    op->conv.bias = NULL;
+    op->conv.product_shift = op->conv.shift = NULL;
+    if (fill(op, conv, status)) {
+        hw_op_free(&op->op);
+        return NULL;
+    }
+    return &op->op;
+}
+
+const char *hw_op_path(const hw_op *handle)
+{
+    static const char *const bytes[2][2] = {{"avx512vnni u8s8s32", "avx512vnni s8s8s32"}, {"amx u8s8s32", "amx s8s8s32"}};
+    static const char *const halves[3] = {"portable s16s16s32", "avx2 s16s16s32", "avx512vnni s16s16s32"};
+    static const char *const split[3] = {"portable s16s16s64", "avx2 s16s16s64", "avx512vnni s16s16s64"};
+    if (handle->family != &hw_conv_family)
+        return hw_isa_name(handle->isa);
+    const hw_conv_op *op = (const hw_conv_op *)handle;
+    const int half_isa = (int)min64(handle->isa, HW_ISA_AVX512VNNI) - HW_ISA_PORTABLE;
+    switch (op->path) {
+    case PATH_BYTES: return bytes[handle->isa == HW_ISA_AMX][op->in_signed];
+    case PATH_HALVES: return halves[half_isa];
+    case PATH_SPLIT_HALVES: return split[half_isa];
+    default: return "portable any";
+    }
+}

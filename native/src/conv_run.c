@@ -1,0 +1,277 @@
+/* A convolution at run time.
+ *
+ * Pixels of an output image are taken in segments: pixel p of a segment reads the input at p * pixel_stride. With stride 1
+ * one segment is the whole image: the raster runs over the input's padded rows (`raster` pixels each), and the pixels
+ * beyond the `valid` ones of a row are computed and not stored. Otherwise a segment is one output row; and where the
+ * output is a single pixel (fully connected), the images of the batch are the pixels of the one segment.
+ * A segment is cut into register blocks; the last one moves back rather than reading behind the segment's end. */
+#include "conv.h"
+
+#include <stdlib.h>
+
+static hw_gemm_fn *gemm_function(const hw_conv_op *op, bool tiles)
+{
+#ifdef HW_X86
+    if (op->path == PATH_BYTES && tiles)
+        return op->in_signed ? hw_gemm_s8s8s32__amx : hw_gemm_u8s8s32__amx;
+    if (op->path == PATH_BYTES)
+        return op->in_signed ? hw_gemm_s8s8s32__avx512vnni : hw_gemm_u8s8s32__avx512vnni;
+    if (op->op.isa >= HW_ISA_AVX512VNNI)
+        return hw_gemm_s16s16s32__avx512vnni;
+    if (op->op.isa == HW_ISA_AVX2)
+        return hw_gemm_s16s16s32__avx2;
+#endif
+    (void)tiles;
+    return hw_gemm_s16s16s32__portable;
+}
+
+/* Segments and rasters: see the head of this file. */
+static void plan_segments(const hw_conv_op *op, hw_plan *plan, int64_t block_pixels)
+{
+    const hw_conv *v = &op->conv;
+    const hw_tensor *in = &plan->input, *out = &plan->call->output;
+    const int64_t bytes = hw_type_bytes(in->type);
+    const int64_t row = in->stride_h * v->stride_h, pixel = in->stride_w * v->stride_w;
+    plan->conv.images = in->n;
+    plan->conv.pixel_stride = pixel * bytes;
+    plan->conv.segment_stride = row * bytes;
+    plan->conv.image_stride = in->stride_n * bytes;
+    plan->conv.out_row = out->stride_h;
+    plan->conv.segments = out->h;
+    plan->conv.raster = plan->conv.length = plan->conv.valid = out->w;
+    if (out->h == 1 && out->w == 1) {
+        plan->conv.images = 1;
+        plan->conv.length = in->n;
+        plan->conv.pixel_stride = plan->conv.image_stride;
+        plan->conv.out_row = out->stride_n;
+    } else if (row % pixel == 0 && row / pixel >= out->w) {
+        const int64_t length = (out->h - 1) * (row / pixel) + out->w;
+        if (ceil_div(length, block_pixels) <= out->h * ceil_div(out->w, block_pixels)) {
+            plan->conv.segments = 1;
+            plan->conv.raster = row / pixel;
+            plan->conv.length = length;
+        }
+    }
+    plan->conv.block_pixels = block_pixels;
+    plan->conv.blocks = ceil_div(plan->conv.length, block_pixels);
+}
+
+/* table: the steps' byte offsets, then the first weight block of each group (a group: blocks computed together). */
+static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw_status *status)
+{
+    const hw_conv *v = &op->conv;
+    const hw_tensor *in = &plan->input;
+    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1) * sizeof(int64_t), status);
+    if (!plan->table)
+        return status->code;
+    for (int64_t i = 0; i < op->steps; i++) {
+        const hw_step *step = &op->step[i];
+        plan->table[i] = (step->r * v->dilation_h * in->stride_h + step->s * v->dilation_w * in->stride_w +
+                          step->element) * op->element;
+    }
+    int64_t *groups = plan->table + op->steps;
+    for (int64_t b = 0; b < op->blocks; b++) {
+        const int64_t *open = &groups[plan->conv.groups - 1];
+        if (b == 0 || b - *open >= per_group || op->first_channel[b] != op->first_channel[*open])
+            groups[plan->conv.groups++] = b;
+    }
+    groups[plan->conv.groups] = op->blocks;
+    return HW_OK;
+}
+
+/* Tasks: chunks of register blocks (about 256 KiB of input at most) x chunks of groups, some four for each thread. */
+static void plan_tasks(hw_plan *plan)
+{
+    const int64_t total = plan->conv.images * plan->conv.segments * plan->conv.blocks;
+    const int64_t wanted = plan->threads > 1 ? 4 * plan->threads : 1;
+    const int64_t fits = max64(1, (256 << 10) / (plan->conv.block_pixels * plan->conv.pixel_stride));
+    plan->conv.chunk = max64(1, min64(fits, total / wanted));
+    plan->conv.block_chunks = ceil_div(total, plan->conv.chunk);
+    const int64_t cuts = min64(plan->conv.groups, max64(1, wanted / plan->conv.block_chunks));
+    plan->conv.groups_per_chunk = ceil_div(plan->conv.groups, cuts);
+    plan->conv.group_chunks = ceil_div(plan->conv.groups, plan->conv.groups_per_chunk);
+    plan->tasks[1] = plan->conv.block_chunks * plan->conv.group_chunks;
+}
+
+static int check_call(const hw_conv_op *op, const hw_call *call, hw_status *status)
+{
+    const hw_conv *v = &op->conv;
+    const hw_tensor *in = &call->inputs[0], *out = &call->output;
+    if (call->n_inputs != 1)
+        return hw_fail(status, HW_BAD_ARGUMENT, 0, call->n_inputs);
+    if (in->c != v->c || out->c != v->k || in->n != out->n)
+        return hw_fail(status, HW_BAD_SHAPE, in->c != v->c ? 1 : out->c != v->k ? 2 : 0, in->c != v->c ? in->c : out->c);
+    if (hw_type_low(out->type) > v->output.low || hw_type_high(out->type) < v->output.high)
+        return hw_fail(status, HW_BAD_TYPE, 1, out->type);
+    if (call->acc && call->acc_type != HW_S64 && !(call->acc_type == HW_S32 && v->output.acc_bits <= 32))
+        return hw_fail(status, HW_BAD_TYPE, 2, call->acc_type);
+    return HW_OK;
+}
+
+static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
+{
+    const hw_conv_op *op = (const hw_conv_op *)handle;
+    if (check_call(op, plan->call, status))
+        return status->code;
+    plan->input = plan->call->inputs[0];
+    if (op->path == PATH_ANY) {
+        plan->tasks[1] = plan->call->output.n * plan->call->output.h;
+        return HW_OK;
+    }
+    if (hw_conv_plan_staging(op, plan, status))
+        return status->code;
+    enum { TILE_ROWS = 16, TILE_GROUP = 2, PLAIN_PIXELS = 24 };
+    bool tiles = op->path == PATH_BYTES && op->op.isa == HW_ISA_AMX;
+    plan_segments(op, plan, tiles ? MAX_PIXELS : PLAIN_PIXELS);
+    if (tiles && plan->conv.length < TILE_ROWS) {
+        tiles = false;
+        plan_segments(op, plan, PLAIN_PIXELS);
+    }
+    plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
+    plan->conv.gemm = gemm_function(op, tiles);
+    const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
+    plan->conv.start = offset ? op->start : op->zero_start;
+    if (plan_table(op, plan, tiles ? TILE_GROUP : MAX_BLOCKS, status))
+        return status->code;
+    plan_tasks(plan);
+    return HW_OK;
+}
+
+/* w = 256 * high + low: sum both halves over few enough steps that neither leaves int32 (240 dwords of two products, each
+ * at most 2^22: under 2^31), and join them in int64. */
+static void split_sums(const hw_conv_op *op, const hw_gemm *whole, hw_worker *worker, int64_t first_block)
+{
+    enum { STEPS = 15 };
+    hw_gemm_fn *function = gemm_function(op, false);
+    for (int64_t b = 0; b < whole->blocks; b++)
+        for (int64_t i = 0; i < whole->pixels * LANES; i++)
+            worker->wide_sums[b * whole->plane + i] = op->wide_start[(first_block + b) * LANES + i % LANES];
+    for (int64_t at = 0; at < whole->steps; at += STEPS) {
+        hw_gemm part = *whole;
+        part.start = op->zero_start;
+        part.offsets += at;
+        part.step += at;
+        part.weights += at * BLOCK_BYTES;
+        part.steps = min64(STEPS, whole->steps - at);
+        function(&part);
+        if (op->packed_high) {
+            part.weights = op->packed_high + (part.weights - op->packed);
+            part.acc = worker->high_sums;
+            function(&part);
+        }
+        for (int64_t b = 0; b < whole->blocks; b++)
+            for (int64_t i = b * whole->plane; i < b * whole->plane + whole->pixels * LANES; i++)
+                worker->wide_sums[i] += worker->sums[i] + (op->packed_high ? 256 * (int64_t)worker->high_sums[i] : 0);
+    }
+}
+
+/* Hand the valid pixels first..last-1 of a register block that starts at pixel `block_start` to the last stage. */
+static void store_block(const hw_plan *plan, const hw_gemm *gemm, hw_worker *worker, int64_t image, int64_t segment,
+                        int64_t block_start, int64_t first, int64_t last, int64_t weight_block, int64_t events[2])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_tensor *out = &plan->call->output;
+    hw_row_fn *function = hw_row_function(&op->stage, op->op.isa);
+    const bool wide = op->path == PATH_SPLIT_HALVES;
+    hw_row row = {.plane = gemm->plane, .first_channel = weight_block * LANES, .blocks = gemm->blocks,
+                  .out_type = out->type, .out_stride = out->stride_w, .acc_type = plan->call->acc_type,
+                  .acc_stride = out->c};
+    int64_t y = segment + first / plan->conv.raster, x = first % plan->conv.raster;
+    while (first < last) {
+        row.pixels = min64(plan->conv.valid - x, last - first);
+        if (row.pixels > 0) {
+            const int64_t at = (first - block_start) * LANES;
+            const int64_t to = image * out->stride_n + y * plan->conv.out_row + x * out->stride_w + row.first_channel;
+            row.sums = wide ? NULL : worker->sums + at;
+            row.wide_sums = worker->wide_sums + at;
+            row.out = (uint8_t *)out->data + to * hw_type_bytes(out->type);
+            if (plan->call->acc) {
+                const int64_t tap = ((image * out->h + y) * out->w + x) * out->c + row.first_channel;
+                row.acc = (uint8_t *)plan->call->acc + tap * hw_type_bytes(row.acc_type);
+            }
+            function(&op->stage, &row, events);
+        }
+        first += plan->conv.raster - x;
+        x = 0;
+        y++;
+    }
+}
+
+static void run_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker, int64_t index, int64_t weight_block,
+                      int64_t events[2])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const int64_t image = index / (plan->conv.segments * plan->conv.blocks);
+    const int64_t segment = index / plan->conv.blocks % plan->conv.segments;
+    const int64_t first = index % plan->conv.blocks * plan->conv.block_pixels;
+    const int64_t last = min64(first + plan->conv.block_pixels, plan->conv.length);
+    const int64_t start = min64(first, max64(0, last - plan->conv.min_pixels));
+    const hw_tensor *in = &plan->input;
+    gemm->in = hw_pixel(in, 0, -op->conv.pad_h, -op->conv.pad_w) + image * plan->conv.image_stride +
+               segment * plan->conv.segment_stride + start * plan->conv.pixel_stride +
+               op->first_channel[weight_block] * op->element;
+    gemm->pixels = last - start;
+    if (op->path == PATH_SPLIT_HALVES)
+        split_sums(op, gemm, worker, weight_block);
+    else
+        plan->conv.gemm(gemm);
+    store_block(plan, gemm, worker, image, segment, start, first, last, weight_block, events);
+}
+
+static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int64_t events[2])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const int64_t total = plan->conv.images * plan->conv.segments * plan->conv.blocks;
+    const int64_t from = task % plan->conv.block_chunks * plan->conv.chunk;
+    const int64_t to = min64(total, from + plan->conv.chunk);
+    const int64_t first_group = task / plan->conv.block_chunks * plan->conv.groups_per_chunk;
+    const int64_t last_group = min64(plan->conv.groups, first_group + plan->conv.groups_per_chunk);
+    const int64_t *groups = plan->table + op->steps;
+    hw_gemm gemm = {.pixel_stride = plan->conv.pixel_stride, .offsets = plan->table, .step = op->step,
+                    .steps = op->steps, .weight_stride = op->steps * BLOCK_BYTES, .acc = worker->sums,
+                    .plane = MAX_PIXELS * LANES};
+    for (int64_t g = first_group; g < last_group; g++) {
+        gemm.weights = op->packed + groups[g] * gemm.weight_stride;
+        gemm.blocks = groups[g + 1] - groups[g];
+        gemm.start = plan->conv.start + groups[g] * LANES;
+        for (int64_t index = from; index < to; index++)
+            run_block(plan, &gemm, worker, index, groups[g], events);
+    }
+}
+
+static void conv_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    if (phase == 0) {
+        hw_conv_stage_row(plan, task);
+        return;
+    }
+    if (op->path == PATH_ANY) {
+        hw_conv_any_row(plan, task / plan->call->output.h, task % plan->call->output.h, worker, events);
+        return;
+    }
+#ifdef HW_X86
+    if (plan->conv.min_pixels > 1 && !worker->tiles_on) {
+        hw_tiles_on();
+        worker->tiles_on = true;
+    }
+#endif
+    run_chunk(plan, task, worker, events);
+}
+
+static void conv_free(hw_op *handle)
+{
+    hw_conv_op *op = (hw_conv_op *)handle;
+    hw_stage_free(&op->stage);
+    free(op->step);
+    free(op->first_channel);
+    free(op->packed);
+    free(op->packed_high);
+    free(op->zero_start);
+    free(op->start);
+    free(op->wide_start);
+    free(op->weights);
+    free(op);
+}
+
+const hw_family hw_conv_family = {conv_bind, conv_task, conv_free};

@@ -1,0 +1,87 @@
+/* Inputs that the products cannot read where they lie are copied first: 8-bit codes for 16-bit products, a border narrower
+ * than the padding, a channel pitch that breaks merged taps. Phase 0 of a convolution; one task per padded row. */
+#include "conv.h"
+
+/* The border that the padding asks for along one axis: before the image, and behind it as the output's size has it. */
+static int64_t border_needed(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation)
+{
+    return max64(pad, (out - 1) * stride + (kernel - 1) * dilation - pad - (in - 1));
+}
+
+static int32_t wanted_type(const hw_conv_op *op, int32_t type)
+{
+    const hw_conv *v = &op->conv;
+    if (op->element == 1) {
+        const bool same_bits = type == HW_S8 && !op->in_signed && v->in_high <= INT8_MAX;
+        return op->in_signed ? HW_S8 : same_bits ? HW_S8 : HW_U8;
+    }
+    return type == HW_U16 && v->in_high <= INT16_MAX ? HW_U16 : HW_S16;
+}
+
+int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
+{
+    hw_tensor *in = &plan->input;
+    const hw_conv *v = &op->conv;
+    const hw_tensor *out = &plan->call->output;
+    const int64_t border_h = border_needed(in->h, out->h, v->r, v->stride_h, v->pad_h, v->dilation_h);
+    const int64_t border_w = border_needed(in->w, out->w, v->s, v->stride_w, v->pad_w, v->dilation_w);
+    const int32_t type = wanted_type(op, in->type);
+    if (border_h > UINT16_MAX || border_w > UINT16_MAX)
+        return hw_fail(status, HW_BAD_SHAPE, 2, max64(border_h, border_w));
+    const bool ready = in->type == type && !op->offset_input && in->border_h >= border_h && in->border_w >= border_w;
+    if (ready && (!op->merged || in->stride_w == in->c))
+        return HW_OK;
+    in->type = type;
+    in->border_h = (int32_t)border_h;
+    in->border_w = (int32_t)border_w;
+    in->stride_w = in->c;
+    in->stride_h = (in->w + 2 * border_w) * in->c;
+    in->stride_n = (in->h + 2 * border_h) * in->stride_h;
+    plan->staged_bytes = in->n * in->stride_n * op->element + 2 * HW_SLACK;
+    plan->staged_origin = HW_SLACK + (border_h * in->stride_h + border_w * in->stride_w) * op->element;
+    plan->tasks[0] = in->n * (in->h + 2 * border_h);
+    return HW_OK;
+}
+
+static void convert(void *to, int32_t to_type, const void *from, int32_t from_type, int64_t count, int64_t offset)
+{
+    if (to_type == HW_S16 && from_type == HW_S8) {
+        for (int64_t i = 0; i < count; i++)
+            ((int16_t *)to)[i] = ((const int8_t *)from)[i];
+    } else if (to_type == HW_S16 && from_type == HW_U8) {
+        for (int64_t i = 0; i < count; i++)
+            ((int16_t *)to)[i] = ((const uint8_t *)from)[i];
+    } else if (to_type == HW_S16 && from_type == HW_U16) {
+        for (int64_t i = 0; i < count; i++)
+            ((int16_t *)to)[i] = (int16_t)(((const uint16_t *)from)[i] - offset);
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            hw_store(to, to_type, i, hw_load(from, from_type, i) - offset);
+    }
+}
+
+static void fill(void *to, int32_t type, int64_t count, int64_t value)
+{
+    for (int64_t i = 0; i < count; i++)
+        hw_store(to, type, i, value);
+}
+
+void hw_conv_stage_row(const hw_plan *plan, int64_t row)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_tensor *from = &plan->call->inputs[0], *to = &plan->input;
+    const int64_t offset = op->offset_input ? 32768 : 0, border = to->border_w, rows = to->h + 2 * to->border_h;
+    const int64_t n = row / rows, y = row % rows - to->border_h;
+    if (y < 0 || y >= to->h) {
+        fill(hw_pixel(to, n, y, -border), to->type, to->stride_h, -offset);
+        return;
+    }
+    fill(hw_pixel(to, n, y, -border), to->type, border * to->c, -offset);
+    fill(hw_pixel(to, n, y, to->w), to->type, border * to->c, -offset);
+    if (from->stride_w == from->c) {
+        convert(hw_pixel(to, n, y, 0), to->type, hw_pixel(from, n, y, 0), from->type, to->w * to->c, offset);
+        return;
+    }
+    for (int64_t x = 0; x < to->w; x++)
+        convert(hw_pixel(to, n, y, x), to->type, hw_pixel(from, n, y, x), from->type, to->c, offset);
+}

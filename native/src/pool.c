@@ -1,0 +1,214 @@
+/* Maximum and average over windows. A window is clipped to the image; one task is one output row of one image. */
+#include "core.h"
+#include "scalar.h"
+#include "window.h"
+
+#include <stdlib.h>
+
+typedef struct hw_pool_op {
+    hw_op op;
+    hw_pool pool;
+    hw_stage stage;          /* of the average: its limits and its activation, for one channel */
+    bool average;
+} hw_pool_op;
+
+typedef struct span {
+    int64_t first, last;     /* clipped to the image */
+    int64_t counted;         /* what an average counts along this axis */
+} span;
+
+const hw_window_table *hw_window_for(int32_t isa)
+{
+#ifdef HW_X86
+    if (isa >= HW_ISA_AVX512VNNI)
+        return &hw_window__avx512vnni;
+    if (isa == HW_ISA_AVX2)
+        return &hw_window__avx2;
+#endif
+    (void)isa;
+    return &hw_window__portable;
+}
+
+static span window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t extent, int32_t rule)
+{
+    const int64_t origin = index * stride - pad;
+    span s = {max64(origin, 0), min64(origin + kernel, extent), kernel};
+    if (rule == HW_EXCLUDE_PADDING)
+        s.counted = s.last - s.first;
+    else if (rule == HW_INCLUDE_PADDING_CLIPPED)
+        s.counted = min64(origin + kernel, extent + pad) - origin;
+    return s;
+}
+
+/* Every window must hold a pixel of the image: the last one is the one that could miss it. */
+static int check_windows(const hw_pool_op *op, const hw_call *call, hw_status *status)
+{
+    const hw_pool *v = &op->pool;
+    const hw_tensor *in = &call->inputs[0], *out = &call->output;
+    if (call->n_inputs != 1 || call->acc)
+        return hw_fail(status, HW_BAD_ARGUMENT, 0, call->n_inputs);
+    if (in->c != out->c || in->n != out->n)
+        return hw_fail(status, HW_BAD_SHAPE, 1, out->c);
+    if ((out->h - 1) * v->stride_h - v->pad_h >= in->h)
+        return hw_fail(status, HW_BAD_SHAPE, 2, out->h);
+    if ((out->w - 1) * v->stride_w - v->pad_w >= in->w)
+        return hw_fail(status, HW_BAD_SHAPE, 3, out->w);
+    if (!op->average && in->type != out->type)
+        return hw_fail(status, HW_BAD_TYPE, 1, out->type);
+    if (op->average && (hw_type_low(out->type) > v->output.low || hw_type_high(out->type) < v->output.high))
+        return hw_fail(status, HW_BAD_TYPE, 1, out->type);
+    return HW_OK;
+}
+
+static int pool_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
+{
+    const hw_pool_op *op = (const hw_pool_op *)handle;
+    if (check_windows(op, plan->call, status))
+        return status->code;
+    plan->tasks[1] = plan->call->output.n * plan->call->output.h;
+    return HW_OK;
+}
+
+static void max_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out)
+{
+    enum { AT_ONCE = 64 };
+    const hw_tensor *in = &plan->call->inputs[0];
+    const hw_window_table *table = hw_window_for(plan->op->isa);
+    const uint8_t *taps[AT_ONCE + 1];
+    int64_t count = 0;
+    for (int64_t y = rows.first; y < rows.last; y++) {
+        for (int64_t x = columns.first; x < columns.last; x++) {
+            taps[count++] = hw_pixel(in, n, y, x);
+            if (count == AT_ONCE) {
+                table->max(out, taps, count, in->c, in->type);
+                taps[0] = out; /* the maximum so far */
+                count = 1;
+            }
+        }
+    }
+    table->max(out, taps, count, in->c, in->type);
+}
+
+/* The exact sum of channels first..first+count-1 over the window. */
+static void window_sums(const hw_plan *plan, int64_t n, span rows, span columns, int64_t first, int64_t count,
+                        int64_t *sums)
+{
+    const hw_tensor *in = &plan->call->inputs[0];
+    const int64_t bytes = hw_type_bytes(in->type);
+    const hw_window_table *table = hw_window_for(plan->op->isa);
+    int32_t narrow[64] = {0};
+    int64_t added = 0; /* 2^15 16-bit codes cannot leave int32 */
+    for (int64_t i = 0; i < count; i++)
+        sums[i] = 0;
+    for (int64_t y = rows.first; y < rows.last; y++) {
+        for (int64_t x = columns.first; x < columns.last; x++) {
+            const uint8_t *pixel = hw_pixel(in, n, y, x) + first * bytes;
+            if (bytes <= 2)
+                table->add(narrow, pixel, count, in->type, 0);
+            for (int64_t i = 0; bytes > 2 && i < count; i++)
+                sums[i] += hw_load(pixel, in->type, i);
+            added++;
+            for (int64_t i = 0; added % (1 << 15) == 0 && i < count; i++) {
+                sums[i] += narrow[i];
+                narrow[i] = 0;
+            }
+        }
+    }
+    for (int64_t i = 0; i < count; i++)
+        sums[i] += narrow[i];
+}
+
+static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, int64_t events[2])
+{
+    const hw_output *o = &op->pool.output;
+    const int shift = op->pool.shift;
+    if (o->activation == HW_RELU_BEFORE && sum < 0)
+        sum = 0;
+    const hw_wide x = (hw_wide)sum << (shift < 0 ? -shift : 0), unit = (hw_wide)divisor << (shift > 0 ? shift : 0);
+    const hw_wide r = round_ratio(x, unit, o->rounding);
+    events[1] += !fits(r, o->low, o->high);
+    const int64_t code = fit(r, o->overflow, op->stage.code_bits, op->stage.code_signed, o->low, o->high);
+    return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
+}
+
+static void average_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out, int64_t events[2])
+{
+    enum { AT_ONCE = 64 };
+    const hw_pool_op *op = (const hw_pool_op *)plan->op;
+    const hw_tensor *to = &plan->call->output;
+    int64_t sums[AT_ONCE];
+    for (int64_t c = 0; c < to->c; c += AT_ONCE) {
+        const int64_t count = min64(AT_ONCE, to->c - c);
+        window_sums(plan, n, rows, columns, c, count, sums);
+        for (int64_t i = 0; i < count; i++)
+            hw_store(out, to->type, c + i, average_code(op, sums[i], rows.counted * columns.counted, events));
+    }
+}
+
+static void pool_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+{
+    (void)phase;
+    (void)worker;
+    const hw_pool_op *op = (const hw_pool_op *)plan->op;
+    const hw_pool *v = &op->pool;
+    const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
+    const int64_t n = task / out->h, y = task % out->h;
+    const span rows = window_span(y, v->r, v->stride_h, v->pad_h, in->h, v->count);
+    for (int64_t x = 0; x < out->w; x++) {
+        const span columns = window_span(x, v->s, v->stride_w, v->pad_w, in->w, v->count);
+        if (op->average)
+            average_pixel(plan, n, rows, columns, hw_pixel(out, n, y, x), events);
+        else
+            max_pixel(plan, n, rows, columns, hw_pixel(out, n, y, x));
+    }
+}
+
+static void pool_free(hw_op *handle)
+{
+    hw_stage_free(&((hw_pool_op *)handle)->stage);
+    free(handle);
+}
+
+static const hw_family pool_family = {pool_bind, pool_task, pool_free};
+
+static int check_pool(const hw_pool *v, bool average, hw_status *status)
+{
+    const int64_t values[] = {v->r, v->s, v->stride_h, v->stride_w, v->pad_h + 1, v->pad_w + 1};
+    const int64_t highs[] = {1 << 24, 1 << 24, 1 << 24, 1 << 24, v->r, v->s}; /* less padding than kernel */
+    for (int i = 0; i < 6; i++)
+        if (values[i] < 1 || values[i] > highs[i])
+            return hw_fail(status, HW_BAD_ARGUMENT, i, values[i]);
+    if (average && (v->count < HW_EXCLUDE_PADDING || v->count > HW_INCLUDE_PADDING_CLIPPED))
+        return hw_fail(status, HW_BAD_ARGUMENT, 6, v->count);
+    if (average && (v->shift < -31 || v->shift > 31))
+        return hw_fail(status, HW_BAD_ARGUMENT, 7, v->shift);
+    return HW_OK;
+}
+
+static hw_op *pool_new(const hw_pool *pool, int32_t isa, bool average, hw_status *status)
+{
+    *status = (hw_status){0};
+    const int picked = hw_pick_isa(isa, status);
+    if (!picked || check_pool(pool, average, status))
+        return NULL;
+    hw_pool_op *op = hw_alloc(sizeof *op, status);
+    if (!op)
+        return NULL;
+    op->op = (hw_op){.family = &pool_family, .isa = picked};
+    op->pool = *pool;
+    op->average = average;
+    const int64_t bias = 0;
+    const int32_t none = 0;
+    if (average && hw_stage_init(&op->stage, 1, &pool->output, &bias, &none, &none, &bias, &bias, status)) {
+        hw_op_free(&op->op);
+        return NULL;
+    }
+    return &op->op;
+}
+
+hw_op *hw_max_pool_new(const hw_pool *pool, int32_t isa, hw_status *status) { return pool_new(pool, isa, false, status); }
+
+hw_op *hw_average_pool_new(const hw_pool *pool, int32_t isa, hw_status *status)
+{
+    return pool_new(pool, isa, true, status);
+}

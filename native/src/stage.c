@@ -1,0 +1,164 @@
+/* hw_stage: proofs, parameters, and the wide (exact for everything) form. */
+#include "core.h"
+#include "scalar.h"
+
+#include <stdlib.h>
+
+/* Narrow rounding parameters of one channel, from the comment in stage.h; s >= 1. */
+static void rounding_lane(hw_stage *stage, int64_t k, int s)
+{
+    const int32_t half = (int32_t)1 << (s - 1), most = (int32_t)(((int64_t)1 << s) - 1);
+    const struct { int32_t add, pick_shift, pick_mask; } rules[10] = {
+        [HW_FLOOR] = {0, 31, 0},
+        [HW_CEIL] = {most, 31, 0},
+        [HW_TOWARD_ZERO] = {0, 31, most},
+        [HW_AWAY_FROM_ZERO] = {most, 31, -most},
+        [HW_TIES_UP] = {half, 31, 0},
+        [HW_TIES_DOWN] = {half - 1, 31, 0},
+        [HW_TIES_AWAY] = {half, 31, -1},
+        [HW_TIES_TO_ZERO] = {half - 1, 31, 1},
+        [HW_TIES_EVEN] = {half - 1, s, 1},
+        [HW_TIES_ODD] = {half - 1, s, 1}, /* with pick_flip = -1: the complement of q's lowest bit */
+    };
+    stage->add[k] = rules[stage->output.rounding].add;
+    stage->pick_shift[k] = rules[stage->output.rounding].pick_shift;
+    stage->pick_mask[k] = rules[stage->output.rounding].pick_mask;
+}
+
+/* Prove the int32 formula for channel k with totals in low..high, and set its lanes. */
+static bool narrow_lane(hw_stage *stage, int64_t k, int64_t total_low, int64_t total_high)
+{
+    const hw_wide bias = stage->bias[k];
+    const int product_shift = stage->product_shift[k], shift = stage->shift[k];
+    hw_wide low = ((hw_wide)total_low << product_shift) + bias, high = ((hw_wide)total_high << product_shift) + bias;
+    if (low < INT32_MIN || high > INT32_MAX || shift > 30 || shift < -31)
+        return false;
+    const int acc_bits = stage->output.acc_bits;
+    if (acc_bits < 32 && (low < -((hw_wide)1 << (acc_bits - 1)) || high >= ((hw_wide)1 << (acc_bits - 1)))) {
+        stage->may_leave_acc = true;
+        low = -((hw_wide)1 << (acc_bits - 1));
+        high = -low - 1;
+    }
+    const hw_wide room = shift > 0 ? (hw_wide)1 << shift : 0;
+    const int left = shift < 0 ? -shift : 0;
+    if (((low - room) << left) < INT32_MIN || ((high + room) << left) > INT32_MAX)
+        return false;
+    stage->bias32[k] = (int32_t)bias;
+    stage->left[k] = left;
+    stage->right[k] = shift > 0 ? shift : 0;
+    stage->pick_shift[k] = 31;
+    if (shift > 0)
+        rounding_lane(stage, k, shift);
+    return true;
+}
+
+static void prove_narrow(hw_stage *stage, const int64_t *total_low, const int64_t *total_high)
+{
+    const hw_output *o = &stage->output;
+    stage->narrow = o->low >= INT32_MIN && o->high <= INT32_MAX;
+    stage->plain = o->overflow == HW_SATURATE;
+    stage->fits_sum32 = true;
+    stage->pick_flip = o->rounding == HW_TIES_ODD ? -1 : 0;
+    stage->low = (int32_t)o->low;
+    stage->high = (int32_t)o->high;
+    stage->relu_before_low = o->activation == HW_RELU_BEFORE ? 0 : INT32_MIN;
+    stage->relu_after_low = o->activation == HW_RELU_AFTER ? 0 : INT32_MIN;
+    for (int64_t k = 0; k < stage->channels; k++) {
+        stage->narrow = stage->narrow && narrow_lane(stage, k, total_low[k], total_high[k]);
+        stage->plain = stage->plain && stage->product_shift[k] == 0 && stage->shift[k] >= 0;
+        stage->fits_sum32 = stage->fits_sum32 && total_low[k] >= INT32_MIN && total_high[k] <= INT32_MAX;
+    }
+    stage->plain = stage->plain && stage->narrow && !stage->may_leave_acc;
+}
+
+static int code_width(hw_stage *stage, hw_status *status)
+{
+    const hw_output *o = &stage->output;
+    stage->code_signed = o->low < 0;
+    while (stage->code_bits < 33 && ((hw_wide)1 << stage->code_bits) <= (hw_wide)o->high - o->low)
+        stage->code_bits++;
+    const hw_wide low = stage->code_signed ? -((hw_wide)1 << (stage->code_bits - 1)) : 0;
+    if (o->overflow == HW_WRAP && (o->low != low || (hw_wide)o->high - o->low + 1 != (hw_wide)1 << stage->code_bits))
+        return hw_fail(status, HW_OUT_OF_RANGE, 0, o->high);
+    return HW_OK;
+}
+
+int hw_stage_init(hw_stage *stage, int64_t channels, const hw_output *output, const int64_t *bias,
+                  const int32_t *product_shift, const int32_t *shift, const int64_t *total_low,
+                  const int64_t *total_high, hw_status *status)
+{
+    *stage = (hw_stage){.channels = channels, .padded = ceil_div(channels, LANES) * LANES, .output = *output};
+    if (hw_check_output(output, status) || code_width(stage, status))
+        return status->code;
+    const size_t n = (size_t)stage->padded;
+    int64_t *wide = hw_alloc(n * sizeof(int64_t), status);
+    int32_t *lanes = hw_alloc(8 * n * sizeof(int32_t), status);
+    stage->bias = wide;
+    stage->product_shift = lanes;
+    if (!wide || !lanes)
+        return status->code;
+    int32_t **arrays[] = {&stage->product_shift, &stage->shift, &stage->bias32, &stage->left,
+                          &stage->right, &stage->add, &stage->pick_shift, &stage->pick_mask};
+    for (size_t i = 0; i < 8; i++)
+        *arrays[i] = lanes + i * n;
+    for (int64_t k = 0; k < channels; k++) {
+        if (product_shift[k] < 0 || product_shift[k] > 63)
+            return hw_fail(status, HW_OUT_OF_RANGE, k, product_shift[k]);
+        if (shift[k] < -63 || shift[k] > 63)
+            return hw_fail(status, HW_OUT_OF_RANGE, k, shift[k]);
+        stage->bias[k] = bias[k];
+        stage->product_shift[k] = product_shift[k];
+        stage->shift[k] = shift[k];
+    }
+    prove_narrow(stage, total_low, total_high);
+    return HW_OK;
+}
+
+void hw_stage_free(hw_stage *stage)
+{
+    free(stage->bias);
+    free(stage->product_shift);
+}
+
+int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *acc, int64_t events[2])
+{
+    const hw_output *o = &stage->output;
+    const hw_wide exact = ((hw_wide)total << stage->product_shift[k]) + stage->bias[k];
+    *acc = wrap_signed(exact, o->acc_bits);
+    events[0] += *acc != exact;
+    const int64_t value = o->activation == HW_RELU_BEFORE && *acc < 0 ? 0 : *acc;
+    const hw_wide rounded = round_shift(value, stage->shift[k], o->rounding);
+    events[1] += !fits(rounded, o->low, o->high);
+    const int64_t code = fit(rounded, o->overflow, stage->code_bits, stage->code_signed, o->low, o->high);
+    return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
+}
+
+void hw_row__wide(const hw_stage *stage, const hw_row *row, int64_t events[2])
+{
+    const int64_t last = min64(stage->channels, row->first_channel + row->blocks * LANES);
+    for (int64_t p = 0; p < row->pixels; p++) {
+        for (int64_t k = row->first_channel; k < last; k++) {
+            const int64_t lane = k - row->first_channel;
+            const int64_t i = lane / LANES * row->plane + p * LANES + lane % LANES;
+            const int64_t total = row->sums ? row->sums[i] : row->wide_sums[i];
+            int64_t acc;
+            hw_store(row->out, row->out_type, p * row->out_stride + lane, hw_stage_code(stage, k, total, &acc, events));
+            if (row->acc)
+                hw_store(row->acc, row->acc_type, p * row->acc_stride + lane, acc);
+        }
+    }
+}
+
+hw_row_fn *hw_row_function(const hw_stage *stage, int32_t isa)
+{
+    if (!stage->narrow)
+        return hw_row__wide;
+#ifdef HW_X86
+    if (isa >= HW_ISA_AVX512VNNI)
+        return hw_row_s32__avx512vnni;
+    if (isa == HW_ISA_AVX2)
+        return hw_row_s32__avx2;
+#endif
+    (void)isa;
+    return hw_row_s32__portable;
+}

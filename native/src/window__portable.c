@@ -1,0 +1,2 @@
+#define HW_WINDOW hw_window__portable
+#include "window.inc"
