@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from hwsim.errors import InputError
 from hwsim.network.files import read_bytes
 
-MAX_PROTOTXT_BYTES = 16 << 20
+MAX_PROTOTXT_BYTES = 4 << 20
 """Largest prototxt read; that of ResNet-152 has 0.2 MB."""
 
 _ENUMS = {

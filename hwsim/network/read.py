@@ -45,5 +45,10 @@ def read(
     if isinstance(mean, (str, os.PathLike)):
         mean = read_mean(Path(mean))
     elif mean is not None and not isinstance(mean, np.ndarray):
-        mean = tuple(float(value) for value in mean)
+        try:
+            mean = tuple(float(value) for value in mean)
+        except (TypeError, ValueError):
+            raise InputError(f"read: mean {mean!r} is not a sequence of numbers, an array, or the path of one.") from None
+    if shape is not None and len(shape) != 3:
+        raise InputError(f"read: shape {shape} is not (channels, height, width).")
     return read_caffe(model, weights, Wish(mean, scale, channel_order, shape))

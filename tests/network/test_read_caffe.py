@@ -281,6 +281,10 @@ def test_missing_files_swapped_files_and_an_unknown_size_are_named(tmp_path):
             read(*arguments)
     with pytest.raises(InputError, match="preprocessing: a mean of shape"):
         read(model, learned, channel_order=ChannelOrder.RGB, shape=(3, 9, 11), mean=(1.0, 2.0))
+    with pytest.raises(InputError, match="not a sequence of numbers"):
+        read(model, learned, mean=["grey"])
+    with pytest.raises(InputError, match=r"shape \(9, 11\) is not"):
+        read(model, learned, shape=(9, 11))
     model.write_text('layer { name: "d" type: "Data" top: "data" } ' + CURRENT.partition("}")[2])
     with pytest.raises(InputError, match="give shape="):
         read(model, learned)
