@@ -1,4 +1,4 @@
-"""The only place that folds layers away: batch norm and scale into weights, dropout and flatten into nothing."""
+"""Folding: batch norm and scale go into weights, dropout and flatten into nothing."""
 
 from __future__ import annotations
 
