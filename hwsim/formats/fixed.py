@@ -41,6 +41,10 @@ class FixedPoint:
             raise ContractError("FixedPoint.fractional_length: found no channel at all; give one length per channel.")
         for length in lengths:
             _check_int("fractional_length", length, -MAX_FRACTIONAL_LENGTH, MAX_FRACTIONAL_LENGTH)
+        # numpy's integers wrap at their own width, and their repr is not plain
+        plain = tuple(int(length) for length in lengths)
+        object.__setattr__(self, "bits", int(self.bits))
+        object.__setattr__(self, "fractional_length", plain if self.per_channel else plain[0])
 
     @property
     def per_channel(self) -> bool:
@@ -124,6 +128,8 @@ class FixedPoint:
 
     def round_real(self, real: float | Fraction, rounding: Rounding = Rounding.TIES_EVEN, channel: int = 0) -> int:
         """round_real(real) = round(real * 2**fl), before any overflow: what decides whether encoding is an event."""
+        if isinstance(real, np.floating):
+            real = float(real)
         if isinstance(real, float) and not np.isfinite(real):
             raise ContractError(f"FixedPoint.encode: found {real!r}; only finite values have a code.")
         scaled = Fraction(real) * Fraction(2) ** self.fl(channel)
@@ -156,7 +162,7 @@ class FixedPoint:
         >>> FixedPoint(8, 4).encode_array(np.array([0.03125, 0.09375, 100.0, -0.5]))
         array([  0,   2, 127,  -8], dtype=int8)
         """
-        real = np.asarray(real, dtype=np.float64)
+        real = _as_float64(real)
         if not np.isfinite(real).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(real))[0])
             raise ContractError(f"FixedPoint.encode_array: {real[where]} at position {where}; only finite values have codes.")
@@ -195,6 +201,16 @@ def _along(values: np.ndarray, ndim: int, axis: int) -> np.ndarray:
     shape = [1] * ndim
     shape[axis] = len(values)
     return values.reshape(shape)
+
+
+def _as_float64(real: np.ndarray) -> np.ndarray:
+    """Return numbers as float64, which must hold each of them exactly."""
+    array = np.asarray(real)
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise ContractError(f"FixedPoint.encode_array: found dtype {array.dtype}, allowed integers and floats up to 64 bits.")
+    if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > 1 << 53:
+        raise ContractError("FixedPoint.encode_array: found integers beyond 2**53, allowed is what float64 holds; use encode.")
+    return array.astype(np.float64)
 
 
 def _check_int(name: str, value: object, low: int, high: int) -> None:
