@@ -9,6 +9,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import hwsim
+from hwsim.backends.native import NativeInfo
+from hwsim.backends.native import info as native_info
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 # name, meaning, what holds where it is not set
 VARIABLES: tuple[tuple[str, str, str], ...] = (
     ("HWSIM_ISA", "instruction set of the native backend: one of those that `hwsim info` lists", "the fastest here"),
-    ("HWSIM_THREADS", "threads of the native backend", "all processors"),
+    ("HWSIM_THREADS", "threads of the backends native and jit", "all processors"),
     ("HWSIM_CACHE", "folder of the code that numba has compiled", "a folder in the user's cache"),
     ("HWSIM_DATA", "folder with the networks and images that tests and benchmarks use", "those tests skip"),
     ("HWSIM_REQUIRE_ALL", "1: a test that would skip for want of data or a library fails instead", "0"),
@@ -25,20 +27,6 @@ VARIABLES: tuple[tuple[str, str, str], ...] = (
 )
 
 PACKAGES = ("numpy", "numba", "cffi", "protobuf", "pillow", "onnx", "onnxruntime")
-
-GET_NATIVE = "install a C compiler (Debian: apt-get install gcc libc6-dev), then run pip install again"
-
-
-@dataclass(frozen=True)
-class NativeInfo:
-    """The C core: present or not, and what it can use on this processor."""
-
-    present: bool
-    instruction_sets: tuple[str, ...]
-    chosen: str | None
-    threads: int | None
-    note: str
-
 
 @dataclass(frozen=True)
 class Installation:
@@ -56,7 +44,7 @@ class Installation:
 
     def __str__(self) -> str:
         native = self.native
-        core = f"{', '.join(native.instruction_sets)}; {native.threads} threads" if native.present else native.note
+        core = f"{', '.join(native.instruction_sets)}, uses {native.chosen} x {native.threads}" if native.present else native.note
         packages = ", ".join(f"{name} {version or 'missing'}" for name, version in self.packages.items())
         return f"hwsim {self.hwsim}, Python {self.python} on {self.machine}; native: {core}; {packages}"
 
@@ -73,7 +61,7 @@ def installation() -> Installation:
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         packages={name: _version(name) for name in PACKAGES},
-        native=_native(),
+        native=native_info(),
         environment={name: os.environ.get(name) for name, _, _ in VARIABLES},
     )
 
@@ -85,12 +73,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _native() -> NativeInfo:
-    return NativeInfo(False, (), None, None, f"the C core is not installed; {GET_NATIVE}")
-
-
 def _tables(found: Installation) -> list[Any]:
     from rich.table import Table
+    from rich.text import Text
 
     facts = Table(show_header=False, box=None, pad_edge=False)
     facts.add_row("hwsim", found.hwsim)
@@ -101,8 +86,8 @@ def _tables(found: Installation) -> list[Any]:
     facts.add_row("native", found.native.note)
     if found.native.present:
         facts.add_row("  can use", ", ".join(found.native.instruction_sets))
-        facts.add_row("  uses", f"{found.native.chosen}, {found.native.threads} threads")
-    variables = Table("variable", "now", "meaning", "when not set", title="Environment", title_justify="left")
+        facts.add_row("  uses", f"{found.native.chosen}, {found.native.threads} threads" if found.native.chosen else "nothing")
+    variables = Table("variable", "now", "meaning [when not set]", box=None, pad_edge=False)
     for name, meaning, default in VARIABLES:
-        variables.add_row(name, found.environment[name] or "", meaning, default)
+        variables.add_row(name, found.environment[name] or "-", Text(f"{meaning} [{default}]"))
     return [facts, "", variables]
