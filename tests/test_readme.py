@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.process import hwsim_command, run_python
 
 from hwsim.installation import VARIABLES
+from support.process import hwsim_command, run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
