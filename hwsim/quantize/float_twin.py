@@ -39,7 +39,7 @@ def float_twin(network: QuantizedNetwork) -> Network:
             same[node.name] = inputs[0]
             continue
         if isinstance(node.layer, ImageEncoding):
-            nodes.append(Node(node.name, ops.Input(tuple(network.input_shape), network.preprocessing)))
+            nodes.append(Node(node.name, ops.Input((*network.input_shape,), network.preprocessing)))
             continue
         nodes.extend(_nodes(node, inputs))
     return Network(network.name, tuple(nodes))
