@@ -55,8 +55,16 @@ def onnxruntime():
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Under HWSIM_REQUIRE_ALL=1 a skip anywhere is a failure: a skipped oracle proves nothing."""
-    outcome = yield
-    report = outcome.get_result()
+    _refuse_skip((yield).get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    """The same for a whole file that skips itself (pytest.importorskip at its head)."""
+    _refuse_skip((yield).get_result())
+
+
+def _refuse_skip(report) -> None:
     if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid}: skipped, and HWSIM_REQUIRE_ALL=1 allows none: {report.longrepr}"
+        report.longrepr = f"{report.nodeid}: skipped, and HWSIM_REQUIRE_ALL=1 allows none: {report.longrepr}"

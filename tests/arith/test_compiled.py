@@ -38,7 +38,7 @@ def by_c() -> SimpleNamespace:
     native = pytest.importorskip("hwsim.backends.native", reason="the native backend is not there")
     if not native.available():
         pytest.skip("the C core is not installed here")
-    lib = native.library().lib if hasattr(native.library(), "lib") else native.library()
+    lib = native.require().lib
     return SimpleNamespace(**{name: getattr(lib, f"hw_{name}") for name in IN_C})
 
 
