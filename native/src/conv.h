@@ -32,9 +32,8 @@ typedef struct hw_conv_op {
     int64_t *first_channel;  /* [blocks], input channel */
     uint8_t *packed;         /* [blocks][steps][16 dwords][16 channels][4 bytes] */
     uint8_t *packed_high;    /* SPLIT_HALVES with weights beyond 8 bits: their high halves */
-    int32_t *zero_start;     /* [blocks * 16]: what a sum starts from */
-    int32_t *start;          /* same, where the input is read with an offset (see hw_gemm) */
-    int64_t *wide_start;     /* same, int64 */
+    int32_t *start[2][2];    /* [blocks * 16] what a sum starts from: [input read with an offset][bias folded in] */
+    int64_t *wide_start;     /* same for int64 sums, never folded */
     int32_t *weights;        /* PATH_ANY: [k][c / groups][r][s] */
 } hw_conv_op;
 

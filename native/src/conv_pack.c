@@ -67,7 +67,7 @@ static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t bloc
     }
 }
 
-/* What the sums start from when the input is read with an offset: -offset * sum(w). */
+/* What the sums start from: 0, or -offset * sum(w) when the input is read with an offset; with the stage's bias or not. */
 static void set_starts(hw_conv_op *op, const int32_t *weights)
 {
     const int64_t per_channel = op->conv.c / op->conv.groups * op->conv.r * op->conv.s;
@@ -76,7 +76,11 @@ static void set_starts(hw_conv_op *op, const int32_t *weights)
         for (int64_t i = 0; i < per_channel; i++)
             sum += weights[k * per_channel + i];
         op->wide_start[k] = op->offset_input ? 32768 * sum : 0;
-        op->start[k] = (int32_t)(op->path == PATH_BYTES ? -128 * sum : op->wide_start[k]);
+        const uint32_t offset = (uint32_t)(op->path == PATH_BYTES ? -128 * sum : op->wide_start[k]);
+        const uint32_t folded = (uint32_t)op->stage.bias32[k] + (uint32_t)op->stage.add[k];
+        op->start[0][1][k] = (int32_t)folded;
+        op->start[1][0][k] = (int32_t)offset;
+        op->start[1][1][k] = (int32_t)(offset + folded);
     }
 }
 
@@ -104,8 +108,8 @@ int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
     const size_t lanes = (size_t)op->blocks * LANES, bytes = (size_t)(op->blocks * op->steps) * BLOCK_BYTES;
     op->step = hw_alloc((size_t)op->steps * sizeof(hw_step), status);
     op->packed = hw_alloc(bytes, status);
-    op->zero_start = hw_alloc(lanes * sizeof(int32_t), status);
-    op->start = hw_alloc(lanes * sizeof(int32_t), status);
+    for (int i = 0; i < 4; i++)
+        op->start[i / 2][i % 2] = hw_alloc(lanes * sizeof(int32_t), status);
     op->wide_start = hw_alloc(lanes * sizeof(int64_t), status);
     if (op->path == PATH_SPLIT_HALVES && beyond_bytes(op, weights))
         op->packed_high = hw_alloc(bytes, status);

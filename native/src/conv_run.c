@@ -130,7 +130,9 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
     plan->conv.gemm = gemm_function(op, tiles);
     const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
-    plan->conv.start = offset ? op->start : op->zero_start;
+    plan->conv.folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && !plan->call->acc &&
+                        hw_type_bytes(plan->call->output.type) == 1;
+    plan->conv.start = op->start[offset][plan->conv.folded];
     if (plan_table(op, plan, tiles ? TILE_GROUP : MAX_BLOCKS, status))
         return status->code;
     plan_tasks(plan);
@@ -148,7 +150,7 @@ static void split_sums(const hw_conv_op *op, const hw_gemm *whole, hw_worker *wo
             worker->wide_sums[b * whole->plane + i] = op->wide_start[(first_block + b) * LANES + i % LANES];
     for (int64_t at = 0; at < whole->steps; at += STEPS) {
         hw_gemm part = *whole;
-        part.start = op->zero_start;
+        part.start = op->start[0][0];
         part.offsets += at;
         part.step += at;
         part.weights += at * BLOCK_BYTES;
@@ -173,7 +175,7 @@ static void store_block(const hw_plan *plan, const hw_gemm *gemm, hw_worker *wor
     const hw_tensor *out = &plan->call->output;
     hw_row_fn *function = hw_row_function(&op->stage, op->op.isa);
     const bool wide = op->path == PATH_SPLIT_HALVES;
-    hw_row row = {.plane = gemm->plane, .first_channel = weight_block * LANES, .blocks = gemm->blocks,
+    hw_row row = {.folded = plan->conv.folded, .plane = gemm->plane, .first_channel = weight_block * LANES, .blocks = gemm->blocks,
                   .out_type = out->type, .out_stride = out->stride_w, .acc_type = plan->call->acc_type,
                   .acc_stride = out->c};
     int64_t y = segment + first / plan->conv.raster, x = first % plan->conv.raster;
@@ -267,8 +269,8 @@ static void conv_free(hw_op *handle)
     free(op->first_channel);
     free(op->packed);
     free(op->packed_high);
-    free(op->zero_start);
-    free(op->start);
+    for (int i = 0; i < 4; i++)
+        free(op->start[i / 2][i % 2]);
     free(op->wide_start);
     free(op->weights);
     free(op);

@@ -57,6 +57,7 @@ struct hw_plan {
         int64_t images, chunk, block_chunks, group_chunks, groups_per_chunk, groups;
         void (*gemm)(const struct hw_gemm *);
         const int32_t *start;
+        bool folded;         /* start holds the stage's bias */
     } conv;
 };
 

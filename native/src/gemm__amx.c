@@ -30,7 +30,8 @@ enum { TILE_PIXELS = 16 };
 
 /* Two blocks of channels; the second pixel tile starts `second` pixels behind the first. */
 #define PAIR(multiply)                                                                             \
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);                                    \
+    _tile_loadd(0, g->start, 0); _tile_loadd(1, g->start + LANES, 0); /* the same row 16 times */  \
+    _tile_loadd(2, g->start, 0); _tile_loadd(3, g->start + LANES, 0);                              \
     for (int64_t step = 0; step < g->steps; step++, weights += BLOCK_BYTES) {                      \
         const uint8_t *at = g->in + g->offsets[step];                                              \
         _tile_loadd(6, weights, STEP_BYTES);                                                       \
@@ -46,7 +47,7 @@ enum { TILE_PIXELS = 16 };
     _tile_stored(3, g->acc + g->plane + second * LANES, STEP_BYTES);
 
 #define SINGLE(multiply)                                                                           \
-    _tile_zero(0); _tile_zero(2);                                                                  \
+    _tile_loadd(0, g->start, 0); _tile_loadd(2, g->start, 0);                                      \
     for (int64_t step = 0; step < g->steps; step++, weights += BLOCK_BYTES) {                      \
         const uint8_t *at = g->in + g->offsets[step];                                              \
         _tile_loadd(6, weights, STEP_BYTES);                                                       \

@@ -42,7 +42,8 @@ static inline hw_wide round_shift(hw_wide x, int shift, int mode)
 /* round(x / unit), unit >= 1: exact division. C divides toward zero, so the quotient is brought to the floor first. */
 static inline hw_wide round_ratio(hw_wide x, hw_wide unit, int mode)
 {
-    const hw_wide toward_zero = x / unit;
+    const bool narrow = x == (int64_t)x && x != INT64_MIN && unit == (int64_t)unit; /* 128-bit division is slow */
+    const hw_wide toward_zero = narrow ? (int64_t)x / (int64_t)unit : x / unit;
     const hw_wide q = toward_zero - (toward_zero * unit > x);
     return q + increment(q, x - q * unit, unit, mode);
 }

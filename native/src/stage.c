@@ -11,14 +11,14 @@ static void rounding_lane(hw_stage *stage, int64_t k, int s)
     const struct { int32_t add, pick_shift, pick_mask; } rules[10] = {
         [HW_FLOOR] = {0, 31, 0},
         [HW_CEIL] = {most, 31, 0},
-        [HW_TOWARD_ZERO] = {0, 31, most},
-        [HW_AWAY_FROM_ZERO] = {most, 31, -most},
+        [HW_TOWARD_ZERO] = {0, 31, most},      /* where v < 0 */
+        [HW_AWAY_FROM_ZERO] = {0, 31, most},   /* flipped: where v >= 0 */
         [HW_TIES_UP] = {half, 31, 0},
         [HW_TIES_DOWN] = {half - 1, 31, 0},
-        [HW_TIES_AWAY] = {half, 31, -1},
-        [HW_TIES_TO_ZERO] = {half - 1, 31, 1},
-        [HW_TIES_EVEN] = {half - 1, s, 1},
-        [HW_TIES_ODD] = {half - 1, s, 1}, /* with pick_flip = -1: the complement of q's lowest bit */
+        [HW_TIES_AWAY] = {half - 1, 31, 1},    /* flipped: where v >= 0 */
+        [HW_TIES_TO_ZERO] = {half - 1, 31, 1}, /* where v < 0 */
+        [HW_TIES_EVEN] = {half - 1, s, 1},     /* where q is odd */
+        [HW_TIES_ODD] = {half - 1, s, 1},      /* flipped: where q is even */
     };
     stage->add[k] = rules[stage->output.rounding].add;
     stage->pick_shift[k] = rules[stage->output.rounding].pick_shift;
@@ -58,7 +58,8 @@ static void prove_narrow(hw_stage *stage, const int64_t *total_low, const int64_
     stage->narrow = o->low >= INT32_MIN && o->high <= INT32_MAX;
     stage->plain = o->overflow == HW_SATURATE;
     stage->fits_sum32 = true;
-    stage->pick_flip = o->rounding == HW_TIES_ODD ? -1 : 0;
+    const int mode = o->rounding;
+    stage->pick_flip = mode == HW_TIES_ODD || mode == HW_TIES_AWAY || mode == HW_AWAY_FROM_ZERO ? -1 : 0;
     stage->low = (int32_t)o->low;
     stage->high = (int32_t)o->high;
     stage->relu_before_low = o->activation == HW_RELU_BEFORE ? 0 : INT32_MIN;
@@ -69,6 +70,7 @@ static void prove_narrow(hw_stage *stage, const int64_t *total_low, const int64_
         stage->fits_sum32 = stage->fits_sum32 && total_low[k] >= INT32_MIN && total_high[k] <= INT32_MAX;
     }
     stage->plain = stage->plain && stage->narrow && !stage->may_leave_acc;
+    stage->foldable = stage->plain && o->low <= 0 && o->high >= 0;
 }
 
 static int code_width(hw_stage *stage, hw_status *status)

@@ -1,13 +1,14 @@
 /* The last stage of every operator: bias, accumulator, ReLU, rounding shift, overflow, store. One rule, two widths.
  *
- * Wide: any contract, scalar, 128-bit intermediates (stage_wide.c). Narrow: int32 lanes, taken where hw_stage_init has
- * proven that no intermediate leaves int32; all ten roundings are one formula there:
+ * Wide: any contract, scalar, 128-bit intermediates (stage.c). Narrow: int32 lanes, taken where hw_stage_init has proven
+ * that no intermediate leaves int32; all ten roundings are one formula there:
  *
- *     round(v / 2^s) = (v + add + (((v >> pick_shift) ^ pick_flip) & pick_mask)) >> s
+ *     v = acc + add;  round(acc / 2^s) = (v + (((v >> pick_shift) ^ pick_flip) & pick_mask)) >> s
  *
- * with add and the pick chosen per mode: nothing (FLOOR, CEIL, TIES_UP, TIES_DOWN), the lowest bit of q = v >> s
- * (TIES_EVEN, TIES_ODD: pick_shift = s, mask 1), or the sign of v (the other four: pick_shift = 31, mask = what a negative
- * v adds more).
+ * `add` is 0, half - 1, half or 2^s - 1 with half = 2^(s-1), and the pick is nothing, the lowest bit of v >> s or the sign
+ * of v. Why v will do in place of acc, with acc = q * 2^s + r: at a tie (r = half) v = acc + half - 1 = q * 2^s + 2^s - 1,
+ * whose quotient is q and whose sign is q's; everywhere else adding 1 to v does not carry, whatever the pick.
+ * So bias + add can be folded into what a product sum starts from, and the stage begins with v.
  */
 #ifndef HW_STAGE_H
 #define HW_STAGE_H
@@ -29,6 +30,7 @@ typedef struct hw_stage {
     bool plain;               /* narrow, and no product shift, left shift, accumulator wrap or output wrap */
     bool may_leave_acc;       /* the accumulator's wrap has to be done and counted */
     bool fits_sum32;          /* every total fits int32 by itself */
+    bool foldable;            /* plain, and 0 is a code: sums may start from bias32 + add (hw_row.folded) */
     int32_t pick_flip;
     int32_t low, high, relu_before_low, relu_after_low;
     int32_t *bias32, *left, *right, *add, *pick_shift, *pick_mask; /* [padded] */
@@ -38,6 +40,7 @@ typedef struct hw_stage {
 typedef struct hw_row {
     const int32_t *sums;      /* int32 totals, or NULL */
     const int64_t *wide_sums; /* int64 totals */
+    bool folded;              /* sums hold v: bias32 + add are in them */
     int64_t plane;
     int64_t pixels, first_channel, blocks;
     void *out;                /* channel `first_channel` of the first pixel */

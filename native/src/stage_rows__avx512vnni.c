@@ -37,14 +37,12 @@ static inline __m512i count(__m512i counted, __mmask16 where)
     return _mm512_mask_sub_epi32(counted, where, counted, _mm512_set1_epi32(-1));
 }
 
-/* round(acc / 2^shift) with ReLU before it; two shifts by register and one three-way logic operation. */
-static inline __m512i rounded(__m512i acc, const lanes *l, bool plain)
+/* (v + pick) >> right: two shifts by register and one three-way logic operation. */
+static inline __m512i rounded(__m512i v, const lanes *l)
 {
-    const __m512i v = _mm512_max_epi32(acc, l->relu_before_low);
     const __m512i q = _mm512_srav_epi32(v, l->pick_shift);
     const __m512i pick = _mm512_ternarylogic_epi32(q, l->pick_flip, l->pick_mask, 0x28); /* (q ^ flip) & mask */
-    const __m512i r = _mm512_srav_epi32(_mm512_add_epi32(_mm512_add_epi32(v, l->add), pick), l->right);
-    return plain ? r : _mm512_sllv_epi32(r, l->left);
+    return _mm512_srav_epi32(_mm512_add_epi32(v, pick), l->right);
 }
 
 static inline __m512i wrapped(__m512i r, const hw_stage *s, const lanes *l)
@@ -83,7 +81,8 @@ static void block_general(const hw_stage *s, const hw_row *row, int64_t block, _
         counted[0] = count(counted[0], _mm512_mask_cmpneq_epi32_mask(l.mask, acc, exact));
         if (row->acc)
             store(row->acc, row->acc_type, p * row->acc_stride + block * LANES, acc, l.mask);
-        const __m512i r = rounded(acc, &l, false);
+        const __m512i value = _mm512_max_epi32(acc, l.relu_before_low);
+        const __m512i r = _mm512_sllv_epi32(rounded(_mm512_add_epi32(value, l.add), &l), l.left);
         const __m512i clipped = _mm512_min_epi32(_mm512_max_epi32(r, l.low), l.high);
         counted[1] = count(counted[1], _mm512_mask_cmpneq_epi32_mask(l.mask, clipped, r));
         const __m512i code = s->output.overflow == HW_WRAP ? wrapped(r, s, &l) : clipped;
@@ -92,36 +91,110 @@ static void block_general(const hw_stage *s, const hw_row *row, int64_t block, _
     }
 }
 
-/* The common case: no tap, right shifts, saturation, an accumulator proven wide enough, 8-bit codes. */
-static void block_bytes(const hw_stage *s, const hw_row *row, int64_t block, __m512i counted[2])
+/* The common case: folded sums, right shifts, saturation, 8-bit codes, no tap. Rounding is monotonic and keeps 0, so ReLU
+ * before it is a lower limit after it: then only codes above `high` are events.
+ *
+ * Two blocks of 16 channels: packed to 32 words of a pixel, clipped and counted there; the words of two pixels are packed to
+ * bytes. Packing works in lanes of 128 bits: 4 channels of block 0, 4 of block 1, ... are put in order by one permutation. */
+typedef struct word_limits {
+    __m512i event_low, low, high;
+} word_limits;
+
+static inline word_limits load_limits(const hw_stage *s)
 {
-    const lanes l = load_lanes(s, row->first_channel + block * LANES);
+    const int relu = s->output.activation, low = s->low;
+    return (word_limits){
+        .event_low = _mm512_set1_epi16((short)(relu == HW_RELU_BEFORE ? INT16_MIN : low)),
+        .low = _mm512_set1_epi16((short)(relu == HW_NONE ? low : 0)),
+        .high = _mm512_set1_epi16((short)s->high),
+    };
+}
+
+static inline __m512i clip_words(__m512i words, const word_limits *w, __mmask32 counted, __m512i *events)
+{
+    const __m512i clipped = _mm512_min_epi16(_mm512_max_epi16(words, w->event_low), w->high);
+    const __mmask32 left = _mm512_mask_cmpneq_epi16_mask(counted, clipped, words);
+    *events = _mm512_mask_sub_epi16(*events, left, *events, _mm512_set1_epi16(-1));
+    return _mm512_max_epi16(clipped, w->low);
+}
+
+static inline __m512i pack_bytes(__m512i words0, __m512i words1, bool code_signed)
+{
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = code_signed ? _mm512_packs_epi16(words0, words1) : _mm512_packus_epi16(words0, words1);
+    return _mm512_permutexvar_epi32(in_order, bytes);
+}
+
+/* The sum of the 32 counters, each at most MAX_PIXELS. */
+static inline int64_t sum_words(__m512i words)
+{
+    return _mm512_reduce_add_epi32(_mm512_madd_epi16(words, _mm512_set1_epi16(1)));
+}
+
+static int64_t pair_bytes(const hw_stage *s, const hw_row *row, int64_t block)
+{
+    const lanes l[2] = {load_lanes(s, row->first_channel + block * LANES),
+                        load_lanes(s, row->first_channel + block * LANES + LANES)};
+    const word_limits limits = load_limits(s);
+    const __mmask32 mask = (__mmask32)l[1].mask << 16 | l[0].mask;
     const int32_t *sums = row->sums + block * row->plane;
     uint8_t *out = (uint8_t *)row->out + block * LANES;
-    __m512i events = counted[1];
-    for (int64_t p = 0; p < row->pixels; p++, sums += LANES, out += row->out_stride) {
-        const __m512i r = rounded(_mm512_add_epi32(_mm512_loadu_si512(sums), l.bias), &l, true);
-        const __m512i clipped = _mm512_min_epi32(_mm512_max_epi32(r, l.low), l.high);
-        events = count(events, _mm512_mask_cmpneq_epi32_mask(l.mask, clipped, r));
-        const __m128i codes = _mm512_cvtepi32_epi8(_mm512_max_epi32(clipped, l.relu_after_low));
-        if (l.mask == 0xffff)
-            _mm_storeu_si128((__m128i *)out, codes);
+    __m512i events = _mm512_setzero_si512(), words[2];
+    for (int64_t p = 0; p < row->pixels; p += 2) {
+        const int count = p + 1 < row->pixels ? 2 : 1;
+        for (int i = 0; i < 2; i++) {
+            const int32_t *at = sums + (p + (i < count ? i : 0)) * LANES;
+            words[i] = _mm512_packs_epi32(rounded(_mm512_loadu_si512(at), &l[0]),
+                                          rounded(_mm512_loadu_si512(at + row->plane), &l[1]));
+            words[i] = clip_words(words[i], &limits, i < count ? UINT32_MAX : 0, &events);
+        }
+        const __m512i codes = pack_bytes(words[0], words[1], s->code_signed);
+        uint8_t *to = out + p * row->out_stride;
+        if (mask == UINT32_MAX)
+            _mm256_storeu_si256((__m256i *)(void *)to, _mm512_castsi512_si256(codes));
         else
-            _mm_mask_storeu_epi8(out, l.mask, codes);
+            _mm256_mask_storeu_epi8(to, mask, _mm512_castsi512_si256(codes));
+        if (count == 2)
+            _mm256_mask_storeu_epi8(to + row->out_stride, mask, _mm512_extracti64x4_epi64(codes, 1));
     }
-    counted[1] = events;
+    return sum_words(events);
+}
+
+/* One block: 16 words of each of two pixels. */
+static int64_t single_bytes(const hw_stage *s, const hw_row *row, int64_t block)
+{
+    const lanes l = load_lanes(s, row->first_channel + block * LANES);
+    const word_limits limits = load_limits(s);
+    const __mmask32 first_pixel = 0x0f0f0f0f;
+    const int32_t *sums = row->sums + block * row->plane;
+    uint8_t *out = (uint8_t *)row->out + block * LANES;
+    __m512i events = _mm512_setzero_si512();
+    for (int64_t p = 0; p < row->pixels; p += 2) {
+        const bool two = p + 1 < row->pixels;
+        const __m512i words = _mm512_packs_epi32(rounded(_mm512_loadu_si512(sums + p * LANES), &l),
+                                                 rounded(_mm512_loadu_si512(sums + (p + two) * LANES), &l));
+        const __m512i clipped = clip_words(words, &limits, two ? UINT32_MAX : first_pixel, &events);
+        const __m512i codes = pack_bytes(clipped, clipped, s->code_signed);
+        _mm_mask_storeu_epi8(out + p * row->out_stride, l.mask, _mm512_castsi512_si128(codes));
+        if (two)
+            _mm_mask_storeu_epi8(out + (p + 1) * row->out_stride, l.mask, _mm512_extracti32x4_epi32(codes, 1));
+    }
+    return sum_words(events);
 }
 
 void hw_row_s32__avx512vnni(const hw_stage *s, const hw_row *row, int64_t events[2])
 {
-    __m512i counted[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    const bool bytes = s->plain && !row->acc && hw_type_bytes(row->out_type) == 1;
-    for (int64_t block = 0; block < row->blocks; block++) {
-        if (bytes)
-            block_bytes(s, row, block, counted);
-        else
-            block_general(s, row, block, counted);
+    if (row->folded) {
+        int64_t block = 0;
+        for (; block + 2 <= row->blocks; block += 2)
+            events[1] += pair_bytes(s, row, block);
+        if (block < row->blocks)
+            events[1] += single_bytes(s, row, block);
+        return;
     }
+    __m512i counted[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int64_t block = 0; block < row->blocks; block++)
+        block_general(s, row, block, counted);
     events[0] += _mm512_reduce_add_epi32(counted[0]);
     events[1] += _mm512_reduce_add_epi32(counted[1]);
 }

@@ -73,7 +73,7 @@ def _open() -> Library | str:
     ffi = cffi.FFI()
     try:
         ffi.cdef(declarations(header.read_text(encoding="utf-8")))
-        lib = ffi.dlopen(str(path))
+        lib: Any = ffi.dlopen(str(path))
         version = lib.hw_abi_version()
     except (OSError, AttributeError, cffi.CDefError) as error:
         return f"the C core cannot be opened ({error}); {GET_IT}"
