@@ -11,9 +11,10 @@ from hwsim.cli.options import progress
 @click.command(epilog="Example:  hwsim check package     or:  hwsim check package --layer conv1 --dump dut.hex")
 @click.argument("package", metavar="PKG", type=click.Path())
 @click.option("--dump", metavar="FILE", type=click.Path(), help="What the device computed; compare it.")
-@click.option("--layer", metavar="NAME", help="The layer that the dump belongs to.  [the only one]")
+@click.option("--layer", metavar="NAME", help="Check this layer only; the one that the dump belongs to.")
+@click.option("--plot", metavar="PNG", type=click.Path(), help="Draw where codes differ, and by how many ulps.")
 @json_option
-def check(package: str, dump: str | None, layer: str | None, as_json: bool) -> int:
+def check(package: str, dump: str | None, layer: str | None, plot: str | None, as_json: bool) -> int:
     """Verify every hash and compute everything again; with --dump name the first mismatch of a device.
 
     Exit code 1 where a bit differs.
@@ -22,5 +23,7 @@ def check(package: str, dump: str | None, layer: str | None, as_json: bool) -> i
 
     with progress("checking") as bar:
         report = hwsim.check(package, dump=dump, layer=layer, progress=bar)
+    if plot is not None:
+        report.plot(plot)
     emit(report, as_json)
     return FINE if report.passed else MISMATCH

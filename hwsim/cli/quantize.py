@@ -27,6 +27,8 @@ EXAMPLE = "hwsim quantize lenet.prototxt lenet.caffemodel --calibration train-im
 @click.option("--calibration", metavar="DATA", required=True, help=f"Images that show the ranges: {DATA_HELP}.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first N calibration images.  [all]")
 @click.option("--bits", type=int, default=8, help="Width of weights and activations.  [8]")
+@click.option("--weight-bits", type=int, help="Width of the weights alone.  [--bits]")
+@click.option("--per-channel", is_flag=True, help="One weight format for each output channel.")
 @click.option("--dialect", type=click.Choice(DIALECTS), default="exact32", help="School of arithmetic.  [exact32]")
 @click.option("--method", type=click.Choice(CALIBRATIONS), help="How a range follows from what was seen.")
 @click.option("--rounding", type=RoundingWord(), help="Where a quotient goes that is no integer.  [the dialect's]")
@@ -46,8 +48,10 @@ def quantize(model: str, weights: str, calibration: str, out: str, force: bool, 
         model, weights, mean=choices["mean"], scale=choices["scale"], channel_order=order, shape=choices["shape"]
     )
     images = hwsim.images(calibration, net.preprocessing, limit=choices["limit"])
-    method = {} if choices["method"] is None else {"method": hwsim.Calibration[choices["method"].upper()]}
+    formats = {name: choices[name] for name in ("bits", "weight_bits", "per_channel")}
+    if choices["method"] is not None:
+        formats["method"] = hwsim.Calibration[choices["method"].upper()]
     with progress("calibrating") as bar:
-        q = hwsim.quantize(net, images, bits=choices["bits"], dialect=dialect, progress=bar, **method)
+        q = hwsim.quantize(net, images, dialect=dialect, progress=bar, **formats)
     q.save(out, force=force)
     emit(q, as_json)

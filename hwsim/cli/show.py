@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from hwsim.cli.frame import emit, json_option
@@ -15,4 +17,9 @@ def show(path: str, layer: str | None, as_json: bool) -> None:
     """Print layers, formats, accumulators, rounding and overflow of a network or of a golden package."""
     import hwsim
 
-    emit(hwsim.describe(path, layer=layer), as_json)
+    opened = hwsim.read_golden(path) if Path(path, "manifest.json").is_file() else hwsim.load(path)
+    if layer is None:
+        emit(opened, as_json)
+    else:
+        # A layer's contract is data: its JSON is what a person reads, too.
+        emit(opened[layer], as_json=True)

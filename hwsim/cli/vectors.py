@@ -24,4 +24,6 @@ def vectors(
 
     q = hwsim.load(network)
     trace = hwsim.run(q, one_image(q, image, index), backend=backend)
-    emit(hwsim.write_golden(trace, out, layers=names(layers), force=force), as_json)
+    command = ("hwsim", "vectors", network, "--input", image, "--index", str(index), "--layers", layers or "")
+    package = hwsim.write_golden(trace, out, layers=names(layers), force=force, command=command[: 9 if layers else 7])
+    emit(package, as_json)
