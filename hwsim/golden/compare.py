@@ -1,0 +1,155 @@
+"""Two arrays of codes side by side: the first mismatch, and how far apart the codes are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from hwsim.formats.fixed import FixedPoint
+from hwsim.golden.package import Memory
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One code that differs.
+
+    layer, role: which array.  axes, coordinate: where in it, (n, c, y, x) for activations.  expected: the package's code.
+    found: the other's, None where it is undefined (x or z digits, or an address never written).  by: who found it.
+    channel: which fractional length of `format` holds.
+    """
+
+    layer: str
+    role: str
+    axes: str
+    coordinate: tuple[int, ...]
+    expected: int
+    found: int | None
+    format: FixedPoint
+    channel: int
+    by: str
+
+    @property
+    def ulp(self) -> int | None:
+        """Distance in codes, found - expected; None where found is undefined."""
+        return None if self.found is None else self.found - self.expected
+
+    def hex(self, code: int | None) -> str:
+        """Two's complement of a code, in the digits of its format."""
+        digits = -(-self.format.bits // 4)
+        return "x" * digits if code is None else f"{code % (1 << 4 * digits):0{digits}x}"
+
+    def real(self, code: int) -> Fraction:
+        """Exact value of a code."""
+        return self.format.decode(code, self.channel if self.format.per_channel else 0)
+
+    def _told(self, code: int | None) -> str:
+        if code is None:
+            return "undefined"
+        return f"{code} (hex {self.hex(code)}, real {decimal(self.real(code))})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain data; real values as decimal texts, which are exact."""
+        told = {"expected": self.expected, "found": self.found}
+        return {
+            "layer": self.layer,
+            "role": self.role,
+            "axes": " ".join(NAMES.get(self.axes, tuple(self.axes))),
+            "coordinate": list(self.coordinate),
+            "by": self.by,
+            "ulp": self.ulp,
+            **{k: {"code": v, "hex": self.hex(v), "real": None if v is None else decimal(self.real(v))} for k, v in told.items()},
+        }
+
+    def __str__(self) -> str:
+        names = ", ".join(NAMES.get(self.axes, tuple(self.axes)))
+        where = ", ".join(map(str, self.coordinate))
+        distance = "" if self.ulp is None else f", {self.ulp:+d} ulp"
+        return (
+            f"{self.layer}: {self.role} at ({names}) = ({where}): expected {self._told(self.expected)}, "
+            f"{self.by} {self._told(self.found)}{distance}"
+        )
+
+
+NAMES = {"NCHW": ("n", "c", "y", "x"), "KCRS": ("k", "c", "r", "s"), "K": ("k",)}
+
+
+def decimal(value: Fraction) -> str:
+    """A dyadic fraction written out exactly, or with an exponent of two where that is shorter.
+
+    >>> decimal(Fraction(-5, 16)), decimal(Fraction(3, 2**40))
+    ('-0.3125', '3*2^-40')
+    """
+    twos = value.denominator.bit_length() - 1
+    if twos > 24:
+        return f"{value.numerator}*2^-{twos}"
+    if twos == 0:
+        return str(value.numerator)
+    digits = f"{abs(value.numerator) * 5**twos:0{twos + 1}d}"
+    return f"{'-' if value < 0 else ''}{digits[:-twos]}.{digits[-twos:]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """expected and found codes of one memory; undefined marks codes that were never found."""
+
+    layer: str
+    memory: Memory
+    expected: np.ndarray
+    found: np.ndarray
+    by: str
+    undefined: np.ndarray | None = None
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """True where a code differs or is undefined."""
+        different = self.expected.astype(np.int64) != self.found.astype(np.int64)
+        return different if self.undefined is None else different | self.undefined
+
+    @property
+    def count(self) -> int:
+        """Number of codes that differ or are undefined."""
+        return int(np.count_nonzero(self.wrong))
+
+    @property
+    def first(self) -> Mismatch | None:
+        """The first mismatch in row-major order (n, c, y, x), or None."""
+        flat = self.wrong.ravel()
+        index = int(flat.argmax())
+        if not flat[index]:
+            return None
+        at = tuple(int(i) for i in np.unravel_index(index, self.expected.shape))
+        undefined = self.undefined is not None and bool(self.undefined[at])
+        memory = self.memory
+        found = None if undefined else int(self.found[at])
+        channel = at[memory.channel_axis]
+        expected = int(self.expected[at])
+        return Mismatch(self.layer, memory.role, memory.image.axes, at, expected, found, memory.format, channel, self.by)
+
+    def histogram(self) -> dict[str, int]:
+        """Return how many codes lie how far off: by ulp, doubling, from far below over exact to far above."""
+        defined = np.ones(self.expected.shape, bool) if self.undefined is None else ~self.undefined
+        expected, found = self.expected.astype(np.int64)[defined], self.found.astype(np.int64)[defined]
+        below, above = found < expected, found > expected
+        counts = {f"-{name}": n for name, n in reversed(_doubling(expected[below], found[below]).items())}
+        counts["0"] = int(expected.size - below.sum() - above.sum())
+        counts |= {f"+{name}": n for name, n in _doubling(found[above], expected[above]).items()}
+        if self.undefined is not None and self.undefined.any():
+            counts["undefined"] = int(self.undefined.sum())
+        return counts
+
+
+def _doubling(high: np.ndarray, low: np.ndarray) -> dict[str, int]:
+    """Count distances high - low >= 1 in the ranges 1, 2, 3..4, 5..8, ...; exact in uint64 whatever the codes."""
+    distance = high.astype(np.uint64) - low.astype(np.uint64)
+    counts: dict[str, int] = {}
+    bottom, top = 1, 1
+    while distance.size and bottom <= int(distance.max()):
+        name = str(top) if bottom == top else f"{bottom}..{top}"
+        inside = int(((distance >= np.uint64(bottom)) & (distance <= np.uint64(min(top, (1 << 64) - 1)))).sum())
+        if inside:
+            counts[name] = inside
+        bottom, top = top + 1, 2 * top
+    return counts

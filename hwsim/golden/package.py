@@ -1,0 +1,295 @@
+"""What a golden package is: layers, each with its memories. The manifest is a pure function of this."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.golden.describe import plain, resolved
+from hwsim.golden.layout import Layout, MemoryLayout
+from hwsim.golden.words import Image
+from hwsim.layers import Convolution, Events, HostLRN, ImageEncoding, Layer, MacLayer, Shape, Softmax
+
+SCHEMA = "hwsim.golden/1"
+MANIFEST = "manifest.json"
+CODE_AXES, WEIGHT_AXES, BIAS_AXES = "NCHW", "KCRS", "K"
+IMAGE_SOURCE = "image"
+
+
+def slug(index: int, name: str) -> str:
+    """Folder of a layer: its place in the network, and what a file system takes of its name.
+
+    >>> slug(3, "fire2/squeeze1x1")
+    '003_fire2_squeeze1x1'
+    """
+    return f"{index:03d}_{re.sub('[^A-Za-z0-9]+', '_', name)[:48].strip('_')}".rstrip("_")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One array of a layer, in three file formats.
+
+    role: stimulus, stimulus_1.., weights, bias, mean, accumulator, expected.  source: who made a stimulus, else None.
+    format: meaning of the codes; `channel_axis` is the axis of its per-channel lengths.  sha256: digest by file format.
+    """
+
+    role: str
+    source: str | None
+    format: FixedPoint
+    image: Image
+    sha256: tuple[tuple[str, str], ...]
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of `image.axes` along which a per-channel format counts its channels: K, or C of activations."""
+        return self.image.axes.index("C") if self.image.axes == CODE_AXES else 0
+
+    def file(self, kind: str) -> str:
+        """Name of the file of one format, in the layer's folder."""
+        return f"{self.role}.{kind}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the memory's part of the manifest."""
+        image, sizes = self.image, self.image.sizes()
+        return {
+            "role": self.role,
+            "source": self.source,
+            "format": plain(self.format),
+            "axes": image.axes,
+            "shape": list(image.shape),
+            "words": image.words,
+            "word_bits": image.word_bits,
+            "lane_bits": 4 * image.digits,
+            "files": {
+                kind: {"name": self.file(kind), "bytes": sizes[kind], "sha256": sha256} for kind, sha256 in self.sha256
+            },
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PackagedLayer:
+    """One layer of a package.
+
+    index: its place in the network.  inputs: names of the layers it reads (none: the image, or a layer on its own).
+    """
+
+    index: int
+    name: str
+    inputs: tuple[str, ...]
+    layer: Layer
+    memories: tuple[Memory, ...]
+    events: Events
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return slug(self.index, self.name)
+
+    @property
+    def host(self) -> bool:
+        """True if this layer runs on the host in float, not in the accelerator."""
+        return isinstance(self.layer, (HostLRN, Softmax))
+
+    @property
+    def stimuli(self) -> tuple[Memory, ...]:
+        """The memories of its inputs, in order."""
+        return tuple(m for m in self.memories if m.role.startswith("stimulus"))
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int, int]:
+        """N, C, H, W of the output."""
+        shapes = [Shape(*m.image.shape[1:]) for m in self.stimuli]
+        return (self.stimuli[0].image.shape[0], *self.layer.output_shape(shapes))
+
+    def memory(self, role: str) -> Memory | None:
+        """Return the memory of that role, or None."""
+        return next((m for m in self.memories if m.role == role), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layer's part of the manifest."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "folder": self.folder,
+            "kind": self.layer.kind,
+            "host": self.host,
+            "inputs": list(self.inputs),
+            "attributes": plain(self.layer),
+            "resolved": resolved(self.layer),
+            "events": self.events._asdict(),
+            "memories": [m.to_json() for m in self.memories],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Package:
+    """A golden package in a directory; `hwsim.check(package)` computes it again.
+
+    network: name of the network it is from.  digest: sha256 of that network.  command: how it was asked for, if told.
+    """
+
+    path: Path
+    network: str
+    digest: str
+    layout: Layout
+    layers: tuple[PackagedLayer, ...]
+    command: tuple[str, ...] = ()
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __iter__(self) -> Iterator[PackagedLayer]:
+        return iter(self.layers)
+
+    def __getitem__(self, name: str) -> PackagedLayer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in self.layers)
+        raise InputError(f"{self.path.name}: the package has no layer {name!r}; it has {names}.")
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest; file names in it have no paths."""
+        return {
+            "schema": SCHEMA,
+            "network": {"name": self.network, "sha256": self.digest},
+            "command": list(self.command),
+            "layout": self.layout.to_json(),
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+    def files(self) -> dict[str, int]:
+        """Bytes of every file by its name within the package, the manifest excepted."""
+        return {
+            f"{layer.folder}/{m.file(kind)}": size
+            for layer in self.layers
+            for m in layer.memories
+            for kind, size in m.image.sizes().items()
+        }
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files, the manifest included."""
+        return sum(self.files().values()) + len(manifest_bytes(self.manifest()))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Lines of the package's table."""
+        rows: list[tuple[str, ...]] = [("layer", "kind", "stimulus", "output", "accumulator", "bytes")]
+        for layer in self.layers:
+            acc = layer.memory("accumulator")
+            size = sum(sum(m.image.sizes().values()) for m in layer.memories)
+            stimulus = ", ".join(f"{_extents(m.image.shape)} {m.format}" for m in layer.stimuli)
+            output = f"{_extents(layer.shape)} {layer.layer.output_format}"
+            kind = layer.layer.kind + (" (on the host)" if layer.host else "")
+            rows.append((layer.name, kind, stimulus, output, "" if acc is None else f"{acc.image.bits} bits", f"{size:,}"))
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return where the package is, what it holds, and its manifest."""
+        return {"path": str(self.path), "files": len(self.files()) + 1, "bytes": self.bytes, "manifest": self.manifest()}
+
+    def __str__(self) -> str:
+        files = f"{len(self.files()) + 1} files, {self.bytes:,} bytes"
+        return f"golden package {self.path} of {self.network}: {files}\n{text_table(self.rows())}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>golden package <b>{html.escape(str(self.path))}</b></p>{html_table(self.rows())}"
+
+    def __repr__(self) -> str:
+        return f"<Package {str(self.path)!r}: {len(self.layers)} layers of {self.network!r}>"
+
+
+def _extents(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def text_table(rows: list[tuple[str, ...]]) -> str:
+    """Return rows as aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def html_table(rows: list[tuple[str, ...]]) -> str:
+    """Return rows as an HTML table, the first as its head."""
+    tags = ["th"] + ["td"] * (len(rows) - 1)
+    lines = ["".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) for row, tag in zip(rows, tags, strict=True)]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+NUMBERS = re.compile(r"\[\n\s+((?:-?\d+,\n\s+)*-?\d+)\n\s+\]")
+"""A list of integers as json indents it. Texts hold no line break in JSON, so none of them can look like it."""
+
+
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """The manifest's text: sorted keys, ASCII, no number that is not finite; a list of integers stands on one line."""
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text).encode("ascii")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One array that a layer must have in a package: everything about its memory but the digests."""
+
+    role: str
+    source: str | None
+    format: FixedPoint
+    axes: str
+    shape: tuple[int, ...]
+
+    def memory_image(self, name: str, layout: Layout) -> Image:
+        """Return the memory image of a layer's array under a package's layout."""
+        by_axes: dict[str, MemoryLayout] = {CODE_AXES: layout.codes, WEIGHT_AXES: layout.weights, BIAS_AXES: layout.bias}
+        return Image(f"{name}, {self.role}", self.axes, self.shape, self.format.bits, self.format.signed, by_axes[self.axes])
+
+
+def slots(layer: Layer, inputs: tuple[str, ...], stimuli: list[tuple[int, ...]]) -> list[Slot]:
+    """Return what a package holds of a layer, in order. stimuli: shape N C H W of each input."""
+    n, shape = stimuli[0][0], layer.output_shape([Shape(*s[1:]) for s in stimuli])
+    found = []
+    for i, (fmt, extents) in enumerate(zip(layer.input_formats, stimuli, strict=True)):
+        source = inputs[i] if inputs else IMAGE_SOURCE if isinstance(layer, ImageEncoding) else None
+        found.append(Slot(f"stimulus_{i}" if i else "stimulus", source, fmt, CODE_AXES, extents))
+    found += constant_slots(layer)
+    if isinstance(layer, MacLayer):
+        lengths = tuple(layer.contract.accumulator_length(k) for k in range(layer.channels))
+        grid = FixedPoint(layer.contract.accumulator.bits, lengths if len(set(lengths)) > 1 else lengths[0])
+        found.append(Slot("accumulator", None, grid, CODE_AXES, (n, *shape)))
+    found.append(Slot("expected", None, layer.output_format, CODE_AXES, (n, *shape)))
+    return found
+
+
+MEAN = FixedPoint(26, 16)
+"""The image's mean: +-256 on the grid 2**-16."""
+
+
+def constant_slots(layer: Layer) -> list[Slot]:
+    """Return the arrays that belong to the layer itself: weights and bias, or an image's mean."""
+    if isinstance(layer, ImageEncoding):
+        return [Slot("mean", None, MEAN, CODE_AXES, (1, *layer.mean.shape))]
+    if not isinstance(layer, MacLayer):
+        return []
+    shape = layer.weight.shape if isinstance(layer, Convolution) else (*layer.weight.shape, 1, 1)
+    found = [Slot("weights", None, layer.contract.weight, WEIGHT_AXES, shape)]
+    if layer.bias is not None:
+        found.append(Slot("bias", None, layer.contract.bias_format(layer.channels), BIAS_AXES, layer.bias.shape))
+    return found
+
+
+def constants(layer: Layer) -> dict[str, np.ndarray]:
+    """Return the arrays of `constant_slots` by role, in their slots' shapes."""
+    if isinstance(layer, ImageEncoding):
+        return {"mean": layer.mean[None]}
+    if not isinstance(layer, MacLayer):
+        return {}
+    weight = layer.weight if isinstance(layer, Convolution) else layer.weight[:, :, None, None]
+    return {"weights": weight} if layer.bias is None else {"weights": weight, "bias": layer.bias}

@@ -1,0 +1,68 @@
+"""Writing what must appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwsim.errors import InputError
+
+
+@contextmanager
+def writing_directory(path: str | os.PathLike[str], force: bool, marker: str) -> Iterator[Path]:
+    """Give a folder to fill beside `path`; it gets the name `path` when the block ends, and vanishes when the block fails.
+
+    path: must not exist, unless `force` and it is a folder with the file `marker` in it, or an empty one: that is replaced.
+    Errors: InputError where it exists or the disk refuses; the old content then still stands.
+    """
+    path = Path(path)
+    _refuse(path, force, marker)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that exists and is writable.") from None
+    try:
+        os.chmod(folder, 0o777 & ~_umask())
+        yield folder
+        _refuse(path, force, marker)
+        _put(folder, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); nothing was left there, so try again.") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _refuse(path: Path, force: bool, marker: str) -> None:
+    if not path.name or not os.path.lexists(path):
+        return
+    if not force:
+        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or force it to be replaced.")
+    ours = path.is_dir() and not path.is_symlink() and ((path / marker).is_file() or not any(path.iterdir()))
+    if not ours:
+        raise InputError(f"{path}: exists and holds no {marker}, so it is not replaced even when forced; choose another name.")
+
+
+def _put(folder: Path, path: Path) -> None:
+    """Rename into place; what stood there is moved aside first, and moved back if the renaming fails."""
+    if not os.path.lexists(path):
+        os.rename(folder, path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    os.rename(path, aside / path.name)
+    try:
+        os.rename(folder, path)
+    except BaseException:
+        os.rename(aside / path.name, path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
