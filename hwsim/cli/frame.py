@@ -17,6 +17,13 @@ FINE, MISMATCH, BAD_USE = 0, 1, 2
 
 # command -> its one line in `hwsim --help`; each stands in hwsim/cli/COMMAND.py as a function of that name
 COMMANDS = {
+    "demo": "The main job on a small network that comes with hwsim: start here.",
+    "quantize": "A float network and calibration images -> a network in integers.",
+    "score": "Top-1 and top-5 over a data set, with the float network beside it.",
+    "run": "One image, layer by layer.",
+    "vectors": "One image -> golden vectors of every layer.",
+    "check": "A golden package computed again, or a device's dump compared with it.",
+    "show": "The contract of a network or of a golden package.",
     "info": "Versions, backends, instruction sets and HWSIM_* variables of this installation.",
 }
 

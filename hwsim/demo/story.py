@@ -106,12 +106,16 @@ def _story(report: DemoReport) -> list[Any]:
 
     digit = Panel.fit(picture(report.trace.pixels[0, 0], 16), title=f"a {report.label}", subtitle=_answer(report.trace))
     kept = "" if report.package is None else f"Package: {report.package}\n"
-    last = f"{kept}{report.seconds:.1f} s in all. Next: hwsim quantize --help, hwsim vectors --help."
+    last = f"{kept}{report.seconds:.1f} s in all. Next: hwsim quantize --help, hwsim vectors --help, hwsim info."
     return [
-        f"Handwritten digits, 8x8: {report.network.name}, 8 bits, dialect {report.network.dialect}",
+        f"Handwritten digits of 8x8 pixels, 8-bit dynamic fixed point, dialect {report.network.dialect}",
         Columns([digit, _scores(report.score)], padding=(0, 4)),
-        _layers(report.trace),
-        str(report.check),
+        "",
+        _layers(report.trace, report.check),
+        "",
+        report.check.verdict(),
+        *report.check.problems,
+        *([] if report.check.first_mismatch is None else [f"first mismatch: {report.check.first_mismatch}"]),
         last,
     ]
 
@@ -130,12 +134,14 @@ def _scores(score: Score) -> Any:
     return table
 
 
-def _layers(trace: Trace) -> Any:
+def _layers(trace: Trace, check: CheckReport) -> Any:
+    """One line per layer: what it computed, and whether everybody else computes the same."""
     from rich.table import Table
 
-    from hwsim.execute.trace import HEADINGS
-
-    table = Table(*HEADINGS, header_style="bold")
-    for row in trace.rows():
-        table.add_row(*row)
+    columns = ("layer", "kind", "CxHxW", "codes", "accumulator", "events", "backends")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for layer, checked in zip(trace, check.layers, strict=True):
+        _, kind, shape, code_format, acc, *_ = layer.row()
+        result = "[green]agree[/]" if checked.passed else "[red]differ[/]"
+        table.add_row(layer.name, kind, shape, code_format, acc, str(sum(layer.events)), result)
     return table
