@@ -15,7 +15,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # These two share their names with packages; a type checker has to be told that the function is meant.
+    from hwsim.images import images as images
+    from hwsim.quantize.quantize import quantize as quantize
 
 __version__ = "0.1.0"
 
@@ -44,16 +49,14 @@ _API: dict[str, str] = {
     "Preprocessing": "hwsim.network.preprocessing:Preprocessing",
     "Rounding": "hwsim.arith.rounding:Rounding",
     "check": "hwsim.golden.check:check",
-    "check": "hwsim.golden.check:check",
     "dialects": "hwsim.contract.dialects",
     "images": "hwsim.images:images",
+    "load": "hwsim.network.read_hwnet:load",
     "quantize": "hwsim.quantize.quantize:quantize",
-    "read_golden": "hwsim.golden.read:read_package",
     "read": "hwsim.network.read:read",
-    "read_package": "hwsim.golden.read:read_package",
+    "read_golden": "hwsim.golden.read:read_package",
     "run": "hwsim.execute.trace:run",
     "score": "hwsim.quantize.compare:score",
-    "write_golden": "hwsim.golden.write:write_golden",
     "write_golden": "hwsim.golden.write:write_golden",
 }
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwsim.contract.resolve import signed_width
 from hwsim.errors import ContractError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import ImageEncoding, Layer, MacLayer, Shape, Softmax
 from hwsim.network.preprocessing import Preprocessing
+from hwsim.network.ranges import Range, WeightRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,8 @@ class QuantizedNetwork:
     """Nodes in order: the first is the ImageEncoding, each reads earlier nodes only, and formats agree on every edge.
 
     input_shape: (C, H, W) of the image.  dialect: name of the template the contracts came from (told, never compared).
-    ranges: what calibration saw, by tensor name; stored, never computed again.
+    ranges: what calibration saw, by node; stored, never computed again.  weight_rule: how the weights' formats followed.
+    edited: layers whose contract in the file was changed by hand since the network was saved.
     """
 
     name: str
@@ -46,7 +52,9 @@ class QuantizedNetwork:
     input_shape: Shape
     preprocessing: Preprocessing
     dialect: str
-    ranges: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    weight_rule: WeightRule = WeightRule()
+    edited: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.nodes or not isinstance(self.nodes[0].layer, ImageEncoding) or self.nodes[0].inputs:
@@ -54,7 +62,9 @@ class QuantizedNetwork:
         formats: dict[str, FixedPoint] = {}
         for i, node in enumerate(self.nodes):
             if node.name in formats or not node.name:
-                raise InputError(f"network {self.name!r}, layer {node.name!r}: this name is empty or taken; names must differ.")
+                raise InputError(
+                    f"network {self.name!r}, layer {node.name!r}: this name is empty or taken; names must differ."
+                )
             if i:
                 self._check_edges(node, formats)
             formats[node.name] = node.layer.output_format
@@ -81,7 +91,9 @@ class QuantizedNetwork:
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise InputError(f"network {self.name!r} has no layer {name!r}; it has {', '.join(n.name for n in self.nodes)}.")
+        raise InputError(
+            f"network {self.name!r} has no layer {name!r}; it has {', '.join(n.name for n in self.nodes)}."
+        )
 
     @cached_property
     def _shapes(self) -> dict[str, Shape]:
@@ -108,3 +120,81 @@ class QuantizedNetwork:
     def mac_nodes(self) -> tuple[QuantizedNode, ...]:
         """The nodes that multiply and accumulate, in order."""
         return tuple(node for node in self.nodes if isinstance(node.layer, MacLayer))
+
+    def with_bits(self, layer: str, weights: int | None = None, output: int | None = None) -> QuantizedNetwork:
+        """Return the network with other widths in one layer; formats follow from the stored ranges, codes from the formats.
+
+        weights: 2..16, of a layer that has weights.  output: 2..32, of a layer that computes its output's format; a
+        concatenation that reads it gets a visible Rescale.  Errors: InputError, ContractError, ProofError.
+        """
+        from hwsim.network.lower.edit import with_bits
+
+        return self._with_nodes(with_bits(self, layer, weights, output))
+
+    def with_accumulator(self, layer: str, bits: int, require_proof: bool | None = None) -> QuantizedNetwork:
+        """Return the network with an accumulator of another width, 2..64, in one layer.
+
+        require_proof: None keeps what the contract says; False lets it wrap, and counts the events.
+        """
+        from hwsim.network.lower.edit import with_accumulator
+
+        return self._with_nodes(with_accumulator(self, layer, bits, require_proof))
+
+    def _with_nodes(self, nodes: tuple[QuantizedNode, ...]) -> QuantizedNetwork:
+        from hwsim.network.lower.settle import settle
+
+        return replace(self, nodes=settle(nodes, self.name))
+
+    def save(self, path: str | PathLike[str], force: bool = False) -> Path:
+        """Write the directory NAME.hwnet; return its path. It appears whole or not at all.
+
+        Errors: InputError where it exists (force replaces a .hwnet, never another folder) or the disk refuses.
+        """
+        from hwsim.network.write_hwnet import write_hwnet
+
+        return write_hwnet(self, path, force)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Lines of the table, one per layer."""
+        shapes = self.shapes()
+        return [_row(node, shapes[node.name]) for node in self.nodes]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table and what the network is as plain data."""
+        layers = [dict(zip(KEYS, row, strict=True)) for row in self.rows()]
+        shape = list(self.input_shape)
+        return {"network": self.name, "dialect": self.dialect, "input": shape, "edited": list(self.edited), "layers": layers}
+
+    def _title(self) -> str:
+        edited = f"; edited by hand: {', '.join(self.edited)}" if self.edited else ""
+        return f"{self.name}: {len(self.nodes)} layers, dialect {self.dialect}{edited}"
+
+    def __str__(self) -> str:
+        rows = [HEADINGS, *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+        lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join([self._title(), *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def row(cells: tuple[str, ...], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "".join(row(cells, "td") for cells in self.rows())
+        return f"<p>{html.escape(self._title())}</p><table>{row(HEADINGS, 'th')}{body}</table>"
+
+
+HEADINGS = ("layer", "kind", "reads", "CxHxW", "weights", "output", "acc bits", "proven")
+KEYS = ("name", "kind", "reads", "shape", "weight_format", "output_format", "accumulator_bits", "proven_bits")
+
+
+def _row(node: QuantizedNode, shape: Shape) -> tuple[str, ...]:
+    """proven: bits that the exact content of the accumulator is proven to need, whatever the image."""
+    weight = bits = proven = ""
+    if isinstance(node.layer, MacLayer):
+        numbers = node.layer.numbers
+        weight, bits = str(node.layer.contract.weight), str(numbers.acc_bits)
+        proven = str(max(signed_width(numbers.exact_low), signed_width(numbers.exact_high)))
+    size = "x".join(map(str, shape))
+    return node.name, node.layer.kind, ", ".join(node.inputs), size, weight, str(node.layer.output_format), bits, proven

@@ -1,0 +1,180 @@
+"""Settling: input formats follow the producers, codes follow the formats, and concatenations get the rescales they need.
+
+A network that was edited anywhere is settled again, so only what a layer decides for itself is ever stored: its weights',
+bias's and output's formats, its accumulator's width and its modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.arith.overflow import Overflow
+from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.errors import ContractError, HwsimError, InputError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.layers import Concat, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.network.quantized import QuantizedNode, Source
+
+
+def rescale_name(concat: str, branch: str) -> str:
+    """Name of the rescale that brings a branch to the concatenation's format.
+
+    >>> rescale_name("fire2/concat", "fire2/expand1x1")
+    'fire2/concat:fire2/expand1x1'
+    """
+    return f"{concat}:{branch}"
+
+
+def settle(nodes: Iterable[QuantizedNode], network: str) -> tuple[QuantizedNode, ...]:
+    """Return the nodes with formats that agree on every edge.
+
+    A layer's input format is its producer's output format.  A concatenation keeps its own format: a branch with another
+    one gets a visible Rescale named "<concat>:<branch>" (rounding and overflow as the branch's producer has them), and
+    loses it when the formats agree again.  Errors: ContractError and ProofError, naming the layer.
+    """
+    settled: dict[str, QuantizedNode] = {}
+    for node in without_branch_rescales(tuple(nodes)):
+        where = f"network {network!r}, layer {node.name!r}"
+        for name in node.inputs:
+            if name not in settled:
+                raise InputError(f"{where}: its input {name!r} is no earlier layer; order or rename them.")
+        if not isinstance(node.layer, ImageEncoding) and not node.inputs:
+            raise InputError(f"{where}: reads nothing; a {node.layer.kind} needs an input.")
+        if isinstance(node.layer, Concat):
+            node = _joined(node, node.layer, settled)
+        formats = tuple(settled[name].layer.output_format for name in node.inputs)
+        with naming(where):
+            layer = refit(node, formats)
+        if node.name in settled:
+            raise InputError(f"{where}: this name is taken by an earlier layer; names must differ.")
+        settled[node.name] = replace(node, layer=layer)
+    return tuple(settled.values())
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Give every error inside the layer's name."""
+    try:
+        yield
+    except HwsimError as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def without_branch_rescales(nodes: Sequence[QuantizedNode]) -> tuple[QuantizedNode, ...]:
+    """Return the nodes as they were before settling: concatenations read their branches themselves."""
+    source = {node.name: node.inputs[0] for node in nodes if isinstance(node.layer, Rescale) and node.inputs}
+    derived: set[str] = set()
+    plain = []
+    for node in nodes:
+        if isinstance(node.layer, Concat):
+            mine = {name for name in node.inputs if name in source and name == rescale_name(node.name, source[name])}
+            derived |= mine
+            node = replace(node, inputs=tuple(source[name] if name in mine else name for name in node.inputs))
+        plain.append(node)
+    return tuple(node for node in plain if node.name not in derived)
+
+
+def _joined(node: QuantizedNode, layer: Concat, settled: dict[str, QuantizedNode]) -> QuantizedNode:
+    """Put a rescale, once, before each branch whose format is not the concatenation's."""
+    inputs = []
+    for branch in node.inputs:
+        found = settled[branch].layer.output_format
+        if found == layer.format:
+            inputs.append(branch)
+            continue
+        name = rescale_name(node.name, branch)
+        modes = _modes(branch, settled)
+        settled[name] = QuantizedNode(
+            name, (branch,), Rescale(found, Output(layer.format, modes.rounding, modes.overflow))
+        )
+        inputs.append(name)
+    return replace(node, inputs=tuple(inputs))
+
+
+def _modes(name: str, settled: dict[str, QuantizedNode]) -> Output:
+    """The output stage that made these codes: the nearest one upstream."""
+    node = settled[name]
+    while (output := output_stage(node.layer)) is None:
+        node = settled[node.inputs[0]]
+    return output
+
+
+def output_stage(layer: Layer) -> Output | None:
+    """Return how a layer rounds and clips its output, or None where codes pass unchanged."""
+    if isinstance(layer, MacLayer):
+        return layer.contract.output
+    return getattr(layer, "output", None)
+
+
+def with_output(layer: Layer, output: Output) -> Layer:
+    """Return the layer with another output stage."""
+    if isinstance(layer, MacLayer):
+        return replace(layer, contract=replace(layer.contract, output=output))
+    return replace(layer, output=output)  # type: ignore[type-var]
+
+
+def refit(node: QuantizedNode, formats: tuple[FixedPoint, ...]) -> Layer:
+    """Return the node's layer with these input formats; codes of weights and bias are derived again where they change."""
+    layer: Any = node.layer
+    if isinstance(layer, ImageEncoding):
+        return layer
+    if isinstance(layer, MacLayer):
+        contract = replace(layer.contract, input=formats[0])
+        return recoded(layer, contract, node.source)
+    if isinstance(layer, EltwiseSum):
+        return replace(layer, formats=formats)
+    if isinstance(layer, Concat):
+        return replace(layer, count=len(formats))
+    return replace(layer, format=formats[0])
+
+
+def with_grid(contract: MacContract, channels: int) -> MacContract:
+    """Return the contract with its accumulator's grid: the product's, or the bias's where that is finer.
+
+    A bias on the accumulator's grid (contract.bias None) leaves the product's: then the grid stays undeclared.
+    """
+    bits, proof = contract.accumulator.bits, contract.accumulator.require_proof
+    undeclared = replace(contract, accumulator=Accumulator(bits, None, proof))
+    if contract.bias is None:
+        return undeclared
+    lengths = tuple(max(undeclared.product_length(k), contract.bias.fl(k)) for k in range(channels))
+    grid = lengths if len(set(lengths)) > 1 else lengths[0]
+    return replace(contract, accumulator=Accumulator(bits, grid, proof))
+
+
+def recoded(layer: MacLayer, contract: MacContract, source: Source | None) -> Any:
+    """Return the layer under this contract, its accumulator's grid derived, with the codes that follow from the weights.
+
+    A layer without float weights keeps its codes.
+    """
+    contract = with_grid(contract, len(layer.weight))
+    if contract == layer.contract:
+        return layer
+    if source is None:
+        return replace(layer, contract=contract)
+    weight, bias = codes(contract, source)
+    return replace(layer, contract=contract, weight=weight, bias=bias)
+
+
+def codes(contract: MacContract, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return weight and bias codes: rounded as contract.bias_rounding says, saturated to their formats.
+
+    A bias on the accumulator's own grid must fit: ContractError where the accumulator cannot hold it.
+    """
+    rounding = contract.bias_rounding
+    weight = contract.weight.encode_array(source.weight, rounding)
+    if source.bias is None:
+        return weight, None
+    overflow = Overflow.TRAP if contract.bias is None else Overflow.SATURATE
+    try:
+        return weight, contract.bias_format(len(weight)).encode_array(source.bias, rounding, overflow)
+    except ContractError as error:
+        raise ContractError(
+            f"the bias does not fit an accumulator of {contract.accumulator.bits} bits on the products' grid ({error}); "
+            "widen the accumulator or give the weights fewer bits."
+        ) from None

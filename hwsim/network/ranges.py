@@ -1,0 +1,166 @@
+"""From what calibration saw to a number format: the range of a tensor, and the rules that turn it into a FixedPoint.
+
+Stored with the network, so that any width can be chosen later without images: ranges come from float execution and may
+differ by processor, so they are never computed again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+import numpy as np
+
+from hwsim.arith.overflow import code_max, code_min
+from hwsim.contract.dialects import RangeRule
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+
+NARROWEST, WIDEST = 2, 16
+"""Widths for which calibration keeps the fractional length of least squared error."""
+
+SPREAD = 16
+"""A channel's fractional length is at most this much above the whole tensor's: a channel of almost nothing gets no shift
+that leaves int64."""
+
+SEARCH = 8
+"""How many fractional lengths beyond the covering one are tried: clipping to 2**-8 of the range has never paid."""
+
+
+class Calibration(Enum):
+    """Which part of what was seen a format must hold."""
+
+    MAXIMUM = "maximum"
+    PERCENTILE = "percentile"
+    LEAST_SQUARES = "least_squares"
+
+
+def ceil_log2(x: float) -> int:
+    """ceil_log2(x) = smallest e with x <= 2**e, for finite x > 0; exact, by frexp.
+
+    >>> ceil_log2(1.0), ceil_log2(1.0000001), ceil_log2(0.25)
+    (0, 1, -2)
+    """
+    mantissa, exponent = math.frexp(x)
+    return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def covering_length(low: float, high: float, bits: int, signed: bool) -> int:
+    """Return the largest fl at which saturation costs no more than rounding.
+
+    That is code_min - 1/2 <= low * 2**fl and high * 2**fl <= code_max + 1/2.  low <= 0 <= high, finite.
+    A tensor of zeros gets an integer length of 0 beside the sign.
+
+    >>> covering_length(0.0, 1.0, 8, True), covering_length(-1.0, 0.99, 8, True), covering_length(0.0, 0.0, 8, True)
+    (6, 7, 7)
+    """
+    largest = max(high, -low if signed else 0.0)
+    if largest == 0:
+        return bits - signed
+    fl = bits - ceil_log2(largest) + 1  # at least one more than can fit
+    ends = Fraction(code_min(bits, signed)) - Fraction(1, 2), Fraction(code_max(bits, signed)) + Fraction(1, 2)
+    bottom = Fraction(low) if signed else Fraction(0)
+    while Fraction(high) * Fraction(2) ** fl > ends[1] or bottom * Fraction(2) ** fl < ends[0]:
+        fl -= 1
+    return fl
+
+
+def ristretto_length(largest: float, bits: int, extra: int) -> int:
+    """fl = bits - il, il = ceil(log2(largest) + extra): extra 1 for weights, 0 for inputs and outputs of layers.
+
+    Source: Ristretto for Caffe, quantization.cpp, Quantize2DynamicFixedPoint.  Zeros get il = extra.
+
+    >>> ristretto_length(0.9, 8, 1), ristretto_length(151.0, 8, 0)
+    (7, 0)
+    """
+    return bits - extra - (ceil_log2(largest) if largest else 0)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What calibration saw of one tensor, and the rule that its format follows.
+
+    low, high: smallest and largest value, 0 included.  clip_low, clip_high: the same without the values of largest
+    magnitude beyond the percentile.  least_signed, least_unsigned: fractional length of least squared error for each
+    width of 2..16 bits.  rule, method: how format() chooses.
+    """
+
+    low: float
+    high: float
+    clip_low: float
+    clip_high: float
+    least_signed: tuple[int, ...]
+    least_unsigned: tuple[int, ...]
+    rule: RangeRule = RangeRule.COVER
+    method: Calibration = Calibration.MAXIMUM
+
+    def __post_init__(self) -> None:
+        ends = (self.low, self.clip_low, self.clip_high, self.high)
+        if not all(math.isfinite(v) for v in ends) or not self.low <= self.clip_low <= 0 <= self.clip_high <= self.high:
+            raise ContractError(f"range {ends}: allowed finite numbers low <= clip_low <= 0 <= clip_high <= high.")
+        for lengths in (self.least_signed, self.least_unsigned):
+            if len(lengths) != WIDEST - NARROWEST + 1 or not all(abs(fl) <= 256 for fl in lengths):
+                raise ContractError(f"range: found {lengths}, allowed a fractional length for each of 2..16 bits.")
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude."""
+        return max(-self.low, self.high)
+
+    def format(self, bits: int, signed: bool) -> FixedPoint:
+        """Return the format of `bits` bits that the rule and the method give."""
+        return FixedPoint(bits, self._length(bits, signed), signed)
+
+    def _length(self, bits: int, signed: bool) -> int:
+        if self.rule == RangeRule.RISTRETTO:
+            return ristretto_length(self.largest, bits, 0)
+        if self.method == Calibration.MAXIMUM:
+            return covering_length(self.low, self.high, bits, signed)
+        if self.method == Calibration.PERCENTILE:
+            return covering_length(self.clip_low, self.clip_high, bits, signed)
+        kept = min(max(bits, NARROWEST), WIDEST)
+        return (self.least_signed if signed else self.least_unsigned)[kept - NARROWEST] + bits - kept
+
+
+@dataclass(frozen=True)
+class WeightRule:
+    """How the formats of weights follow from the weights themselves.
+
+    method: MAXIMUM or LEAST_SQUARES (rule COVER only).  per_channel: one fractional length for each output channel.
+    """
+
+    rule: RangeRule = RangeRule.COVER
+    method: Calibration = Calibration.MAXIMUM
+    per_channel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method == Calibration.PERCENTILE:
+            raise ContractError("weights: found method PERCENTILE, allowed MAXIMUM or LEAST_SQUARES.")
+
+    def format(self, weight: np.ndarray, bits: int, most: np.ndarray | None = None) -> FixedPoint:
+        """Return the weights' format. weight: float [K]....  most: largest fractional length that each channel may have."""
+        whole = self._length(weight, bits)
+        if not self.per_channel:
+            return FixedPoint(bits, whole if most is None else min(whole, int(most.min())))
+        lengths = [min(self._length(channel, bits), whole + SPREAD) if channel.any() else whole for channel in weight]
+        if most is not None:
+            lengths = [min(fl, int(m)) for fl, m in zip(lengths, most, strict=True)]
+        return FixedPoint(bits, tuple(lengths))
+
+    def _length(self, values: np.ndarray, bits: int) -> int:
+        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+        if self.rule == RangeRule.RISTRETTO:
+            return ristretto_length(max(-low, high), bits, 1)
+        cover = covering_length(low, high, bits, True)
+        if self.method == Calibration.MAXIMUM:
+            return cover
+        return min(range(cover, cover + SEARCH + 1), key=lambda fl: squared_error(values, FixedPoint(bits, fl)))
+
+
+def squared_error(values: np.ndarray, fmt: FixedPoint) -> float:
+    """Return the sum of (value - what the format keeps of it)**2, in float64."""
+    real = np.asarray(values, dtype=np.float64)
+    kept = np.clip(np.rint(np.ldexp(real, fmt.fl())), fmt.low, fmt.high)
+    return float(np.square(real - np.ldexp(kept, -fmt.fl())).sum())

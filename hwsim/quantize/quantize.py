@@ -1,0 +1,142 @@
+"""hwsim.quantize: a float network and calibration images -> a network in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from hwsim.contract.dialects import EXACT32, Dialect, RangeRule
+from hwsim.errors import ContractError, InputError
+from hwsim.images import Image, ImageSet
+from hwsim.network.graph import Network
+from hwsim.network.lower.fold import fold
+from hwsim.network.lower.layers import Widths, lower
+from hwsim.network.lower.sites import answering, measured_tensors, sites
+from hwsim.network.quantized import QuantizedNetwork
+from hwsim.network.ranges import Calibration, Range, WeightRule
+from hwsim.quantize.float_run import FloatRun
+from hwsim.quantize.ranges import Tally
+
+Images = ImageSet | np.ndarray | Sequence[Image]
+Progress = Callable[[int, int], None]
+
+BATCH = 8
+"""Images per float run: what it holds of SqueezeNet's tensors stays under 200 MB."""
+
+PERCENT = 99.99
+
+
+def quantize(
+    network: Network,
+    images: Images,
+    bits: int = 8,
+    dialect: Dialect = EXACT32,
+    method: Calibration = Calibration.LEAST_SQUARES,
+    *,
+    weight_bits: int | None = None,
+    weight_method: Calibration = Calibration.MAXIMUM,
+    per_channel: bool = False,
+    percent: float = PERCENT,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> QuantizedNetwork:
+    """Return the network in integers: ranges from the images by float execution, formats from the ranges.
+
+    images: an ImageSet, or uint8 pixels [N][C][H][W]; labels are not looked at.  bits: of weights and activations, 2..16;
+    weight_bits: of the weights alone.  method: which part of a range activations keep; weight_method: the same for weights.
+    A dialect with Ristretto's rule takes the maximum always.  percent: for Calibration.PERCENTILE.  limit: only the first
+    images.  progress: called with (images done, images in all).
+    Errors: InputError (no images, onnxruntime absent, a layer that integers cannot do), ProofError (an accumulator that
+    cannot be proven safe: the sentence names the layer and the width that would do).
+    """
+    widths = Widths(_width("weight_bits", bits if weight_bits is None else weight_bits), _width("bits", bits))
+    if limit is not None and limit < 1:
+        raise InputError(f"quantize: found limit {limit}, allowed 1 or more.")
+    if not 0 < percent <= 100:
+        raise InputError(f"quantize: found percent {percent}, allowed above 0 and up to 100.")
+    tallies = calibrate(network, images, dialect, limit, progress)
+    return choose(network, tallies, widths, dialect, method, weight_method, per_channel, percent)
+
+
+def calibrate(
+    network: Network, images: Images, dialect: Dialect = EXACT32, limit: int | None = None, progress: Progress | None = None
+) -> dict[str, Tally]:
+    """Run the images in float; return what was seen of each range that the dialect's formats need.
+
+    Memory does not grow with the number of images.
+    """
+    network = fold(network)
+    wanted = measured_tensors(sites(network), not dialect.requantize_inputs)
+    tensors = {name: Tally() for group in wanted.values() for name in group}
+    run = FloatRun(network, tensors)
+    total = _length(images) if limit is None else min(limit, _length(images))
+    done = 0
+    for batch in _batches(network, images, total):
+        outputs = run.run(batch, list(tensors))
+        for name, tally in tensors.items():
+            tally.add(outputs[name], f"layer {name!r}")
+        done += len(batch)
+        if progress is not None:
+            progress(done, total)
+    return {key: Tally.union([tensors[name] for name in group]) for key, group in wanted.items()}
+
+
+def choose(
+    network: Network,
+    tallies: dict[str, Tally],
+    widths: Widths,
+    dialect: Dialect,
+    method: Calibration,
+    weight_method: Calibration = Calibration.MAXIMUM,
+    per_channel: bool = False,
+    percent: float = PERCENT,
+) -> QuantizedNetwork:
+    """Return the network in integers with formats from what calibrate() saw."""
+    network = fold(network)
+    chain = sites(network)
+    by_name = {site.name: site for site in chain}
+    ranges: dict[str, Range] = {}
+    for key, tally in tallies.items():
+        site = by_name.get(key)
+        rule = dialect.ranges
+        if site is not None and not site.is_mac and site.inputs:
+            rule = RangeRule.COVER  # Ristretto quantizes the inputs and outputs of its own layers only
+        whole = key in answering(chain) or rule != dialect.ranges  # wide formats: nothing is gained by clipping
+        ranges[key] = tally.range(percent, rule, Calibration.MAXIMUM if whole else method)
+    if dialect.ranges == RangeRule.RISTRETTO:
+        weight_method = Calibration.MAXIMUM
+    return lower(network, ranges, widths, dialect, WeightRule(dialect.ranges, weight_method, per_channel))
+
+
+def _width(name: str, bits: int) -> int:
+    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 2 <= bits <= 16:
+        raise ContractError(f"quantize: found {name}={bits!r}, allowed an integer in 2..16.")
+    return int(bits)
+
+
+def _length(images: Images) -> int:
+    try:
+        total = len(images)
+    except TypeError:
+        raise InputError(f"quantize: images are {type(images).__name__}; give hwsim.images(...) or a uint8 array.") from None
+    if not total:
+        raise InputError("quantize: no calibration images; ranges cannot be seen without one.")
+    return total
+
+
+def _batches(network: Network, images: Images, total: int) -> Iterator[np.ndarray]:
+    """Real numbers in batches, float32 [N][C][H][W]."""
+    preprocessing = network.preprocessing
+    if preprocessing is None:
+        raise InputError(
+            f"network {network.name!r} does not say how pixels enter it; give read() a channel_order, mean and scale."
+        )
+    if isinstance(images, ImageSet):
+        yield from (preprocessing.real(pixels) for pixels in images[:total].pixel_batches(BATCH))
+        return
+    pixels = images if isinstance(images, np.ndarray) else np.stack([image.pixels for image in images])
+    if pixels.dtype != np.uint8:
+        raise InputError(f"quantize: found images of type {pixels.dtype}; pixels are uint8, as hwsim.images gives them.")
+    for start in range(0, total, BATCH):
+        yield preprocessing.real(pixels[start : min(start + BATCH, total)])
