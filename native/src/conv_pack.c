@@ -55,7 +55,8 @@ static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t bloc
     for (int64_t lane = 0; lane < min64(LANES, op->conv.k - block * LANES); lane++) {
         for (int64_t i = 0; i < STEP_DWORDS * per_dword; i++) {
             const int32_t w = weight_at(op, weights, block * LANES + lane, &op->step[step], i);
-            const int64_t cell = (i / per_dword * LANES + lane) * per_dword + i % per_dword;
+            const int64_t paired = (i / per_dword * LANES + lane) * per_dword + i % per_dword;
+            const int64_t cell = op->op.isa == HW_ISA_PORTABLE ? i * LANES + lane : paired;
             const int32_t low = op->path == PATH_SPLIT_HALVES ? (int8_t)w : w;
             if (op->element == 1)
                 ((int8_t *)op->packed + at)[cell] = (int8_t)w;

@@ -23,15 +23,14 @@ void *hw_alloc(size_t bytes, hw_status *status)
     return memset(memory, 0, bytes);
 }
 
-static const struct { int bytes; int64_t low, high; } types[] = {
-    [HW_S8] = {1, INT8_MIN, INT8_MAX},    [HW_U8] = {1, 0, UINT8_MAX},
-    [HW_S16] = {2, INT16_MIN, INT16_MAX}, [HW_U16] = {2, 0, UINT16_MAX},
-    [HW_S32] = {4, INT32_MIN, INT32_MAX}, [HW_U32] = {4, 0, UINT32_MAX},
-    [HW_S64] = {8, INT64_MIN, INT64_MAX},
+static const struct { int64_t low, high; } types[] = {
+    [HW_S8] = {INT8_MIN, INT8_MAX},    [HW_U8] = {0, UINT8_MAX},
+    [HW_S16] = {INT16_MIN, INT16_MAX}, [HW_U16] = {0, UINT16_MAX},
+    [HW_S32] = {INT32_MIN, INT32_MAX}, [HW_U32] = {0, UINT32_MAX},
+    [HW_S64] = {INT64_MIN, INT64_MAX},
 };
 
 static bool type_known(int32_t type) { return type >= HW_S8 && type <= HW_S64; }
-int hw_type_bytes(int32_t type) { return type_known(type) ? types[type].bytes : 0; }
 int64_t hw_type_low(int32_t type) { return type_known(type) ? types[type].low : 0; }
 int64_t hw_type_high(int32_t type) { return type_known(type) ? types[type].high : 0; }
 

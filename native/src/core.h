@@ -69,7 +69,6 @@ void hw_tiles_off(void);
 int hw_fail(hw_status *status, int32_t code, int64_t index, int64_t value);
 void *hw_alloc(size_t bytes, hw_status *status); /* 64-byte aligned, zeroed; release with free() */
 int hw_pick_isa(int32_t isa, hw_status *status); /* the resolved instruction set, or 0 and a status */
-int hw_type_bytes(int32_t type);                 /* 0: no such type */
 int64_t hw_type_low(int32_t type);
 int64_t hw_type_high(int32_t type);
 int hw_check_output(const hw_output *output, hw_status *status);
@@ -79,6 +78,9 @@ int hw_check_same_image(const hw_tensor *a, const hw_tensor *b, hw_status *statu
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* hw_type comes in pairs of 1, 2, 4 and 8 bytes. */
+static inline int64_t hw_type_bytes(int32_t type) { return (int64_t)1 << (type / 2); }
 
 /* The address of pixel (n, y, x), channel 0. */
 static inline uint8_t *hw_pixel(const hw_tensor *t, int64_t n, int64_t y, int64_t x)

@@ -11,8 +11,7 @@ typedef struct hw_encode_op {
     hw_encode encode;        /* its mean is NULL: the copy is below */
     hw_stage stage;
     int64_t *mean;
-    int64_t *code;           /* [c][256]; NULL with a mean per pixel */
-    uint8_t *event;
+    int64_t *table;          /* [c][256], 2 * code + event; NULL with a mean per pixel */
 } hw_encode_op;
 
 static int64_t encode_pixel(const hw_encode_op *op, int64_t pixel, int64_t mean, int64_t events[2])
@@ -42,20 +41,42 @@ static int encode_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     return HW_OK;
 }
 
-static void row_by_table(const hw_encode_op *op, const uint8_t *in, int64_t in_stride, void *out, int32_t type,
-                         int64_t out_stride, int64_t width, int64_t events[2])
+#define TABLE_LOOP(T)                                                  \
+    for (int64_t x = 0; x < width; x++) {                              \
+        for (int64_t c = 0; c < channels; c++) {                       \
+            const int64_t entry = table[256 * c + in[x * in_stride + c]]; \
+            ((T *)out)[x * out_stride + c] = (T)(entry >> 1);          \
+            counted += entry & 1;                                      \
+        }                                                              \
+    }
+
+/* Inlined with 1 and 3 channels as constants: most images have so many. */
+static inline __attribute__((always_inline)) int64_t table_row(const int64_t *table, const uint8_t *in, int64_t in_stride,
+                                                               void *out, int64_t bytes, int64_t out_stride,
+                                                               int64_t width, const int64_t channels)
 {
     int64_t counted = 0;
-    for (int64_t c = 0; c < op->encode.c; c++) {
-        const int64_t *code = op->code + 256 * c;
-        const uint8_t *event = op->event + 256 * c;
-        for (int64_t x = 0; x < width; x++) {
-            const uint8_t pixel = in[x * in_stride + c];
-            hw_store(out, type, x * out_stride + c, code[pixel]);
-            counted += event[pixel];
-        }
-    }
-    events[1] += counted;
+    if (bytes == 1)
+        TABLE_LOOP(uint8_t)
+    else if (bytes == 2)
+        TABLE_LOOP(uint16_t)
+    else
+        TABLE_LOOP(uint32_t)
+    return counted;
+}
+
+static void row_by_table(const hw_encode_op *op, const hw_plan *plan, int64_t n, int64_t y, int64_t events[2])
+{
+    const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
+    const uint8_t *from = hw_pixel(in, n, y, 0);
+    void *to = hw_pixel(out, n, y, 0);
+    const int64_t bytes = hw_type_bytes(out->type);
+    if (out->c == 3)
+        events[1] += table_row(op->table, from, in->stride_w, to, bytes, out->stride_w, out->w, 3);
+    else if (out->c == 1)
+        events[1] += table_row(op->table, from, in->stride_w, to, bytes, out->stride_w, out->w, 1);
+    else
+        events[1] += table_row(op->table, from, in->stride_w, to, bytes, out->stride_w, out->w, out->c);
 }
 
 static void encode_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
@@ -65,14 +86,13 @@ static void encode_task(const hw_plan *plan, int phase, int64_t task, hw_worker 
     const hw_encode_op *op = (const hw_encode_op *)plan->op;
     const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
     const int64_t n = task / out->h, y = task % out->h;
-    if (op->code) {
-        row_by_table(op, hw_pixel(in, n, y, 0), in->stride_w, hw_pixel(out, n, y, 0), out->type, out->stride_w, out->w,
-                     events);
+    if (op->table && out->type != HW_S64) {
+        row_by_table(op, plan, n, y, events);
         return;
     }
     for (int64_t x = 0; x < out->w; x++) {
         for (int64_t c = 0; c < out->c; c++) {
-            const int64_t mean = op->mean[(c * out->h + y) * out->w + x];
+            const int64_t mean = op->mean[op->encode.mean_per_pixel ? (c * out->h + y) * out->w + x : c];
             hw_store(hw_pixel(out, n, y, x), out->type, c, encode_pixel(op, hw_pixel(in, n, y, x)[c], mean, events));
         }
     }
@@ -83,8 +103,7 @@ static void encode_free(hw_op *handle)
     hw_encode_op *op = (hw_encode_op *)handle;
     hw_stage_free(&op->stage);
     free(op->mean);
-    free(op->code);
-    free(op->event);
+    free(op->table);
     free(op);
 }
 
@@ -103,32 +122,40 @@ static int check_encode(const hw_encode *v, hw_status *status)
 
 static int make_table(hw_encode_op *op, hw_status *status)
 {
-    op->code = hw_alloc((size_t)op->encode.c * 256 * sizeof(int64_t), status);
-    op->event = hw_alloc((size_t)op->encode.c * 256, status);
-    for (int64_t i = 0; op->code && op->event && i < op->encode.c * 256; i++) {
+    op->table = hw_alloc((size_t)op->encode.c * 256 * sizeof(int64_t), status);
+    for (int64_t i = 0; op->table && i < op->encode.c * 256; i++) {
         int64_t events[2] = {0, 0};
-        op->code[i] = encode_pixel(op, i % 256, op->mean[i / 256], events);
-        op->event[i] = (uint8_t)events[1];
+        const int64_t code = encode_pixel(op, i % 256, op->mean[i / 256], events);
+        op->table[i] = 2 * code + events[1];
+    }
+    return status->code;
+}
+
+/* (pixel - mean) * scale must leave two bits of room in int64. */
+static int copy_mean(hw_encode_op *op, const hw_encode *encode, hw_status *status)
+{
+    const int64_t means = encode->c * (encode->mean_per_pixel ? encode->h * encode->w : 1);
+    op->mean = hw_alloc((size_t)means * sizeof(int64_t), status);
+    for (int64_t i = 0; op->mean && i < means; i++) {
+        const hw_wide product = (hw_wide)encode->mean[i] * encode->scale;
+        if (product > INT64_MAX / 4 || product < INT64_MIN / 4)
+            return hw_fail(status, HW_OUT_OF_RANGE, i, encode->mean[i]);
+        op->mean[i] = encode->mean[i];
     }
     return status->code;
 }
 
 static int fill(hw_encode_op *op, const hw_encode *encode, hw_status *status)
 {
-    const int64_t bias = 0, limit = (int64_t)1 << 53;
+    const int64_t bias = 0;
     const int32_t none = 0;
     const hw_output output = {64, encode->output.rounding, encode->output.overflow, encode->output.activation,
                               encode->output.low, encode->output.high};
     if (hw_stage_init(&op->stage, 1, &output, &bias, &none, &encode->shift, &bias, &bias, status))
         return status->code;
-    const int64_t means = encode->c * (encode->mean_per_pixel ? encode->h * encode->w : 1);
-    op->mean = hw_alloc((size_t)means * sizeof(int64_t), status);
-    for (int64_t i = 0; op->mean && i < means; i++) {
-        if (encode->mean[i] < -limit || encode->mean[i] > limit || (__int128)encode->mean[i] * encode->scale > INT64_MAX / 4 || (__int128)encode->mean[i] * encode->scale < INT64_MIN / 4)
-            return hw_fail(status, HW_OUT_OF_RANGE, i, encode->mean[i]);
-        op->mean[i] = encode->mean[i];
-    }
-    return status->code || encode->mean_per_pixel ? status->code : make_table(op, status);
+    if (copy_mean(op, encode, status) || encode->mean_per_pixel)
+        return status->code;
+    return make_table(op, status);
 }
 
 hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status)

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { SUMS = 256 }; /* channels that an average adds at once */
+
 typedef struct hw_pool_op {
     hw_op op;
     hw_pool pool;
@@ -96,7 +98,7 @@ static void window_sums(const hw_plan *plan, int64_t n, span rows, span columns,
     const hw_tensor *in = &plan->call->inputs[0];
     const int64_t bytes = hw_type_bytes(in->type);
     const hw_window_table *table = hw_window_for(plan->op->isa);
-    int32_t narrow[64] = {0};
+    int32_t narrow[SUMS] = {0};
     int64_t added = 0; /* 2^15 16-bit codes cannot leave int32 */
     for (int64_t i = 0; i < count; i++)
         sums[i] = 0;
@@ -133,12 +135,11 @@ static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, 
 
 static void average_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out, int64_t events[2])
 {
-    enum { AT_ONCE = 64 };
     const hw_pool_op *op = (const hw_pool_op *)plan->op;
     const hw_tensor *to = &plan->call->output;
-    int64_t sums[AT_ONCE];
-    for (int64_t c = 0; c < to->c; c += AT_ONCE) {
-        const int64_t count = min64(AT_ONCE, to->c - c);
+    int64_t sums[SUMS];
+    for (int64_t c = 0; c < to->c; c += SUMS) {
+        const int64_t count = min64(SUMS, to->c - c);
         window_sums(plan, n, rows, columns, c, count, sums);
         for (int64_t i = 0; i < count; i++)
             hw_store(out, to->type, c + i, average_code(op, sums[i], rows.counted * columns.counted, events));
