@@ -1,0 +1,145 @@
+"""Regenerate the checked-in golden packages byte for byte: `python golden/regenerate.py [FOLDER]`, or `make golden`.
+
+Each package is small and shows one thing. The specification computes them, so they depend on no compiler; numbers come from
+a few lines of integer arithmetic, so they depend on no library's random numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))  # a checkout needs no installation
+
+import numpy as np  # noqa: E402
+
+from hwsim.arith.overflow import Overflow  # noqa: E402
+from hwsim.arith.rounding import Rounding  # noqa: E402
+from hwsim.contract import Accumulator, Activation, MacContract, Output  # noqa: E402
+from hwsim.execute.single import run_layer  # noqa: E402
+from hwsim.execute.trace import LayerTrace, Trace, run  # noqa: E402
+from hwsim.formats import FixedPoint  # noqa: E402
+from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout  # noqa: E402
+from hwsim.golden.write import write_golden  # noqa: E402
+from hwsim.layers import (  # noqa: E402
+    AveragePool,
+    Concat,
+    Convolution,
+    CountRule,
+    EltwiseSum,
+    FullyConnected,
+    HostLRN,
+    ImageEncoding,
+    MaxPool,
+    Region,
+    ReLU,
+    Rescale,
+    Shape,
+    Softmax,
+    Window,
+)
+from hwsim.network.preprocessing import ChannelOrder, Preprocessing  # noqa: E402
+from hwsim.network.quantized import QuantizedNetwork, QuantizedNode  # noqa: E402
+
+S8, U8 = FixedPoint(8, 4), FixedPoint(8, 4, signed=False)
+COMMAND = ("python", "golden/regenerate.py")
+
+
+def numbers(seed: int, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+    """Integers low..high from Knuth's 64-bit linear congruence (MMIX), its upper half: the same on every machine, for ever."""
+    state, values = seed, []
+    for _ in range(int(np.prod(shape))):
+        state = (state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
+        values.append(low + (state >> 32) % (high - low + 1))
+    return np.array(values, dtype=np.int64).reshape(shape)
+
+
+def convolution_ties() -> tuple[LayerTrace, Layout]:
+    """3x3, stride 2, pad 1, two groups; a shift per channel, one of them to the left; weights of +-1 and +-2 make many ties."""
+    lengths = (3, 2, 1, 0, -3, 4)
+    contract = MacContract(U8, FixedPoint(3, lengths), Output(FixedPoint(8, 2), Rounding.TIES_EVEN), Accumulator(20))
+    weight = numbers(1, (6, 2, 3, 3), -2, 2)
+    layer = Convolution(contract, weight, numbers(2, (6,), -60, 60), stride=(2, 2), pad=(1, 1), groups=2)
+    return _named("conv_ties", layer, numbers(3, (1, 4, 7, 5), 0, 31)), Layout()
+
+
+def convolution_wrap() -> tuple[LayerTrace, Layout]:
+    """A 12-bit accumulator that wraps and counts it; output symmetric; two images; tiles of two channels, two lanes, big-endian."""
+    output = Output(FixedPoint(6, 0), Rounding.FLOOR, Overflow.SATURATE_SYMMETRIC)
+    contract = MacContract(S8, FixedPoint(5, 2), output, Accumulator(12))
+    layer = Convolution(contract, numbers(4, (3, 3, 2, 3), -16, 15), numbers(5, (3,), -900, 900), dilation=(1, 2))
+    codes = MemoryLayout("NHWCc", (("C", 2),), lanes=2, byte_order=ByteOrder.BIG)
+    weights = MemoryLayout("KRSCc", (("C", 2),), lanes=4, byte_order=ByteOrder.BIG)
+    return _named("conv_wrap", layer, numbers(6, (2, 3, 3, 7), -128, 127)), Layout(codes, weights, MemoryLayout("K", lanes=3))
+
+
+def fully_connected_s16() -> tuple[LayerTrace, Layout]:
+    """16-bit operands, a 48-bit accumulator on a grid finer than the product's, output that saturates."""
+    wide = FixedPoint(16, 8)
+    contract = MacContract(wide, FixedPoint(16, 12), Output(FixedPoint(16, 3), Rounding.TIES_UP), Accumulator(48, 22))
+    layer = FullyConnected(contract, numbers(7, (5, 42), -32768, 32767), numbers(8, (5,), -(1 << 32), 1 << 32))
+    return _named("fc", layer, numbers(9, (1, 7, 3, 2), -32768, 32767)), Layout(codes=MemoryLayout("NHWC"))
+
+
+def ristretto() -> tuple[LayerTrace, Layout]:
+    """Ristretto's CPU path: ties away, a bias in the weights' format, ReLU behind the saturated output, depthwise."""
+    weight = FixedPoint(8, 7)
+    output = Output(FixedPoint(8, -2), Rounding.TIES_AWAY, activation=Activation.RELU_AFTER_REQUANTIZE)
+    contract = MacContract(FixedPoint(8, -1), weight, output, Accumulator(64, 7), bias=weight)
+    layer = Convolution(contract, numbers(10, (3, 1, 2, 2), -128, 127), np.array([127, -128, 5]), groups=3)
+    return _named("depthwise", layer, numbers(11, (1, 3, 4, 5), -128, 127)), Layout(codes=MemoryLayout("NCHW", lanes=3))
+
+
+def _named(name: str, layer: Convolution | FullyConnected, codes: np.ndarray) -> LayerTrace:
+    return replace(run_layer(layer, codes.astype(layer.contract.input.dtype), backend="spec"), name=name)
+
+
+def network() -> tuple[Trace, Layout]:
+    """Every other kind of layer: image, rescale, both poolings and all count rules, sum, ReLU, concat, LRN and softmax."""
+    image = ImageEncoding.from_real((104.0, 116.5, 122.25), 0.0625, Output(S8, Rounding.TIES_AWAY))
+    low = FixedPoint(8, 6)
+    contract = MacContract(S8, FixedPoint(8, 7), Output(S8, activation=Activation.RELU_BEFORE_REQUANTIZE))
+    conv = Convolution(contract, numbers(12, (3, 3, 1, 1), -90, 127), numbers(13, (3,), -9999, 9999))
+    window = Window((3, 2), (2, 1), (1, 1), ceil_mode=True)
+    nodes = (
+        QuantizedNode("data", (), image),
+        QuantizedNode("conv/1x1", ("data",), conv),
+        QuantizedNode("pool max", ("conv/1x1",), MaxPool(S8, window)),
+        *(QuantizedNode(f"pool {c.name.lower()}", ("data",), AveragePool(S8, window, c, Output(S8))) for c in CountRule),
+        QuantizedNode("rescale", ("pool caffe",), Rescale(S8, Output(low, Rounding.TIES_ODD))),
+        QuantizedNode("sum", ("pool max", "rescale"), EltwiseSum((S8, low), Output(S8, Rounding.TIES_TO_ZERO))),
+        QuantizedNode("relu", ("pool include_padding",), ReLU(S8)),
+        QuantizedNode("concat", ("sum", "relu", "pool exclude_padding"), Concat(S8, 3)),
+        QuantizedNode("lrn", ("concat",), HostLRN(S8, Region.ACROSS_CHANNELS, 5, 1.0, 0.75, 1.0, Output(low))),
+        QuantizedNode("global", ("lrn",), AveragePool(low, Window(None), CountRule.EXCLUDE_PADDING, Output(FixedPoint(16, 12)))),
+        QuantizedNode("prob", ("global",), Softmax(FixedPoint(16, 12))),
+    )
+    preprocessing = Preprocessing(ChannelOrder.BGR, (5, 4), (104.0, 116.5, 122.25), 0.0625)
+    q = QuantizedNetwork("every_layer", nodes, Shape(3, 5, 4), preprocessing, "by hand")
+    pixels = numbers(14, (1, 3, 5, 4), 0, 255).astype(np.uint8)
+    return run(q, pixels, backend="spec"), Layout(codes=MemoryLayout("NHWCc", (("C", 4),), lanes=4))
+
+
+PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
+    "conv_ties": convolution_ties,
+    "conv_wrap": convolution_wrap,
+    "every_layer": network,
+    "fc_s16": fully_connected_s16,
+    "ristretto": ristretto,
+}
+
+
+def regenerate(folder: Path) -> None:
+    """Write every package into the folder, in place of what stands there under its name."""
+    for name, make in PACKAGES.items():
+        trace, layout = make()
+        package = write_golden(trace, folder / name, layout=layout, force=True, command=COMMAND)
+        print(f"{name}: {package.bytes:,} bytes, {len(package.layers)} layer(s)")
+
+
+if __name__ == "__main__":
+    regenerate(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
