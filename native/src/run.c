@@ -5,7 +5,6 @@
 #include "core.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
 enum { MAX_THREADS = 256, SPINS = 4000, PHASES = 2 };
@@ -117,7 +116,10 @@ static void *pool_main(void *argument)
         hw_job *job = pool.job;
         if (index < job->threads)
             work(job);
+        pthread_mutex_lock(&pool.lock);
         __atomic_sub_fetch(&pool.inside, 1, __ATOMIC_ACQ_REL);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.lock);
     }
     return NULL;
 }
@@ -159,8 +161,8 @@ static void run_shared(hw_job *job)
     __atomic_store_n(&pool.inside, pool.threads, __ATOMIC_RELEASE);
     change(&pool.generation, pool.generation + 1);
     work(job);
-    while (__atomic_load_n(&pool.inside, __ATOMIC_ACQUIRE) != 0)
-        sched_yield();
+    for (int left; (left = __atomic_load_n(&pool.inside, __ATOMIC_ACQUIRE)) != 0;)
+        wait_change(&pool.inside, left);
 }
 
 static void run_job(hw_job *job)
