@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.exact import limits
 
 from hwsim.arith import accumulate as acc_leaves
 from hwsim.arith import overflow as overflow_leaves
@@ -17,6 +16,7 @@ from hwsim.arith import rounding as rounding_leaves
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
+from oracles.exact import limits
 
 MIN, MAX = -(1 << 63), (1 << 63) - 1
 EDGES = sorted({x for e in range(64) for d in (-2, -1, 0, 1, 2) for x in (-(1 << e) + d, (1 << e) + d) if MIN <= x <= MAX})

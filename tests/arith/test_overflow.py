@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.exact import fitted, limits, wrapped
 
 from hwsim.arith.accumulate import accumulate, dot
 from hwsim.arith.overflow import (
@@ -19,6 +18,7 @@ from hwsim.arith.overflow import (
     wrap_unsigned,
 )
 from hwsim.arith.requantize import fit
+from oracles.exact import fitted, limits, wrapped
 
 signs = pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
 

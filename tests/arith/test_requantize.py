@@ -5,11 +5,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.exact import fitted, limits, rounded, stored
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation, finish, finish_rounded, requantize
 from hwsim.arith.rounding import Rounding
+from oracles.exact import fitted, limits, rounded, stored
 
 by_mode = pytest.mark.parametrize("mode", list(Rounding), ids=lambda mode: mode.name)
 by_overflow = pytest.mark.parametrize("overflow", list(Overflow), ids=lambda overflow: overflow.name)

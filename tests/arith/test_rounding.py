@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.exact import rounded
 
 from hwsim.arith.rounding import Rounding, increment, round_ratio, round_shift
+from oracles.exact import rounded
 
 MODES = list(Rounding)
 by_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from oracles.exact import fitted, limits, rounded
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.errors import ContractError
 from hwsim.formats import FixedPoint
+from oracles.exact import fitted, limits, rounded
 
 QUIET = [Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC]
 by_mode = pytest.mark.parametrize("mode", list(Rounding), ids=lambda mode: mode.name)
