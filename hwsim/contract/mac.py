@@ -66,7 +66,7 @@ class Output:
     activation: Activation = Activation.NONE
 
     def __post_init__(self) -> None:
-        _check_format("Output.format", self.format, MAX_OUTPUT_BITS)
+        check_format("Output.format", self.format, MAX_OUTPUT_BITS)
         for name, kind in (("rounding", Rounding), ("overflow", Overflow), ("activation", Activation)):
             _check_enum(f"Output.{name}", getattr(self, name), kind)
 
@@ -103,14 +103,14 @@ class MacContract:
     bias_rounding: Rounding = Rounding.TIES_EVEN
 
     def __post_init__(self) -> None:
-        _check_format("input", self.input, MAX_OPERAND_BITS)
-        _check_format("weight", self.weight, MAX_OPERAND_BITS, per_channel=True)
+        check_format("input", self.input, MAX_OPERAND_BITS)
+        check_format("weight", self.weight, MAX_OPERAND_BITS, per_channel=True)
         if not isinstance(self.output, Output):
             raise ContractError(f"MacContract.output: found {self.output!r}, allowed an Output.")
         if not isinstance(self.accumulator, Accumulator):
             raise ContractError(f"MacContract.accumulator: found {self.accumulator!r}, allowed an Accumulator.")
         if self.bias is not None:
-            _check_format("bias", self.bias, 64, per_channel=True)
+            check_format("bias", self.bias, 64, per_channel=True)
         _check_enum("MacContract.bias_rounding", self.bias_rounding, Rounding)
 
     def product_length(self, channel: int) -> int:
@@ -136,7 +136,8 @@ class MacContract:
         return FixedPoint(self.accumulator.bits, lengths if len(set(lengths)) > 1 else lengths[0], True)
 
 
-def _check_format(name: str, value: object, max_bits: int, per_channel: bool = False) -> None:
+def check_format(name: str, value: object, max_bits: int = MAX_OUTPUT_BITS, per_channel: bool = False) -> None:
+    """Refuse what is no FixedPoint of at most `max_bits`, and one length per channel where a single one is allowed."""
     if not isinstance(value, FixedPoint):
         raise ContractError(f"{name}: found {value!r}, allowed a FixedPoint.")
     if value.bits > max_bits:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hwsim.contract.mac import check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers.base import Cell, Codes, Events, Shape
@@ -21,6 +22,7 @@ class Concat:
     kind: ClassVar[str] = "concat"
 
     def __post_init__(self) -> None:
+        check_format("concat.format", self.format)
         if not isinstance(self.count, int) or self.count < 1:
             raise ContractError(f"concat.count: found {self.count!r}, allowed the number of inputs, at least 1.")
 

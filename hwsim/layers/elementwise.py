@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from hwsim.contract.mac import Output
+from hwsim.contract.mac import Output, check_format
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -21,6 +21,9 @@ class ReLU:
     format: FixedPoint
 
     kind: ClassVar[str] = "relu"
+
+    def __post_init__(self) -> None:
+        check_format("relu.format", self.format)
 
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:
@@ -51,6 +54,7 @@ class Rescale:
     kind: ClassVar[str] = "rescale"
 
     def __post_init__(self) -> None:
+        check_format("rescale.format", self.format)
         self.epilogue  # noqa: B018  refuse now what cannot be resolved
 
     @property
@@ -93,6 +97,8 @@ class EltwiseSum:
     def __post_init__(self) -> None:
         if len(self.formats) < 2:
             raise ContractError(f"eltwise_sum.formats: found {len(self.formats)} inputs, allowed two or more.")
+        for f in self.formats:
+            check_format("eltwise_sum.formats", f)
         self.epilogue  # noqa: B018  refuse now what cannot be resolved
 
     @property

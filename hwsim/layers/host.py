@@ -10,11 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwsim.arith.overflow import fits
-from hwsim.contract.mac import Output
+from hwsim.arith.overflow import Overflow, fits
+from hwsim.contract.mac import Output, check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers.base import Cell, Codes, Events, Shape, one_input
+
+MAX_SQUARED_BITS = 24  # the squares of 2**15 neighbours and more then sum up within int64
 
 
 class Region(IntEnum):
@@ -52,6 +54,7 @@ class HostLRN:
     kind: ClassVar[str] = "host_lrn"
 
     def __post_init__(self) -> None:
+        check_format("host_lrn.format", self.format, MAX_SQUARED_BITS)
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
             raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
         if not all(math.isfinite(v) for v in (self.alpha, self.beta, self.k)) or self.k <= 0 or self.alpha < 0:
@@ -89,6 +92,11 @@ class HostLRN:
         base = self.k + self.alpha / count * math.ldexp(float(squares), -2 * fl)
         return math.ldexp(float(code), -fl) * inverse_power(base, self.beta)
 
+    @property
+    def _overflow(self) -> Overflow:
+        """What becomes of a value that does not fit: TRAP leaves it as WRAP does, since who runs the layer stops."""
+        return Overflow.WRAP if self.output.overflow == Overflow.TRAP else self.output.overflow
+
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output: exact integer squares, then float64."""
         image = inputs[0][n]
@@ -97,7 +105,7 @@ class HostLRN:
         f = self.output.format
         rounded = f.round_real(real, self.output.rounding)
         event = 0 if fits(rounded, self.output.low, self.output.high) else 1
-        return Cell(f.fit(rounded, self.output.overflow), None, Events(0, event))
+        return Cell(f.fit(rounded, self._overflow), None, Events(0, event))
 
     def compute(self, codes: np.ndarray) -> tuple[np.ndarray, int]:
         """All outputs at once: codes [N][C][H][W] in; output codes and events out. The same float64 operations as spec."""
@@ -113,7 +121,7 @@ class HostLRN:
         f, output = self.output.format, self.output
         wide = FixedPoint(60, f.fl()).encode_array(real, output.rounding)
         events = int(np.count_nonzero((wide < output.low) | (wide > output.high)))
-        return f.encode_array(real, output.rounding, output.overflow), events
+        return f.encode_array(real, output.rounding, self._overflow), events
 
 
 def _moving_sum(values: np.ndarray, axis: int, reach: int) -> np.ndarray:
@@ -141,6 +149,9 @@ class Softmax:
     format: FixedPoint
 
     kind: ClassVar[str] = "softmax"
+
+    def __post_init__(self) -> None:
+        check_format("softmax.format", self.format)
 
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:

@@ -37,12 +37,14 @@ class ImageEncoding:
     kind: ClassVar[str] = "image_encoding"
 
     def __post_init__(self) -> None:
-        mean = np.array(self.mean, dtype=np.int64)
-        if mean.ndim != 3 or np.abs(mean).max(initial=0) > 256 << MEAN_LENGTH:
+        given = np.asarray(self.mean)
+        limit = 256 << MEAN_LENGTH
+        if given.dtype.kind not in "iu" or given.ndim != 3 or not -limit <= given.min(initial=0) <= given.max(initial=0) <= limit:
             raise ContractError(
-                f"image_encoding.mean: found shape {mean.shape}, values {mean.min(initial=0)}..{mean.max(initial=0)}; "
+                f"image_encoding.mean: found shape {given.shape}, {given.dtype} {given.min(initial=0)}..{given.max(initial=0)}; "
                 f"allowed codes [C][1][1] or [C][H][W] within +-256 on the grid 2**-{MEAN_LENGTH}."
             )
+        mean = given.astype(np.int64)
         mean.setflags(write=False)
         object.__setattr__(self, "mean", mean)
         if not isinstance(self.scale_mantissa, int) or not 0 < self.scale_mantissa < 1 << 24:
@@ -53,8 +55,8 @@ class ImageEncoding:
     def from_real(cls, mean: float | Sequence[float] | np.ndarray, scale: float, output: Output) -> ImageEncoding:
         """Build from real numbers: mean per channel or [C][H][W] (rounded to 2**-16), scale to the nearest float32."""
         real = np.atleast_1d(np.asarray(mean, dtype=np.float64))
-        if not np.isfinite(real).all() or not math.isfinite(scale) or scale <= 0:
-            raise ContractError(f"image_encoding: mean {mean!r}, scale {scale!r}; allowed finite numbers and a positive scale.")
+        if not (np.abs(real) <= 256).all() or not 0 < scale < 2.0**64:
+            raise ContractError(f"image_encoding: mean {mean!r}, scale {scale!r}; allowed means in -256..256 and scales above 0.")
         codes = np.rint(real * (1 << MEAN_LENGTH)).astype(np.int64)
         mantissa, exponent = math.frexp(float(np.float32(scale)))
         integer, length = int(mantissa * (1 << 24)), 24 - exponent

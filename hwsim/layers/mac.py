@@ -27,6 +27,8 @@ class MacLayer:
     def __post_init__(self) -> None:
         channels = len(self.weight)
         self.contract.weight.lengths(channels)
+        if self.contract.accumulator.fractional_length is not None:
+            self.contract.accumulator.grid().lengths(channels)
         if self.bias is not None:
             fmt = self.contract.bias_format(channels)
             fmt.lengths(channels)

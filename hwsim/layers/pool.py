@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from hwsim.arith.rounding import round_ratio
-from hwsim.contract.mac import Activation, Output
+from hwsim.contract.mac import Activation, Output, check_format
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -107,6 +107,9 @@ class MaxPool:
 
     kind: ClassVar[str] = "max_pool"
 
+    def __post_init__(self) -> None:
+        check_format("max_pool.format", self.format)
+
     @property
     def input_formats(self) -> tuple[FixedPoint, ...]:
         """Format of the one input."""
@@ -141,6 +144,7 @@ class AveragePool:
     kind: ClassVar[str] = "average_pool"
 
     def __post_init__(self) -> None:
+        check_format("average_pool.format", self.format)
         if not isinstance(self.count, CountRule):
             raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
         self.epilogue  # noqa: B018  refuse now what cannot be resolved
@@ -175,6 +179,12 @@ class AveragePool:
         kernel = self.window.kernel_for(shape)
         if kernel[0] * kernel[1] > 1 << 20:
             raise ContractError(f"average_pool.kernel: found {kernel}, allowed at most 2**20 pixels.")
+        width = self.format.bits + (kernel[0] * kernel[1]).bit_length() + max(self.lift, 0)
+        if width > 62:
+            raise ContractError(
+                f"average_pool: the sum of {kernel[0]} x {kernel[1]} codes of {self.format.bits} bits is {width} bits wide "
+                f"once shifted left by {self.lift}, allowed 62; choose an output fractional_length nearer to the input's."
+            )
         return self.window.output_shape(shape)
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:

@@ -67,6 +67,9 @@ def u(bits: int, fl=0) -> FixedPoint:
     return FixedPoint(bits, fl, signed=False)
 
 
+S8_3, S8_6, ACC32 = s(8, 3), s(8, 6), Accumulator(32)
+
+
 def spread_bits(x: FixedPoint, w: FixedPoint, taps: int) -> int:
     """Return about how many bits the standard deviation of a sum of random products has."""
     return x.bits + w.bits - (3 if x.signed and w.signed else 2) + taps.bit_length() // 2
@@ -74,8 +77,8 @@ def spread_bits(x: FixedPoint, w: FixedPoint, taps: int) -> int:
 
 def mac(
     name: str,
-    x: FixedPoint = s(8, 3),
-    w: FixedPoint = s(8, 6),
+    x: FixedPoint = S8_3,
+    w: FixedPoint = S8_6,
     out: FixedPoint | None = None,
     *,
     n: int = 1,
@@ -83,8 +86,9 @@ def mac(
     hw: tuple[int, int] = (5, 7),
     k: int = 2,
     rs: tuple[int, int] = (3, 2),
-    acc: Accumulator = Accumulator(),
-    bias: FixedPoint | str | None = "default",
+    acc: Accumulator = ACC32,
+    bias: FixedPoint | None = None,
+    biased: bool = True,
     rounding: Rounding = Rounding.TIES_EVEN,
     overflow: Overflow = Overflow.SATURATE,
     activation: Activation = Activation.NONE,
@@ -107,7 +111,7 @@ def mac(
     if fill is not None:
         inputs[...] = getattr(x, fill[0])
         weight[...] = getattr(w, fill[1])
-    b = None if bias is None else bias_codes(rng, contract, k, taps)
+    b = None if not biased else bias_codes(rng, contract, k, taps)
     layer = FullyConnected(contract, weight, b) if connected else Convolution(contract, weight, b, groups=groups, **window)
     return Case(name, layer, (inputs,))
 
@@ -182,7 +186,7 @@ def operands() -> Iterator[Case]:
     """Every pair of operand widths and signs."""
     for i, (x, w) in enumerate(product(OPERANDS, OPERANDS)):
         c = (3, 17, 33, 5)[i % 4]
-        shape = dict(c=c, k=(2, 5, 17)[i % 3], hw=(2, 3), rs=(1, 2))
+        shape = {"c": c, "k": (2, 5, 17)[i % 3], "hw": (2, 3), "rs": (1, 2)}
         yield mac(f"conv {x} times {w}", x, w, acc=Accumulator(48), **shape)
     for x, w in [(s(8), s(8)), (u(8), u(8)), (s(16), s(16)), (u(16), u(16)), (s(8), u(16)), (u(16), s(8))]:
         yield mac(f"fully connected {x} times {w}", x, w, c=7, hw=(3, 5), k=5, connected=True, acc=Accumulator(40))
@@ -214,7 +218,7 @@ def extremes() -> Iterator[Case]:
     for x, w in [(s(16), s(16)), (u(16), u(16)), (s(8), s(8))]:
         name = f"fully connected all low or high, {x} times {w}, 2100 taps"
         fill = ("low", "low") if x.signed else ("high", "high")
-        yield mac(name, x, w, s(16, -14), c=7, hw=(20, 15), k=2, connected=True, acc=Accumulator(64), fill=fill, bias=None)
+        yield mac(name, x, w, s(16, -14), c=7, hw=(20, 15), k=2, connected=True, acc=Accumulator(64), fill=fill, biased=False)
     for bits in (8, 16):
         x = s(bits)
         case = mac(f"conv alternating ends {x}", x, x, s(16, -8), c=66, k=3, hw=(2, 3), rs=(1, 3), ends=1.0)
@@ -253,7 +257,7 @@ def accumulators() -> Iterator[Case]:
             again = MacContract(contract.input, contract.weight, contract.output, contract.accumulator, f, mode)
             bias = codes(generator(case.name), f, (5,)).astype(np.int64) >> max(f.bits - 40, 0)
             yield Case(case.name, Convolution(again, layer.weight, bias), case.inputs)
-    yield mac("conv without bias", bias=None)
+    yield mac("conv without bias", biased=False)
 
 
 OUTPUTS = [s(8), u(8), s(1), u(1), s(5), s(16), u(16), s(32), u(32)]

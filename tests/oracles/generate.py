@@ -32,11 +32,12 @@ roundings = st.sampled_from(list(Rounding))
 overflows = st.sampled_from([Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC])
 activations = st.sampled_from(list(Activation))
 widths = st.sampled_from([8, 8, 16, 16]) | st.integers(1, 16)
+usual_lengths = st.integers(-4, 12)
 extents = st.sampled_from([1, 2, 3, 5, 7])
 channels = st.sampled_from([1, 2, 3, 4, 5, 8, 15, 16, 17, 20, 33])
 
 
-def formats(bits=widths, lengths=st.integers(-4, 12)) -> st.SearchStrategy[FixedPoint]:
+def formats(bits=widths, lengths=usual_lengths) -> st.SearchStrategy[FixedPoint]:
     return st.builds(FixedPoint, bits, lengths, st.booleans())
 
 
@@ -73,7 +74,8 @@ def mac_cases(draw) -> Case:
     contract = draw(mac_contracts(k))
     rs = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
-    window = dict(stride=draw(pair), dilation=draw(pair), pad=draw(st.tuples(st.integers(0, 3), st.integers(0, 3))))
+    pads = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    window = {"stride": draw(pair), "dilation": draw(pair), "pad": draw(pads)}
     ends = draw(st.sampled_from([0.0, 0.3, 1.0]))
     weight = codes(rng, contract.weight, (k, c * h * w) if connected else (k, share, *rs), ends)
     bias = codes(rng, contract.bias_format(k), (k,), ends).astype(np.int64) if draw(st.booleans()) else None
