@@ -17,7 +17,7 @@ from hwsim.layers import Convolution, FullyConnected
 from oracles.exact import limits, rounded
 
 
-def fc(x, w, weight, codes=None, acc=Accumulator(64), out=None, **more) -> FullyConnected:  # noqa: B008
+def fc(x, w, weight, codes=None, acc=Accumulator(64), out=None, **more) -> FullyConnected:
     contract = MacContract(x, w, Output(out or FixedPoint(16, x.fl() + w.fl())), acc, **more)
     return FullyConnected(contract, np.array(weight), None if codes is None else np.array(codes))
 

@@ -26,10 +26,13 @@ from hwsim.layers import (
     CountRule,
     EltwiseSum,
     FullyConnected,
+    HostLRN,
     ImageEncoding,
     MaxPool,
+    Region,
     ReLU,
     Rescale,
+    Softmax,
     Window,
 )
 
@@ -370,6 +373,19 @@ def encodings() -> Iterator[Case]:
         yield Case(name, ImageEncoding.from_real(mean, scale, output), (pixels,))
 
 
+def host() -> Iterator[Case]:
+    """LRN in float, along both kinds of neighbourhood, and softmax, whose codes pass."""
+    for i, (region, size, beta) in enumerate(product(Region, (1, 3, 5), (0.75, 0.5, 0.6))):
+        f = (s(8, 2), u(8, 3), s(16, 9), u(4, -1))[i % 4]
+        mode, overflow = list(Rounding)[i % 10], list(Overflow)[i % 4]
+        output = Output(FixedPoint((8, 5, 16)[i % 3], 3, f.signed), mode, overflow)
+        name = f"host lrn {region.name} {size} {beta} {f} {mode.name} {overflow.name}"
+        lrn = HostLRN(f, region, size, (1e-4, 0.7, 2.0)[i % 3], beta, (1.0, 2.0)[i % 2], output)
+        yield Case(name, lrn, (codes(generator(name), f, (2, 7, 3, 5)),))
+    for f in (s(8, 3), u(16, 4)):
+        yield Case(f"softmax {f}", Softmax(f), (codes(generator(f"softmax {f}"), f, (3, 7, 1, 2)),))
+
+
 FAMILIES = {
     "geometry": geometry,
     "vector_edges": vector_edges,
@@ -379,6 +395,7 @@ FAMILIES = {
     "epilogues": epilogues,
     "pools": pools,
     "elementwise": elementwise,
+    "host": host,
 }
 
 
