@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from hwsim.contract.resolve import signed_width
 from hwsim.errors import ContractError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import ImageEncoding, Layer, MacLayer, Shape, Softmax
+from hwsim.network.ops import MAX_ELEMENTS
 from hwsim.network.preprocessing import Preprocessing
 from hwsim.network.ranges import Range, WeightRule
 
@@ -104,6 +106,11 @@ class QuantizedNetwork:
                 shapes[node.name] = node.layer.output_shape(inputs)
             except ContractError as error:
                 raise ContractError(f"network {self.name!r}, layer {node.name!r}: {error}") from None
+            if math.prod(shapes[node.name]) > MAX_ELEMENTS:
+                raise InputError(
+                    f"network {self.name!r}, layer {node.name!r}: the output shape {(*shapes[node.name],)} is too large; "
+                    f"allowed are {MAX_ELEMENTS:,} elements."
+                )
         return shapes
 
     def shapes(self) -> dict[str, Shape]:
@@ -139,6 +146,10 @@ class QuantizedNetwork:
         from hwsim.network.lower.edit import with_accumulator
 
         return self._with_nodes(with_accumulator(self, layer, bits, require_proof))
+
+    def with_edited(self, names: tuple[str, ...]) -> QuantizedNetwork:
+        """Return the network with these layers marked as edited by hand."""
+        return replace(self, edited=names)
 
     def _with_nodes(self, nodes: tuple[QuantizedNode, ...]) -> QuantizedNetwork:
         from hwsim.network.lower.settle import settle

@@ -1,0 +1,321 @@
+"""The directory NAME.hwnet -> QuantizedNetwork. Trusts nothing: every field, file, shape and digest is checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import Accumulator, Activation, MacContract, Output, RangeRule
+from hwsim.contract.mac import MAX_OPERAND_BITS, MAX_OUTPUT_BITS
+from hwsim.errors import InputError
+from hwsim.formats.fixed import MAX_FRACTIONAL_LENGTH, FixedPoint
+from hwsim.layers import (
+    AveragePool,
+    Concat,
+    Convolution,
+    CountRule,
+    EltwiseSum,
+    FullyConnected,
+    HostLRN,
+    Layer,
+    MacLayer,
+    MaxPool,
+    Region,
+    ReLU,
+    Rescale,
+    Shape,
+    Softmax,
+    Window,
+)
+from hwsim.network.files import read_bytes
+from hwsim.network.lower.layers import encoding
+from hwsim.network.lower.settle import codes, naming, settle, with_grid
+from hwsim.network.preprocessing import MAX_SIDE, ChannelOrder, Preprocessing
+from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
+from hwsim.network.ranges import Calibration, Range, WeightRule
+from hwsim.network.strict import Fields, checked_file, load_npy, read_json
+from hwsim.network.write_hwnet import (
+    FORMAT,
+    MEAN_FILE,
+    NETWORK_FILE,
+    SCHEMA,
+    WEIGHTS_FOLDER,
+    codes_digest,
+    contract_digests,
+    sha256,
+)
+
+MAX_JSON = 1 << 24
+MAX_NPY = 1 << 32
+
+Formats = tuple[FixedPoint, ...]
+Build = Callable[["Fields", Formats, "Source | None"], Layer]
+
+
+def load(path: str | os.PathLike[str]) -> QuantizedNetwork:
+    """Return the network of a .hwnet directory; its codes are derived from the weights by the contracts that stand there.
+
+    A contract edited by hand is accepted if it holds together, and its layer is listed in `edited`; the layers that read it
+    follow.  Weight files may not change.  Errors: InputError, ContractError, ProofError: file, layer, field, what was
+    found, what is allowed.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"{path}: this {found}; give the directory that `hwsim quantize --out` wrote.")
+    return _Reader(path).network()
+
+
+class _Reader:
+    """One .hwnet being read: its folder and its weight files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, path / NETWORK_FILE
+        self.read_files: set[str] = set()
+        self.file_digests: dict[str, Any] = {}
+
+    def network(self) -> QuantizedNetwork:
+        top = Fields(read_json(self.file, MAX_JSON), str(self.file))
+        if top.text("format") != FORMAT:
+            raise InputError(f"{self.file}, format: allowed {FORMAT!r}; this is another kind of file.")
+        version = top.integer("schema", 0, 1 << 30)
+        if version != SCHEMA:
+            raise InputError(f"{self.file}, schema: found {version}, this hwsim reads {SCHEMA}; use the hwsim that wrote it.")
+        digests = top.fields("digests")
+        self.file_digests = digests.items("files")
+        name, dialect = top.text("name"), top.text("dialect")
+        preprocessing = self._preprocessing(top.fields("preprocessing"))
+        rule = _weight_rule(top.fields("weight_rule"))
+        nodes = self._nodes(top.objects("nodes"), preprocessing)
+        ranges = {key: _range(Fields(value, f"{self.file}: range {key!r}")) for key, value in top.items("ranges").items()}
+        top.done()
+        self._check_files()
+        with naming(str(self.file)):
+            shape = Shape(*preprocessing.shape)
+            network = QuantizedNetwork(name, settle(nodes, name), shape, preprocessing, dialect, ranges, rule)
+        edited = self._edited(network, digests.items("contracts"), digests.items("codes"))
+        digests.done()
+        return network if not edited else network.with_edited(edited)
+
+    def _preprocessing(self, f: Fields) -> Preprocessing:
+        order, size = f.choice("channel_order", ChannelOrder), f.integers("size", 1, MAX_SIDE, 2)
+        mean: Any = f.any("mean")
+        if isinstance(mean, str):
+            if mean != MEAN_FILE:
+                raise InputError(f"{f.where}, mean: found {mean!r}, allowed a list of numbers or {MEAN_FILE!r}.")
+            mean = self._array(mean, 3, f.where)
+        elif not isinstance(mean, list) or not all(type(v) in (int, float) and abs(v) <= 1e30 for v in mean):
+            raise InputError(f"{f.where}, mean: allowed a list of numbers, one per channel, or {MEAN_FILE!r}.")
+        scale, crop = f.real("scale"), f.boolean("crop")
+        f.done()
+        with naming(f.where):
+            return Preprocessing(order, (size[0], size[1]), tuple(mean) if isinstance(mean, list) else mean, scale, crop)
+
+    def _nodes(self, stanzas: Sequence[Any], preprocessing: Preprocessing) -> list[QuantizedNode]:
+        """The nodes in order, each with its inputs' formats; rescales before concatenations come when they are settled."""
+        formats: dict[str, FixedPoint] = {}
+        nodes = []
+        for number, value in enumerate(stanzas):
+            f = Fields(value, f"{self.file}: nodes[{number}]")
+            name = f.text("name")
+            f.where = f"{self.file}: layer {name!r}"
+            if name in formats or not name.isprintable():
+                raise InputError(f"{f.where}: this name is taken by an earlier layer or cannot be printed; rename it.")
+            node = self._node(f, name, preprocessing, formats)
+            f.done()
+            formats[name] = node.layer.output_format
+            nodes.append(node)
+        return nodes
+
+    def _node(
+        self, f: Fields, name: str, preprocessing: Preprocessing, formats: dict[str, FixedPoint]
+    ) -> QuantizedNode:
+        kind, reads = f.text("kind"), f.texts("reads")
+        for read in reads:
+            if read not in formats:
+                raise InputError(f"{f.where}, reads: found {read!r}, allowed the name of an earlier layer.")
+        if (kind == "image_encoding") != (not formats):
+            raise InputError(f"{f.where}, kind: found {kind!r}; the first layer is an image_encoding, and no other is.")
+        if kind == "image_encoding":
+            output = _output(f)
+            with naming(f.where):
+                return QuantizedNode(name, reads, encoding(preprocessing.mean, preprocessing.scale, output))
+        if kind not in BUILD:
+            raise InputError(f"{f.where}, kind: found {kind!r}, allowed image_encoding, {', '.join(BUILD)}.")
+        if not reads or (len(reads) > 1 and kind not in ("concat", "eltwise_sum")):
+            raise InputError(f"{f.where}, reads: found {len(reads)} layers, allowed {'one' if reads else 'at least one'}.")
+        source = self._source(f, 4 if kind == "convolution" else 2) if kind in WEIGHTED else None
+        with naming(f.where):
+            return QuantizedNode(name, reads, BUILD[kind](f, tuple(formats[read] for read in reads), source), source)
+
+    def _source(self, f: Fields, axes: int) -> Source:
+        files = f.fields("files")
+        weight = self._array(files.text("weight"), axes, files.where)
+        bias = files.any("bias")
+        if bias is not None and not isinstance(bias, str):
+            raise InputError(f"{files.where}, bias: allowed the name of a file, or null.")
+        files.done()
+        return Source(weight, None if bias is None else self._array(bias, 1, files.where))
+
+    def _array(self, name: str, axes: int, where: str) -> np.ndarray:
+        """One weight file: named plainly, unchanged since it was written, float32, finite."""
+        path = checked_file(self.path / WEIGHTS_FOLDER, name, where)
+        if name in self.read_files:
+            raise InputError(f"{where}: the file {name} is used twice; each array has a file of its own.")
+        self.read_files.add(name)
+        data = read_bytes(path, MAX_NPY)
+        if self.file_digests.get(name) != sha256(data):
+            raise InputError(f"{path}: changed since the network was written (sha256 differs); restore it, or quantize again.")
+        array = load_npy(data, str(path), "<f4", axes)
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: holds a number that is not finite; restore the file.")
+        return array
+
+    def _check_files(self) -> None:
+        """Refuse arrays that no layer uses: one that somebody meant to be used must not be passed over."""
+        folder = self.path / WEIGHTS_FOLDER
+        found = {entry.name for entry in folder.iterdir() if entry.suffix == ".npy"} if folder.is_dir() else set()
+        for name in sorted(found - self.read_files):
+            raise InputError(f"{folder / name}: no layer of {NETWORK_FILE} uses this file; remove it.")
+        for name in self.file_digests:
+            if name not in self.read_files:
+                raise InputError(f"{self.file}, digests, files: {name[:60]!r} is used by no layer; remove the entry.")
+
+    def _edited(self, network: QuantizedNetwork, contracts: dict[str, Any], stored: dict[str, Any]) -> tuple[str, ...]:
+        """Names of the layers whose contract is not the one that was written; the codes of the others must be the same."""
+        now = contract_digests(network)
+        edited = tuple(name for name in now if contracts.get(name) != now[name])
+        for node in network.nodes:
+            if node.name in edited or not isinstance(node.layer, MacLayer):
+                continue
+            if stored.get(node.name) != codes_digest(node.layer):
+                raise InputError(
+                    f"{self.file}, digests, codes: layer {node.name!r} has other codes than when it was written, under the same "
+                    "contract; restore the file and its weights, or quantize again."
+                )
+        return edited
+
+
+def _format(f: Fields, most: int, channels: int | None = None) -> FixedPoint:
+    """bits, integer_bits, signed; integer_bits may be a list of `channels` numbers."""
+    bits, signed = f.integer("bits", 1, most), f.boolean("signed")
+    low, high = bits - MAX_FRACTIONAL_LENGTH, bits + MAX_FRACTIONAL_LENGTH
+    whole = f.any("integer_bits")
+    if isinstance(whole, list) and channels is not None:
+        if len(whole) != channels or not all(type(v) is int and low <= v <= high for v in whole):
+            raise InputError(f"{f.where}, integer_bits: allowed one integer in {low}..{high}, or a list of {channels}.")
+        return FixedPoint(bits, tuple(bits - v for v in whole), signed)
+    if type(whole) is not int or not low <= whole <= high:
+        raise InputError(f"{f.where}, integer_bits: found {str(whole)[:40]}, allowed an integer in {low}..{high}.")
+    return FixedPoint(bits, bits - whole, signed)
+
+
+def _output(f: Fields) -> Output:
+    out = f.fields("output")
+    rounding, overflow = out.choice("rounding", Rounding), out.choice("overflow", Overflow)
+    activation = out.choice("activation", Activation)
+    output = Output(_format(out, MAX_OUTPUT_BITS), rounding, overflow, activation)
+    out.done()
+    return output
+
+
+def _pair(f: Fields, name: str, low: int) -> tuple[int, int]:
+    first, second = f.integers(name, low, 65535, 2)
+    return first, second
+
+
+def _contract(f: Fields, fmt: FixedPoint, channels: int) -> MacContract:
+    weight_fields, accumulator_fields = f.fields("weight"), f.fields("accumulator")
+    weight = _format(weight_fields, MAX_OPERAND_BITS, channels)
+    weight_fields.done()
+    bias = None
+    bias_value = f.any("bias")
+    if bias_value is not None:
+        bias_fields = Fields(bias_value, f"{f.where}, bias")
+        bias = _format(bias_fields, 64, channels)
+        bias_fields.done()
+    accumulator = Accumulator(
+        accumulator_fields.integer("bits", 2, 64), None, accumulator_fields.boolean("require_proof")
+    )
+    accumulator_fields.done()
+    contract = MacContract(fmt, weight, _output(f), accumulator, bias, f.choice("parameter_rounding", Rounding))
+    return with_grid(contract, channels)
+
+
+def _convolution(f: Fields, formats: Formats, source: Source | None) -> Layer:
+    assert source is not None
+    contract = _contract(f, formats[0], len(source.weight))
+    weight, bias = codes(contract, source)
+    stride, pad, dilation = _pair(f, "stride", 1), _pair(f, "pad", 0), _pair(f, "dilation", 1)
+    return Convolution(contract, weight, bias, stride, pad, dilation, f.integer("groups", 1, 1 << 20))
+
+
+def _fully_connected(f: Fields, formats: Formats, source: Source | None) -> Layer:
+    assert source is not None
+    contract = _contract(f, formats[0], len(source.weight))
+    return FullyConnected(contract, *codes(contract, source))
+
+
+def _window(f: Fields) -> Window:
+    kernel = f.any("kernel")
+    if kernel is not None:
+        kernel = _pair(Fields({"kernel": kernel}, f.where), "kernel", 1)
+    return Window(kernel, _pair(f, "stride", 1), _pair(f, "pad", 0), f.boolean("ceil_mode"))
+
+
+def _max_pool(f: Fields, formats: Formats, source: Source | None) -> Layer:
+    return MaxPool(formats[0], _window(f))
+
+
+def _average_pool(f: Fields, formats: Formats, source: Source | None) -> Layer:
+    return AveragePool(formats[0], _window(f), f.choice("count", CountRule), _output(f))
+
+
+def _host_lrn(f: Fields, formats: Formats, source: Source | None) -> Layer:
+    region, size = f.choice("region", Region), f.integer("local_size", 1, MAX_SIDE)
+    return HostLRN(formats[0], region, size, f.real("alpha"), f.real("beta"), f.real("k"), _output(f))
+
+
+def _concat(f: Fields, formats: Formats, source: Source | None) -> Layer:
+    fields = f.fields("format")
+    fmt = _format(fields, MAX_OUTPUT_BITS)
+    fields.done()
+    return Concat(fmt, len(formats))
+
+
+BUILD: dict[str, Build] = {
+    "convolution": _convolution,
+    "fully_connected": _fully_connected,
+    "max_pool": _max_pool,
+    "average_pool": _average_pool,
+    "relu": lambda f, formats, source: ReLU(formats[0]),
+    "rescale": lambda f, formats, source: Rescale(formats[0], _output(f)),
+    "concat": _concat,
+    "eltwise_sum": lambda f, formats, source: EltwiseSum(formats, _output(f)),
+    "host_lrn": _host_lrn,
+    "softmax": lambda f, formats, source: Softmax(formats[0]),
+}
+WEIGHTED = ("convolution", "fully_connected")
+
+
+def _weight_rule(f: Fields) -> WeightRule:
+    rule, method, per_channel = f.choice("rule", RangeRule), f.choice("method", Calibration), f.boolean("per_channel")
+    f.done()
+    with naming(f.where):
+        return WeightRule(rule, method, per_channel)
+
+
+def _range(f: Fields) -> Range:
+    low, high, clip_low, clip_high = (f.real(name) for name in ("low", "high", "clip_low", "clip_high"))
+    most = MAX_FRACTIONAL_LENGTH
+    signed, unsigned = (f.integers(f"least_{name}", -most, most) for name in ("signed", "unsigned"))
+    rule, method = f.choice("rule", RangeRule), f.choice("method", Calibration)
+    f.done()
+    with naming(f.where):
+        return Range(low, high, clip_low, clip_high, signed, unsigned, rule, method)
