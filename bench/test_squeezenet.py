@@ -7,10 +7,10 @@ integer-valued onnxruntime product stands behind both in the tests. Run with `ma
 from __future__ import annotations
 
 import numpy as np
-import peer
 import pytest
-from conftest import Subject, thread_counts
 
+from bench import peer
+from bench.conftest import Subject, thread_counts
 from hwsim.backends.native import info
 from hwsim.execute.plan import Plan
 
