@@ -186,7 +186,7 @@ static int bind_all(hw_job *job, hw_status *status)
         plan->op = call->op;
         plan->call = call;
         plan->threads = job->threads;
-        if (call->n_inputs < 1 || call->events == NULL)
+        if (call->op == NULL || call->inputs == NULL || call->n_inputs < 1 || call->events == NULL)
             return hw_fail(status, HW_BAD_ARGUMENT, 0, call->n_inputs);
         for (int64_t k = 0; k < call->n_inputs; k++)
             if (hw_check_tensor(&call->inputs[k], k, status))

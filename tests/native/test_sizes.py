@@ -27,7 +27,7 @@ SIZES = {
     "one pixel, many images": (37, Shape(24, 3, 2), 50, (3, 2), {}, S8, S8, 8, 32),
     "one pixel, one image": (1, Shape(300, 3, 2), 131, (3, 2), {}, S8, S8, 16, 32),
     "depthwise": (1, Shape(72, 11, 12), 72, (3, 3), {"pad": 1, "groups": 72}, S8, S8, 8, 32),
-    "grouped, strided, dilated": (1, Shape(40, 17, 19), 60, (3, 2), {"groups": 4, "stride": (2, 1), "dilation": 2}, U8, S8, 8, 16),
+    "grouped": (1, Shape(40, 17, 19), 60, (3, 2), {"groups": 4, "stride": (2, 1), "dilation": 2}, U8, S8, 8, 16),
     "16 x 16 bits": (1, Shape(70, 9, 10), 40, (3, 3), {"pad": 1}, S16, S16, 16, 48),
     "16 x 8 bits, unsigned": (1, Shape(70, 9, 10), 40, (3, 3), {"pad": 1}, U16, S8, 16, 40),
     "16 x 16 bits in 64": (1, Shape(600, 5, 6), 17, (1, 1), {}, U16, S16, 24, 64),
