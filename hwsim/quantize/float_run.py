@@ -41,7 +41,7 @@ class FloatRun:
         for name in wanted:
             if name not in self.outputs:
                 raise InputError(f"float run of {self.network.name!r}: {name!r} is not among the outputs {self.outputs}.")
-        tensors = [f"out:{self.outputs.index(name)}" for name in wanted]
+        tensors = [f"t:{name}" for name in wanted]
         return dict(zip(wanted, self._session.run(tensors, {"in": images}), strict=True))
 
     def logits(self, images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A float Network as an ONNX model in memory, Caffe's definitions kept to the letter.
 
-Tensors are named "in", "t:NODE" and "out:INDEX", so that no layer's name can clash with another tensor's.
+Tensors are named "in", "t:NODE", "x:INDEX" and "c:INDEX", so that no layer's name can clash with another tensor's.
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ LOWEST = float(np.finfo(np.float32).min)
 
 
 def to_onnx(network: Network, outputs: Iterable[str]) -> onnx.ModelProto:
-    """The model with one input "in" (N, C, H, W) and outputs "out:0", "out:1", ... for the named nodes."""
+    """The model with one input "in" (N, C, H, W) and one output "t:NODE" for each named node.
+
+    The tensors themselves are the outputs: behind an Identity, onnxruntime 1.31 loses a Relu that a fused Pad reads.
+    """
     graph = _Graph(network.shapes())
     graph.add("Identity", ["in"], f"t:{network.input.name}")
     for node in network.nodes:
         if node is not network.input:
             _EMIT[type(node.op)](graph, node, node.op)
     results = []
-    for index, name in enumerate(outputs):
-        graph.add("Identity", [f"t:{name}"], f"out:{index}")
-        results.append(helper.make_tensor_value_info(f"out:{index}", TensorProto.FLOAT, ["N", *graph.shapes[name]]))
+    for name in outputs:
+        results.append(helper.make_tensor_value_info(f"t:{name}", TensorProto.FLOAT, ["N", *graph.shapes[name]]))
     entry = helper.make_tensor_value_info("in", TensorProto.FLOAT, ["N", *graph.shapes[network.input.name]])
     body = helper.make_graph(graph.nodes, "hwsim", [entry], results, graph.constants)
     # ir_version 8 belongs to opset 17: the newest onnx writes a newer one, which an older onnxruntime refuses

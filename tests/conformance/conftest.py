@@ -1,65 +1,14 @@
-"""The targets of the conformance tests: backend x instruction set x threads."""
+"""Every conformance test runs on each target."""
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import pytest
 
-from hwsim.backends.base import Backend
-
-INSTRUCTION_SETS = ("portable", "avx2", "avx512vnni", "amx")
-
-
-@dataclass(frozen=True)
-class Target:
-    """One way to compute. isa: None for a backend that has no choice."""
-
-    backend: str
-    isa: str | None
-    threads: int
-
-    def __str__(self) -> str:
-        return "-".join(str(part) for part in (self.backend, self.isa, f"{self.threads}threads") if part)
-
-    @contextmanager
-    def chosen(self):
-        """Set the environment that chooses the instruction set and the threads; yield the backend."""
-        from hwsim.backends.registry import backend
-
-        before = {name: os.environ.get(name) for name in ("HWSIM_ISA", "HWSIM_THREADS")}
-        os.environ["HWSIM_THREADS"] = str(self.threads)
-        if self.isa:
-            os.environ["HWSIM_ISA"] = self.isa
-        try:
-            found: Backend = backend(self.backend)
-            yield found
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
-
-
-TARGETS = [
-    Target("spec", None, 1),
-    *(Target("jit", None, threads) for threads in (1, 2)),
-    *(Target("native", isa, threads) for isa in INSTRUCTION_SETS for threads in (1, 2, 3)),
-]
+from oracles.targets import TARGETS, Target
 
 
 @pytest.fixture(scope="session", params=TARGETS, ids=str)
 def target(request) -> Target:
     """Each target in turn; those that this machine cannot run skip with the reason."""
-    wanted: Target = request.param
-    if wanted.backend == "native":
-        from hwsim.backends import native
-
-        info = native.info()
-        if not info.present:
-            pytest.skip(info.note)
-        if wanted.isa not in info.instruction_sets:
-            pytest.skip(f"this processor has no {wanted.isa}; it runs {', '.join(info.instruction_sets)}")
-    return wanted
+    request.param.need()
+    return request.param

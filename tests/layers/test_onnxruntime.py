@@ -12,6 +12,7 @@ from oracles.compare import Outcome, assert_same, by_spec
 from oracles.onnx_oracle import average_pool, convolve_integer, max_pool
 
 FORMATS = [FixedPoint(8, 3), FixedPoint(8, 3, signed=False)]
+WIDE = [FixedPoint(16, 3), FixedPoint(16, 3, signed=False)]
 CONVOLUTIONS = [
     {},
     {"stride": (2, 3)},
@@ -24,14 +25,14 @@ CONVOLUTIONS = [
 
 
 @pytest.mark.parametrize("attributes", CONVOLUTIONS, ids=str)
-@pytest.mark.parametrize("x", FORMATS, ids=str)
-@pytest.mark.parametrize("w", FORMATS, ids=str)
+@pytest.mark.parametrize("x", FORMATS + WIDE, ids=str)
+@pytest.mark.parametrize("w", FORMATS + WIDE, ids=str)
 def test_accumulators_are_conv_integer(onnxruntime, x, w, attributes):
     rng = generator(f"{x}{w}{attributes}")
     groups = attributes.get("groups", 1)
     weight = codes(rng, w, (6, 6 // groups, 3, 2))
     inputs = codes(rng, x, (2, 6, 7, 11))
-    layer = Convolution(MacContract(x, w, Output(FixedPoint(8, 0)), Accumulator(32)), weight, **attributes)
+    layer = Convolution(MacContract(x, w, Output(FixedPoint(8, 0)), Accumulator(48)), weight, **attributes)
     case = Case(f"ConvInteger {x} {w} {attributes}", layer, (inputs,))
     ours = by_spec(case)
     want = convolve_integer(onnxruntime, inputs, layer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from hwsim.layers import Convolution, Window
@@ -27,14 +29,21 @@ def run_node(onnxruntime, node, feeds: dict[str, np.ndarray], out_type: int) -> 
     return session.run(None, feeds)[0]
 
 
-def as_unsigned(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return 8-bit codes as uint8 with their zero point: uint8 x uint8 is the pair that no processor saturates."""
-    zero = 128 if codes.dtype == np.int8 else 0
-    return (codes.astype(np.int16) + zero).astype(np.uint8), np.array(zero, np.uint8)
+def byte_planes(codes: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Return (weight, bytes, zero point) of which the codes are the weighted sum; two planes where codes have 16 bits.
+
+    uint8 x uint8 with zero points is the pair that no processor saturates.
+    """
+    zero = 128 if codes.dtype.kind == "i" else 0
+    wide = codes.astype(np.int32)
+    if codes.dtype.itemsize == 1:
+        return [(1, (wide + zero).astype(np.uint8), np.array(zero, np.uint8))]
+    high = ((wide >> 8) + zero).astype(np.uint8)
+    return [(256, high, np.array(zero, np.uint8)), (1, (wide & 255).astype(np.uint8), np.array(0, np.uint8))]
 
 
 def convolve_integer(onnxruntime, x: np.ndarray, layer: Convolution) -> np.ndarray:
-    """Return the exact sums of products of a convolution with 8-bit operands, int32 [N][K][H][W]."""
+    """Return the exact sums of products of a convolution, int64 [N][K][H][W]."""
     from onnx import TensorProto, helper
 
     (py, px), (r, s) = layer.pad, layer.kernel
@@ -48,8 +57,11 @@ def convolve_integer(onnxruntime, x: np.ndarray, layer: Convolution) -> np.ndarr
         dilations=list(layer.dilation),
         group=layer.groups,
     )
-    (codes, x_zero), (weight, w_zero) = as_unsigned(x), as_unsigned(layer.weight)
-    return run_node(onnxruntime, node, {"x": codes, "w": weight, "xz": x_zero, "wz": w_zero}, TensorProto.INT32)
+    parts = []
+    for (a, codes, x_zero), (b, weight, w_zero) in product(byte_planes(x), byte_planes(layer.weight)):
+        feeds = {"x": codes, "w": weight, "xz": x_zero, "wz": w_zero}
+        parts.append(a * b * run_node(onnxruntime, node, feeds, TensorProto.INT32).astype(np.int64))
+    return np.sum(parts, axis=0)
 
 
 def pool_node(kind: str, window: Window, **attributes):
