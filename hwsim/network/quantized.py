@@ -39,6 +39,12 @@ class QuantizedNode:
     layer: Layer
     source: Source | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what network.json says of this layer."""
+        from hwsim.network.write_hwnet import node_stanza
+
+        return node_stanza(self)
+
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetwork:
