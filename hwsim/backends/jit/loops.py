@@ -15,35 +15,45 @@ from hwsim.arith.requantize import Activation, finish, finish_rounded
 from hwsim.arith.rounding import round_ratio
 from hwsim.backends.jit.compile import compiled
 
-PIXELS = 8  # output pixels that share one read of the weights: their sums stay in the first-level cache
-
 
 @compiled
 def product_sums(x, w, stride, dilation, origin, groups, totals):
     """totals[n,y,x,k] = sum over r,s,c of x * w, exact: the weights' type (int32 or int64) is proven to hold every sum.
 
     x: int32 [N][H + border][W + border][C].  w: [R][S][C/groups][K].  origin: bordered position of tap (0, 0) of output (0, 0).
+    Four pixels share one read of the weights, along contiguous channels k; where fewer are left in the row, the last one is
+    computed again in the idle places and not stored.
     """
     images, height, width, channels = totals.shape
     rows, columns, per_group, _ = w.shape
     share = channels // groups
     for i in prange(images * height):
         n, y = i // height, i % height
-        block = np.zeros((PIXELS, channels), w.dtype)
-        for x0 in range(0, width, PIXELS):
-            pixels = min(PIXELS, width - x0)
-            block[:pixels] = 0
+        block = np.zeros((4, channels), w.dtype)
+        for x0 in range(0, width, 4):
+            pixels = min(4, width - x0)
+            at1, at2, at3 = min(1, pixels - 1) * stride[1], min(2, pixels - 1) * stride[1], (pixels - 1) * stride[1]
+            block[:] = 0
             for r in range(rows):
-                row = origin[0] + y * stride[0] + r * dilation[0]
+                row = x[n, origin[0] + y * stride[0] + r * dilation[0]]
                 for s in range(columns):
-                    column = origin[1] + x0 * stride[1] + s * dilation[1]
+                    first = origin[1] + x0 * stride[1] + s * dilation[1]
                     for g in range(groups):
-                        for c in range(per_group):
-                            for p in range(pixels):
-                                code = x[n, row, column + p * stride[1], g * per_group + c]
-                                if code != 0:
-                                    for k in range(g * share, (g + 1) * share):
-                                        block[p, k] += code * w[r, s, c, k]
+                        ks = slice(g * share, (g + 1) * share)
+                        sum0, sum1, sum2, sum3 = block[0, ks], block[1, ks], block[2, ks], block[3, ks]
+                        for c in range(g * per_group, (g + 1) * per_group):
+                            weights = w[r, s, c - g * per_group, ks]
+                            code0, code1, code2, code3 = (
+                                row[first, c],
+                                row[first + at1, c],
+                                row[first + at2, c],
+                                row[first + at3, c],
+                            )
+                            for k in range(share):
+                                sum0[k] += code0 * weights[k]
+                                sum1[k] += code1 * weights[k]
+                                sum2[k] += code2 * weights[k]
+                                sum3[k] += code3 * weights[k]
             totals[n, y, x0 : x0 + pixels] = block[:pixels]
 
 
