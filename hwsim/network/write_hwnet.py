@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.contract import MacContract, Output
+from hwsim.errors import InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import AveragePool, Concat, Convolution, HostLRN, Layer, MacLayer, MaxPool, Window
 from hwsim.network.lower.settle import output_stage, without_branch_rescales
@@ -58,6 +59,8 @@ def document_of(network: QuantizedNetwork) -> tuple[Stanza, dict[str, bytes]]:
     preprocessing = preprocessing_stanza(network.preprocessing, files)
     nodes = []
     for node in without_branch_rescales(network.nodes):
+        if isinstance(node.layer, MacLayer) and node.source is None:
+            raise InputError(f"network {network.name!r}, layer {node.name!r}: has no float weights, which a .hwnet keeps.")
         stanza = node_stanza(node)
         if node.source is not None:
             stanza["files"] = _weight_files(node, files)
