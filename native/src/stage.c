@@ -1,76 +1,100 @@
-/* hw_stage: proofs, parameters, and the wide (exact for everything) form. */
+/* hw_stage: proofs, parameters, and the form that is exact for everything. */
 #include "core.h"
 #include "scalar.h"
 
 #include <stdlib.h>
 
-/* Narrow rounding parameters of one channel, from the comment in stage.h; s >= 1. */
-static void rounding_lane(hw_stage *stage, int64_t k, int s)
+/* Rounding parameters for a shift of s >= 1 in lanes of `bits` bits, from the comment in stage.h. */
+typedef struct rule {
+    int64_t add, pick_shift, pick_mask;
+} rule;
+
+static rule rounding_rule(int mode, int s, int bits)
 {
-    const int32_t half = (int32_t)1 << (s - 1), most = (int32_t)(((int64_t)1 << s) - 1);
-    const struct { int32_t add, pick_shift, pick_mask; } rules[10] = {
-        [HW_FLOOR] = {0, 31, 0},
-        [HW_CEIL] = {most, 31, 0},
-        [HW_TOWARD_ZERO] = {0, 31, most},      /* where v < 0 */
-        [HW_AWAY_FROM_ZERO] = {0, 31, most},   /* flipped: where v >= 0 */
-        [HW_TIES_UP] = {half, 31, 0},
-        [HW_TIES_DOWN] = {half - 1, 31, 0},
-        [HW_TIES_AWAY] = {half - 1, 31, 1},    /* flipped: where v >= 0 */
-        [HW_TIES_TO_ZERO] = {half - 1, 31, 1}, /* where v < 0 */
-        [HW_TIES_EVEN] = {half - 1, s, 1},     /* where q is odd */
-        [HW_TIES_ODD] = {half - 1, s, 1},      /* flipped: where q is even */
+    const int64_t half = (int64_t)1 << (s - 1), most = ((int64_t)1 << s) - 1, sign = bits - 1;
+    const rule rules[10] = {
+        [HW_FLOOR] = {0, sign, 0},
+        [HW_CEIL] = {most, sign, 0},
+        [HW_TOWARD_ZERO] = {0, sign, most},      /* where v < 0 */
+        [HW_AWAY_FROM_ZERO] = {0, sign, most},   /* flipped: where v >= 0 */
+        [HW_TIES_UP] = {half, sign, 0},
+        [HW_TIES_DOWN] = {half - 1, sign, 0},
+        [HW_TIES_AWAY] = {half - 1, sign, 1},    /* flipped: where v >= 0 */
+        [HW_TIES_TO_ZERO] = {half - 1, sign, 1}, /* where v < 0 */
+        [HW_TIES_EVEN] = {half - 1, s, 1},       /* where q is odd */
+        [HW_TIES_ODD] = {half - 1, s, 1},        /* flipped: where q is even */
     };
-    stage->add[k] = rules[stage->output.rounding].add;
-    stage->pick_shift[k] = rules[stage->output.rounding].pick_shift;
-    stage->pick_mask[k] = rules[stage->output.rounding].pick_mask;
+    return rules[mode];
 }
 
-/* Prove the int32 formula for channel k with totals in low..high, and set its lanes. */
-static bool narrow_lane(hw_stage *stage, int64_t k, int64_t total_low, int64_t total_high)
+/* Whether every intermediate of channel k fits lanes of `bits` bits, for totals in low..high. */
+static bool fits_lanes(const hw_stage *stage, int64_t k, int64_t total_low, int64_t total_high, int bits, bool *leaves_acc)
 {
-    const hw_wide bias = stage->bias[k];
-    const int product_shift = stage->product_shift[k], shift = stage->shift[k];
-    hw_wide low = ((hw_wide)total_low << product_shift) + bias, high = ((hw_wide)total_high << product_shift) + bias;
-    if (low < INT32_MIN || high > INT32_MAX || shift > 30 || shift < -31)
+    const hw_wide most = ((hw_wide)1 << (bits - 1)) - 1, least = -most - 1;
+    const int product_shift = stage->product_shift[k], shift = stage->shift[k], acc_bits = stage->output.acc_bits;
+    hw_wide low = ((hw_wide)total_low << product_shift) + stage->bias[k];
+    hw_wide high = ((hw_wide)total_high << product_shift) + stage->bias[k];
+    if (low < least || high > most || shift > bits - 2 || shift < 1 - bits)
         return false;
-    const int acc_bits = stage->output.acc_bits;
-    if (acc_bits < 32 && (low < -((hw_wide)1 << (acc_bits - 1)) || high >= ((hw_wide)1 << (acc_bits - 1)))) {
-        stage->may_leave_acc = true;
-        low = -((hw_wide)1 << (acc_bits - 1));
-        high = -low - 1;
+    const hw_wide acc_high = ((hw_wide)1 << (acc_bits - 1)) - 1;
+    if (low < -acc_high - 1 || high > acc_high) {
+        *leaves_acc = true;
+        low = -acc_high - 1;
+        high = acc_high;
     }
     const hw_wide room = shift > 0 ? (hw_wide)1 << shift : 0;
     const int left = shift < 0 ? -shift : 0;
-    if (((low - room) << left) < INT32_MIN || ((high + room) << left) > INT32_MAX)
-        return false;
-    stage->bias32[k] = (int32_t)bias;
-    stage->left[k] = left;
-    stage->right[k] = shift > 0 ? shift : 0;
-    stage->pick_shift[k] = 31;
-    if (shift > 0)
-        rounding_lane(stage, k, shift);
-    return true;
+    return ((low - room) << left) >= least && ((high + room) << left) <= most;
 }
 
-static void prove_narrow(hw_stage *stage, const int64_t *total_low, const int64_t *total_high)
+static void set_lanes(hw_stage *stage, int64_t k)
+{
+    const int shift = stage->shift[k];
+    const rule none = {0, 31, 0};
+    const rule narrow = shift > 0 && stage->narrow ? rounding_rule(stage->output.rounding, shift, 32) : none;
+    const rule wide = shift > 0 ? rounding_rule(stage->output.rounding, shift, 64) : none;
+    stage->bias32[k] = (int32_t)stage->bias[k];
+    stage->left[k] = (int32_t)(stage->lanes64.left[k] = shift < 0 ? -shift : 0);
+    stage->right[k] = (int32_t)(stage->lanes64.right[k] = shift > 0 ? shift : 0);
+    stage->add[k] = (int32_t)narrow.add;
+    stage->pick_shift[k] = (int32_t)narrow.pick_shift;
+    stage->pick_mask[k] = (int32_t)narrow.pick_mask;
+    stage->lanes64.product_shift[k] = stage->product_shift[k];
+    stage->lanes64.add[k] = wide.add;
+    stage->lanes64.pick_shift[k] = wide.pick_shift;
+    stage->lanes64.pick_mask[k] = wide.pick_mask;
+}
+
+static void prove(hw_stage *stage, const int64_t *total_low, const int64_t *total_high)
 {
     const hw_output *o = &stage->output;
+    bool leaves_acc = false;
     stage->narrow = o->low >= INT32_MIN && o->high <= INT32_MAX;
+    stage->wide = stage->fits_sum32 = true;
     stage->plain = o->overflow == HW_SATURATE;
-    stage->fits_sum32 = true;
+    for (int64_t k = 0; k < stage->channels; k++) {
+        const int64_t low = total_low[k], high = total_high[k];
+        stage->narrow = stage->narrow && fits_lanes(stage, k, low, high, 32, &leaves_acc);
+        stage->wide = stage->wide && fits_lanes(stage, k, low, high, 64, &leaves_acc);
+        stage->plain = stage->plain && stage->product_shift[k] == 0 && stage->shift[k] >= 0;
+        stage->fits_sum32 = stage->fits_sum32 && low >= INT32_MIN && high <= INT32_MAX;
+    }
+    stage->may_leave_acc = leaves_acc;
+    stage->plain = stage->plain && stage->narrow && !leaves_acc;
+    stage->foldable = stage->plain && o->low <= 0 && o->high >= 0;
+    for (int64_t k = 0; k < stage->channels; k++)
+        set_lanes(stage, k);
+}
+
+static void set_limits(hw_stage *stage)
+{
+    const hw_output *o = &stage->output;
     const int mode = o->rounding;
     stage->pick_flip = mode == HW_TIES_ODD || mode == HW_TIES_AWAY || mode == HW_AWAY_FROM_ZERO ? -1 : 0;
     stage->low = (int32_t)o->low;
     stage->high = (int32_t)o->high;
     stage->relu_before_low = o->activation == HW_RELU_BEFORE ? 0 : INT32_MIN;
     stage->relu_after_low = o->activation == HW_RELU_AFTER ? 0 : INT32_MIN;
-    for (int64_t k = 0; k < stage->channels; k++) {
-        stage->narrow = stage->narrow && narrow_lane(stage, k, total_low[k], total_high[k]);
-        stage->plain = stage->plain && stage->product_shift[k] == 0 && stage->shift[k] >= 0;
-        stage->fits_sum32 = stage->fits_sum32 && total_low[k] >= INT32_MIN && total_high[k] <= INT32_MAX;
-    }
-    stage->plain = stage->plain && stage->narrow && !stage->may_leave_acc;
-    stage->foldable = stage->plain && o->low <= 0 && o->high >= 0;
 }
 
 static int code_width(hw_stage *stage, hw_status *status)
@@ -93,7 +117,7 @@ int hw_stage_init(hw_stage *stage, int64_t channels, const hw_output *output, co
     if (hw_check_output(output, status) || code_width(stage, status))
         return status->code;
     const size_t n = (size_t)stage->padded;
-    int64_t *wide = hw_alloc(n * sizeof(int64_t), status);
+    int64_t *wide = hw_alloc(7 * n * sizeof(int64_t), status);
     int32_t *lanes = hw_alloc(8 * n * sizeof(int32_t), status);
     stage->bias = wide;
     stage->product_shift = lanes;
@@ -103,6 +127,10 @@ int hw_stage_init(hw_stage *stage, int64_t channels, const hw_output *output, co
                           &stage->right, &stage->add, &stage->pick_shift, &stage->pick_mask};
     for (size_t i = 0; i < 8; i++)
         *arrays[i] = lanes + i * n;
+    int64_t **wide_arrays[] = {&stage->bias, &stage->lanes64.product_shift, &stage->lanes64.left, &stage->lanes64.right,
+                               &stage->lanes64.add, &stage->lanes64.pick_shift, &stage->lanes64.pick_mask};
+    for (size_t i = 0; i < 7; i++)
+        *wide_arrays[i] = wide + i * n;
     for (int64_t k = 0; k < channels; k++) {
         if (product_shift[k] < 0 || product_shift[k] > 63)
             return hw_fail(status, HW_OUT_OF_RANGE, k, product_shift[k]);
@@ -112,7 +140,8 @@ int hw_stage_init(hw_stage *stage, int64_t channels, const hw_output *output, co
         stage->product_shift[k] = product_shift[k];
         stage->shift[k] = shift[k];
     }
-    prove_narrow(stage, total_low, total_high);
+    set_limits(stage);
+    prove(stage, total_low, total_high);
     return HW_OK;
 }
 
@@ -135,7 +164,7 @@ int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *
     return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
 }
 
-void hw_row__wide(const hw_stage *stage, const hw_row *row, int64_t events[2])
+void hw_row__exact(const hw_stage *stage, const hw_row *row, int64_t events[2])
 {
     const int64_t last = min64(stage->channels, row->first_channel + row->blocks * LANES);
     for (int64_t p = 0; p < row->pixels; p++) {
@@ -153,14 +182,14 @@ void hw_row__wide(const hw_stage *stage, const hw_row *row, int64_t events[2])
 
 hw_row_fn *hw_row_function(const hw_stage *stage, int32_t isa)
 {
-    if (!stage->narrow)
-        return hw_row__wide;
+    if (!stage->narrow && !stage->wide)
+        return hw_row__exact;
 #ifdef HW_X86
     if (isa >= HW_ISA_AVX512VNNI)
-        return hw_row_s32__avx512vnni;
+        return stage->narrow ? hw_row_s32__avx512vnni : hw_row_s64__avx512vnni;
     if (isa == HW_ISA_AVX2)
-        return hw_row_s32__avx2;
+        return stage->narrow ? hw_row_s32__avx2 : hw_row_s64__avx2;
 #endif
     (void)isa;
-    return hw_row_s32__portable;
+    return stage->narrow ? hw_row_s32__portable : hw_row_s64__portable;
 }

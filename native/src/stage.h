@@ -1,7 +1,7 @@
-/* The last stage of every operator: bias, accumulator, ReLU, rounding shift, overflow, store. One rule, two widths.
+/* The last stage of every operator: bias, accumulator, ReLU, rounding shift, overflow, store. One rule, three widths.
  *
- * Wide: any contract, scalar, 128-bit intermediates (stage.c). Narrow: int32 lanes, taken where hw_stage_init has proven
- * that no intermediate leaves int32; all ten roundings are one formula there:
+ * Exact: any contract, scalar, 128-bit intermediates (stage.c). Wide and narrow: int64 and int32 lanes, taken where
+ * hw_stage_init has proven that no intermediate leaves them; all ten roundings are one formula there:
  *
  *     v = acc + add;  round(acc / 2^s) = (v + (((v >> pick_shift) ^ pick_flip) & pick_mask)) >> s
  *
@@ -26,7 +26,7 @@ typedef struct hw_stage {
     int64_t *bias;            /* [padded] */
     int32_t *product_shift, *shift;
 
-    bool narrow;              /* proven: the int32 formula is exact */
+    bool narrow, wide;        /* proven: the int32, the int64 formula is exact */
     bool plain;               /* narrow, and no product shift, left shift, accumulator wrap or output wrap */
     bool may_leave_acc;       /* the accumulator's wrap has to be done and counted */
     bool fits_sum32;          /* every total fits int32 by itself */
@@ -34,6 +34,9 @@ typedef struct hw_stage {
     int32_t pick_flip;
     int32_t low, high, relu_before_low, relu_after_low;
     int32_t *bias32, *left, *right, *add, *pick_shift, *pick_mask; /* [padded] */
+    struct {
+        int64_t *product_shift, *left, *right, *add, *pick_shift, *pick_mask; /* [padded], the same for int64 lanes */
+    } lanes64;
 } hw_stage;
 
 /* One row of pixels: sums[block][pixel][lane] with `plane` elements from block to block. */
@@ -61,7 +64,9 @@ void hw_stage_free(hw_stage *stage);
 int64_t hw_stage_code(const hw_stage *stage, int64_t channel, int64_t total, int64_t *acc, int64_t events[2]);
 
 typedef void hw_row_fn(const hw_stage *stage, const hw_row *row, int64_t events[2]);
-hw_row_fn hw_row__wide, hw_row_s32__portable, hw_row_s32__avx2, hw_row_s32__avx512vnni;
+hw_row_fn hw_row__exact;
+hw_row_fn hw_row_s32__portable, hw_row_s32__avx2, hw_row_s32__avx512vnni;
+hw_row_fn hw_row_s64__portable, hw_row_s64__avx2, hw_row_s64__avx512vnni;
 /* The function for this stage on this instruction set. */
 hw_row_fn *hw_row_function(const hw_stage *stage, int32_t isa);
 

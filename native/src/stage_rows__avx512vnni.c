@@ -1,5 +1,6 @@
 /* The narrow stage (stage.h), one register of 16 channels at a time. */
-#include "core.h"
+#define HW_ROW64 hw_row_s64__avx512vnni
+#include "stage_rows64.inc"
 
 #include <immintrin.h>
 
