@@ -56,7 +56,8 @@ typedef void hw_gemm_fn(const hw_gemm *gemm);
 /* s16s16s32: halves. u8s8s32: bytes. s8s8s32 on VNNI reads x + 128 and starts from -128 * sum(w). */
 hw_gemm_fn hw_gemm_s16s16s32__portable, hw_gemm_s16s16s32__avx2, hw_gemm_s16s16s32__avx512vnni;
 hw_gemm_fn hw_gemm_u8s8s32__avx512vnni, hw_gemm_s8s8s32__avx512vnni;
-hw_gemm_fn hw_gemm_u8s8s32__amx, hw_gemm_s8s8s32__amx;
+/* These leave the sums in the tiles; hw_tiles_collect stores them. */
+hw_gemm_fn hw_gemm_u8s8s32__amx, hw_gemm_s8s8s32__amx, hw_tiles_collect;
 
 extern const hw_family hw_conv_family;
 int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status);

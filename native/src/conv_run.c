@@ -21,6 +21,7 @@ static hw_gemm_fn *gemm_function(const hw_conv_op *op, bool tiles)
     if (op->op.isa == HW_ISA_AVX2)
         return hw_gemm_s16s16s32__avx2;
 #endif
+    (void)op;
     (void)tiles;
     return hw_gemm_s16s16s32__portable;
 }
@@ -129,6 +130,9 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     }
     plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
     plan->conv.gemm = gemm_function(op, tiles);
+#ifdef HW_X86
+    plan->conv.collect = tiles ? hw_tiles_collect : NULL;
+#endif
     const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
     plan->conv.folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && !plan->call->acc &&
                         hw_type_bytes(plan->call->output.type) == 1;
@@ -167,57 +171,93 @@ static void split_sums(const hw_conv_op *op, const hw_gemm *whole, hw_worker *wo
     }
 }
 
-/* Hand the valid pixels first..last-1 of a register block that starts at pixel `block_start` to the last stage. */
-static void store_block(const hw_plan *plan, const hw_gemm *gemm, hw_worker *worker, int64_t image, int64_t segment,
-                        int64_t block_start, int64_t first, int64_t last, int64_t weight_block, int64_t events[2])
+/* One register block: pixels first..last-1 of a segment, computed from pixel `start` on. */
+typedef struct hw_block {
+    int64_t image, segment, start, first, last;
+    int64_t weight_block, weight_blocks;
+    const int32_t *sums;
+} hw_block;
+
+static hw_block place_block(const hw_plan *plan, int64_t index)
+{
+    const int64_t first = index % plan->conv.blocks * plan->conv.block_pixels;
+    const int64_t last = min64(first + plan->conv.block_pixels, plan->conv.length);
+    return (hw_block){.image = index / (plan->conv.segments * plan->conv.blocks),
+                      .segment = index / plan->conv.blocks % plan->conv.segments,
+                      .start = min64(first, max64(0, last - plan->conv.min_pixels)), .first = first, .last = last};
+}
+
+static void compute_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker, const hw_block *block)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    gemm->in = hw_pixel(&plan->input, 0, -op->conv.pad_h, -op->conv.pad_w) + block->image * plan->conv.image_stride +
+               block->segment * plan->conv.segment_stride + block->start * plan->conv.pixel_stride +
+               op->first_channel[block->weight_block] * op->element;
+    gemm->pixels = block->last - block->start;
+    if (op->path == PATH_SPLIT_HALVES)
+        split_sums(op, gemm, worker, block->weight_block);
+    else
+        plan->conv.gemm(gemm);
+}
+
+static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y, int64_t x, int64_t events[2])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
-    hw_row_fn *function = hw_row_function(&op->stage, op->op.isa);
-    const bool wide = op->path == PATH_SPLIT_HALVES;
-    hw_row row = {.folded = plan->conv.folded, .plane = gemm->plane, .first_channel = weight_block * LANES, .blocks = gemm->blocks,
-                  .out_type = out->type, .out_stride = out->stride_w, .acc_type = plan->call->acc_type,
-                  .acc_stride = out->c};
-    int64_t y = segment + first / plan->conv.raster, x = first % plan->conv.raster;
-    while (first < last) {
-        row.pixels = min64(plan->conv.valid - x, last - first);
-        if (row.pixels > 0) {
-            const int64_t at = (first - block_start) * LANES;
-            const int64_t to = image * out->stride_n + y * plan->conv.out_row + x * out->stride_w + row.first_channel;
-            row.sums = wide ? NULL : worker->sums + at;
-            row.wide_sums = worker->wide_sums + at;
-            row.out = (uint8_t *)out->data + to * hw_type_bytes(out->type);
-            if (plan->call->acc) {
-                const int64_t tap = ((image * out->h + y) * out->w + x) * out->c + row.first_channel;
-                row.acc = (uint8_t *)plan->call->acc + tap * hw_type_bytes(row.acc_type);
-            }
-            function(&op->stage, &row, events);
-        }
-        first += plan->conv.raster - x;
-        x = 0;
-        y++;
+    const int64_t to = image * out->stride_n + y * plan->conv.out_row + x * out->stride_w + row->first_channel;
+    row->out = (uint8_t *)out->data + to * hw_type_bytes(out->type);
+    if (plan->call->acc) {
+        const int64_t tap = ((image * out->h + y) * out->w + x) * out->c + row->first_channel;
+        row->acc = (uint8_t *)plan->call->acc + tap * hw_type_bytes(row->acc_type);
+    }
+    hw_row_function(&op->stage, op->op.isa)(&op->stage, row, events);
+}
+
+/* Hand the valid pixels of a block to the last stage, row by row. */
+static void store_block(const hw_plan *plan, const hw_block *block, const hw_worker *worker, int64_t events[2])
+{
+    const hw_tensor *out = &plan->call->output;
+    const bool wide = ((const hw_conv_op *)plan->op)->path == PATH_SPLIT_HALVES;
+    hw_row row = {.folded = plan->conv.folded, .plane = MAX_PIXELS * LANES, .first_channel = block->weight_block * LANES,
+                  .blocks = block->weight_blocks, .out_type = out->type, .out_stride = out->stride_w,
+                  .acc_type = plan->call->acc_type, .acc_stride = out->c};
+    int64_t y = block->segment + block->first / plan->conv.raster, x = block->first % plan->conv.raster;
+    for (int64_t first = block->first; first < block->last; first += plan->conv.raster - x, x = 0, y++) {
+        row.pixels = min64(plan->conv.valid - x, block->last - first);
+        const int64_t at = (first - block->start) * LANES;
+        row.sums = wide ? NULL : block->sums + at;
+        row.wide_sums = worker->wide_sums + at;
+        if (row.pixels > 0)
+            store_row(plan, &row, block->image, y, x, events);
     }
 }
 
-static void run_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker, int64_t index, int64_t weight_block,
-                      int64_t events[2])
+/* Blocks from..to-1 of the pixels with the weight blocks of one gemm. With tiles the sums of a block stay in the tiles while
+ * the block before it goes through the last stage, so that both units have work. */
+static void run_blocks(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block, int64_t from, int64_t to,
+                       hw_worker *worker, int64_t events[2])
 {
-    const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    const int64_t image = index / (plan->conv.segments * plan->conv.blocks);
-    const int64_t segment = index / plan->conv.blocks % plan->conv.segments;
-    const int64_t first = index % plan->conv.blocks * plan->conv.block_pixels;
-    const int64_t last = min64(first + plan->conv.block_pixels, plan->conv.length);
-    const int64_t start = min64(first, max64(0, last - plan->conv.min_pixels));
-    const hw_tensor *in = &plan->input;
-    gemm->in = hw_pixel(in, 0, -op->conv.pad_h, -op->conv.pad_w) + image * plan->conv.image_stride +
-               segment * plan->conv.segment_stride + start * plan->conv.pixel_stride +
-               op->first_channel[weight_block] * op->element;
-    gemm->pixels = last - start;
-    if (op->path == PATH_SPLIT_HALVES)
-        split_sums(op, gemm, worker, weight_block);
-    else
-        plan->conv.gemm(gemm);
-    store_block(plan, gemm, worker, image, segment, start, first, last, weight_block, events);
+    hw_block before = {.sums = NULL};
+    for (int64_t index = from; index < to; index++) {
+        hw_block block = place_block(plan, index);
+        block.weight_block = weight_block;
+        block.weight_blocks = gemm->blocks;
+        compute_block(plan, gemm, worker, &block);
+        if (before.sums)
+            store_block(plan, &before, worker, events);
+        if (plan->conv.collect) {
+            gemm->acc = before.sums == worker->sums ? worker->high_sums : worker->sums;
+            plan->conv.collect(gemm);
+        }
+        block.sums = gemm->acc;
+        before = block;
+        if (!plan->conv.collect) {
+            store_block(plan, &block, worker, events);
+            before.sums = NULL;
+        }
+    }
+    if (before.sums)
+        store_block(plan, &before, worker, events);
 }
 
 static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int64_t events[2])
@@ -236,8 +276,7 @@ static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int6
         gemm.weights = op->packed + groups[g] * gemm.weight_stride;
         gemm.blocks = groups[g + 1] - groups[g];
         gemm.start = plan->conv.start + groups[g] * LANES;
-        for (int64_t index = from; index < to; index++)
-            run_block(plan, &gemm, worker, index, groups[g], events);
+        run_blocks(plan, &gemm, groups[g], from, to, worker, events);
     }
 }
 

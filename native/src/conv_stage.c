@@ -26,8 +26,9 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
     const int64_t border_h = border_needed(in->h, out->h, v->r, v->stride_h, v->pad_h, v->dilation_h);
     const int64_t border_w = border_needed(in->w, out->w, v->s, v->stride_w, v->pad_w, v->dilation_w);
     const int32_t type = wanted_type(op, in->type);
-    if (border_h > UINT16_MAX || border_w > UINT16_MAX)
-        return hw_fail(status, HW_BAD_SHAPE, 2, max64(border_h, border_w));
+    /* an output so large that whole windows lie behind the image and its padding */
+    if (border_h > v->pad_h + (v->r - 1) * v->dilation_h || border_w > v->pad_w + (v->s - 1) * v->dilation_w)
+        return hw_fail(status, HW_BAD_SHAPE, 2, max64(out->h, out->w));
     const bool ready = in->type == type && !op->offset_input && in->border_h >= border_h && in->border_w >= border_w;
     if (ready && (!op->merged || in->stride_w == in->c))
         return HW_OK;

@@ -56,6 +56,7 @@ struct hw_plan {
         int64_t out_pixel, out_row, out_image;              /* elements */
         int64_t images, chunk, block_chunks, group_chunks, groups_per_chunk, groups;
         void (*gemm)(const struct hw_gemm *);
+        void (*collect)(const struct hw_gemm *); /* NULL, or what stores the sums that gemm left in the tiles */
         const int32_t *start;
         bool folded;         /* start holds the stage's bias */
     } conv;

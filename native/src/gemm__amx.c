@@ -40,11 +40,7 @@ enum { TILE_PIXELS = 16 };
         _tile_loadd(5, at + second * g->pixel_stride, g->pixel_stride);                            \
         MULTIPLY_PAIR(multiply, 4, 0, 1)                                                           \
         MULTIPLY_PAIR(multiply, 5, 2, 3)                                                           \
-    }                                                                                              \
-    _tile_stored(0, g->acc, STEP_BYTES);                                                           \
-    _tile_stored(1, g->acc + g->plane, STEP_BYTES);                                                \
-    _tile_stored(2, g->acc + second * LANES, STEP_BYTES);                                          \
-    _tile_stored(3, g->acc + g->plane + second * LANES, STEP_BYTES);
+    }
 
 #define SINGLE(multiply)                                                                           \
     _tile_loadd(0, g->start, 0); _tile_loadd(2, g->start, 0);                                      \
@@ -55,9 +51,7 @@ enum { TILE_PIXELS = 16 };
         _tile_loadd(5, at + second * g->pixel_stride, g->pixel_stride);                            \
         multiply(0, 4, 6);                                                                         \
         multiply(2, 5, 6);                                                                         \
-    }                                                                                              \
-    _tile_stored(0, g->acc, STEP_BYTES);                                                           \
-    _tile_stored(2, g->acc + second * LANES, STEP_BYTES);
+    }
 
 #define GEMM(name, multiply)                                          \
     void name(const hw_gemm *g)                                       \
@@ -74,3 +68,14 @@ enum { TILE_PIXELS = 16 };
 
 GEMM(hw_gemm_s8s8s32__amx, _tile_dpbssd)
 GEMM(hw_gemm_u8s8s32__amx, _tile_dpbusd)
+
+void hw_tiles_collect(const hw_gemm *g)
+{
+    const int64_t second = (g->pixels - TILE_PIXELS) * LANES;
+    _tile_stored(0, g->acc, STEP_BYTES);
+    _tile_stored(2, g->acc + second, STEP_BYTES);
+    if (g->blocks == 2) {
+        _tile_stored(1, g->acc + g->plane, STEP_BYTES);
+        _tile_stored(3, g->acc + g->plane + second, STEP_BYTES);
+    }
+}
