@@ -22,6 +22,7 @@ MIN, MAX = -(1 << 63), (1 << 63) - 1
 EDGES = sorted({x for e in range(64) for d in (-2, -1, 0, 1, 2) for x in (-(1 << e) + d, (1 << e) + d) if MIN <= x <= MAX})
 int64s = st.sampled_from(EDGES) | st.integers(MIN, MAX)
 modes = st.sampled_from(list(Rounding))
+registers = st.sampled_from([62, 63, 64]) | st.integers(2, 64)
 IN_C = ("round_shift", "round_ratio", "wrap", "saturate", "fit", "sum_fits", "requantize")
 
 
@@ -98,14 +99,14 @@ def test_fit(leaves, x, bits, signed, data):
     agree(leaves.fit, requantize_leaves.fit, x, mode, bits, signed, *limits(bits, signed, mode))
 
 
-@given(bits=st.integers(2, 64), a=int64s, data=st.data())
+@given(bits=registers, a=int64s, data=st.data())
 def test_sum_fits(leaves, bits, a, data):
     low, high = limits(bits, True)
     b = data.draw(st.sampled_from([low, low + 1, -1, 0, 1, high - 1, high]) | st.integers(low, high))
     assert bool(leaves.sum_fits(a, b, low, high)) == (low <= a + b <= high)
 
 
-@given(bits=st.integers(2, 64), data=st.data())
+@given(bits=registers, data=st.data())
 def test_sum_fits_where_the_room_ends(leaves, bits, data):
     low, high = limits(bits, True)
     b = data.draw(st.sampled_from([low, -1, 0, 1, high]) | st.integers(low, high))
@@ -120,7 +121,7 @@ def test_requantize(leaves, x, mode, bits, signed, data):
 
 
 @settings(max_examples=300)
-@given(bits=st.integers(2, 64), total=int64s, product_shift=st.integers(0, 62), data=st.data())
+@given(bits=registers, total=int64s, product_shift=st.integers(0, 62), data=st.data())
 def test_accumulate(compiled, bits, total, product_shift, data):
     product_shift = min(product_shift, left_shift_room(total))
     low, high = limits(bits, True)

@@ -1,0 +1,234 @@
+"""Do the tests bite? Plant one fault at a time in a copy of hwsim, and see that the tests named beside it fail.
+
+Run by hand from the root of a checkout: `python tests/oracles/mutants.py [WORD ...]` runs those whose claim holds a WORD.
+A mutant that survives is a hole in the tests, and the exit code says so. Takes some minutes; needs nothing but the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in `file`, `text` (which must occur once) becomes `fault`; `tests` must fail then."""
+
+    claim: str
+    file: str
+    text: str
+    fault: str
+    tests: tuple[str, ...]
+
+
+ARITH = ("tests/arith", "--deselect", "tests/arith/test_compiled.py")
+LAYERS = ("tests/layers/test_spec.py",)
+CONTRACT = ("tests/contract",)
+FORMATS = ("tests/formats",)
+JIT = ("tests/conformance/test_layers.py", "-k", "jit-1threads")
+NATIVE = ("tests/conformance/test_layers.py", "-k", "native-portable-1threads")
+TRAP = ("tests/conformance/test_trap.py", "-k", "spec")
+ROUNDING, OVERFLOW = "hwsim/arith/rounding.py", "hwsim/arith/overflow.py"
+REQUANTIZE, ACCUMULATE = "hwsim/arith/requantize.py", "hwsim/arith/accumulate.py"
+RESOLVE, POOL, CONV = "hwsim/contract/resolve.py", "hwsim/layers/pool.py", "hwsim/layers/conv.py"
+
+MUTANTS = (
+    Mutant("ties even become ties up", ROUNDING, "(q & 1 == 1))", "(q == q))", ARITH),
+    Mutant("ties odd become ties even", ROUNDING, "(q & 1 == 0))", "(q & 1 == 1))", ARITH),
+    Mutant("ties away forget the sign", ROUNDING, "((twice == unit) & (q >= 0))", "((twice == unit) & (q >= -1))", ARITH),
+    Mutant("toward zero is floor", ROUNDING, "return (r > 0) & (q < 0)", "return (r < 0) & (q < 0)", ARITH),
+    Mutant("ties down become ties up", ROUNDING, "        return twice > unit\n", "        return twice >= unit\n", ARITH),
+    Mutant("a negative shift is ignored", ROUNDING, "return x << -shift", "return x", ARITH),
+    Mutant("division truncates", ROUNDING, "q = x // unit", "q = int(x / unit)", ARITH),
+    Mutant("wrap keeps one bit too many", OVERFLOW, "half = 1 << (bits - 1)\n", "half = 1 << bits\n", ARITH),
+    Mutant("unsigned wrap is signed", OVERFLOW, "return x & ((1 << bits) - 1)", "return wrap_signed(x, bits)", ARITH),
+    Mutant("saturate misses the low end", OVERFLOW, "    if x < low:\n        return low\n", "", ARITH),
+    Mutant("an event at the very limit", OVERFLOW, "(x <= high)\n", "(x < high)\n", ARITH),
+    Mutant(
+        "sum_fits adds without testing the room",
+        OVERFLOW,
+        "    if b >= 0:\n        if a > high - b:",
+        "    if b >= 0:\n        if a + b > high:",
+        ("tests/arith/test_compiled.py", "-k", "sum_fits and numba"),
+    ),
+    Mutant("sum_fits forgets the low end", OVERFLOW, "if a < low - b:", "if a < low - b - 1:", ARITH),
+    Mutant("no wrap at the accumulator's end", ACCUMULATE, "wrap_signed(shifted + bias, bits)", "shifted + bias", ARITH),
+    Mutant("events of the accumulator are not counted", ACCUMULATE, "sum_fits(shifted, bias, low, high)", "1", ARITH),
+    Mutant("bias before the product shift", ACCUMULATE, "shifted = total << product_shift", "shifted = total", ARITH),
+    Mutant("TRAP saturates", REQUANTIZE, "(mode == Overflow.WRAP) | (mode == Overflow.TRAP)", "mode == Overflow.WRAP", ARITH),
+    Mutant(
+        "ReLU before requantize is lost: same codes, other events",
+        REQUANTIZE,
+        "    if activation == Activation.RELU_BEFORE_REQUANTIZE:\n        value = max(value, 0)\n",
+        "    if activation == Activation.RELU_BEFORE_REQUANTIZE:\n        activation = Activation.RELU_AFTER_REQUANTIZE\n",
+        ARITH,
+    ),
+    Mutant("overflow before rounding", REQUANTIZE, "event = 1 - fits(rounded", "event = 1 - fits(rounded - 1", ARITH),
+    Mutant(
+        "the bias is aligned one bit off",
+        RESOLVE,
+        "contract.accumulator_length(k)\n    aligned",
+        "contract.accumulator_length(k) + 1\n    aligned",
+        LAYERS,
+    ),
+    Mutant(
+        "the output shift is one off", RESOLVE, "length - output.format.fl() for", "length - output.format.fl() + 1 for", LAYERS
+    ),
+    Mutant(
+        "the product shift is that of channel 0",
+        RESOLVE,
+        "contract.product_length(k) for k in channels)",
+        "contract.product_length(0) for k in channels)",
+        LAYERS,
+    ),
+    Mutant("a proof that forgets the bias", RESOLVE, "max(high + b for", "max(high for", CONTRACT),
+    Mutant("a proof one bit too generous", RESOLVE, "need > acc.bits", "need > acc.bits + 1", CONTRACT),
+    Mutant("a left shift checked one bit late", RESOLVE, "bits - s > 64", "bits - s > 65", CONTRACT),
+    Mutant("the product shift checked one bit late", RESOLVE, ">= 1 << 63 or", ">= 1 << 64 or", CONTRACT),
+    Mutant(
+        "bounds that swap the signs",
+        "hwsim/layers/mac.py",
+        "p * low + n * high, p * high + n * low",
+        "p * low + n * low, p * high + n * high",
+        CONTRACT,
+    ),
+    Mutant(
+        "padding one row off",
+        CONV,
+        "row = y * self.stride[0] - self.pad[0]",
+        "row = y * self.stride[0] - self.pad[0] + 1",
+        LAYERS,
+    ),
+    Mutant("dilation along the wrong axis", CONV, "s * self.dilation[1]", "s * self.dilation[0]", LAYERS),
+    Mutant("stride along the wrong axis", CONV, "x * self.stride[1]", "x * self.stride[0]", LAYERS),
+    Mutant("every group reads the first one's channels", CONV, "image[first + c]", "image[c]", LAYERS),
+    Mutant("pad counts once in the output's size", CONV, "extent + 2 * p - d", "extent + p - d", LAYERS),
+    Mutant(
+        "the divisors' rules are swapped", POOL, "if rule == CountRule.EXCLUDE_PADDING:", "if rule == CountRule.CAFFE:", LAYERS
+    ),
+    Mutant(
+        "Caffe's divisor forgets the padding",
+        POOL,
+        "shape[1 + axis] + self.pad[axis]) - origin",
+        "shape[1 + axis]) - origin",
+        LAYERS,
+    ),
+    Mutant("ceil mode keeps a window outside the image", POOL, ">= extent + pad:", ">= extent + 2 * pad + kernel:", LAYERS),
+    Mutant("ceil mode is floor mode", POOL, "-(-room // stride) if ceil_mode", "room // stride if ceil_mode", LAYERS),
+    Mutant(
+        "padding wins a maximum",
+        POOL,
+        "max(_window_codes(inputs, self.window, n, k, y, x))",
+        "max([0, *_window_codes(inputs, self.window, n, k, y, x)])",
+        LAYERS,
+    ),
+    Mutant("average rounds before the grid", POOL, "unit << max(-lift, 0)", "unit", LAYERS),
+    Mutant(
+        "the sum aligns to the coarsest grid",
+        "hwsim/layers/elementwise.py",
+        "return tuple(finest - f.fl() for f in self.formats)",
+        "return tuple(abs(f.fl() - finest) // 2 for f in self.formats)",
+        LAYERS,
+    ),
+    Mutant(
+        "concat counts channels from the end", "hwsim/layers/concat.py", "k -= len(codes[n])", "k -= len(codes[n]) - 1", LAYERS
+    ),
+    Mutant(
+        "the image's mean loses its channel", "hwsim/layers/image.py", "self.mean[k, y if full", "self.mean[0, y if full", LAYERS
+    ),
+    Mutant(
+        "encode clips symmetrically",
+        "hwsim/formats/fixed.py",
+        "if overflow == Overflow.SATURATE_SYMMETRIC and",
+        "if overflow == Overflow.SATURATE and",
+        FORMATS,
+    ),
+    Mutant(
+        "encode_array rounds in float",
+        "hwsim/formats/fixed.py",
+        "integer = np.ldexp(mantissa, 53)",
+        "integer = np.ldexp(mantissa.astype(np.float32), 53)",
+        FORMATS,
+    ),
+    Mutant("jit sums in int32 always", "hwsim/backends/jit/kernels.py", "np.int32 if narrow else np.int64", "np.int32", JIT),
+    Mutant("jit forgets the border's origin", "hwsim/backends/jit/kernels.py", "x.border[1] - self.pad[1])", "0)", JIT),
+    Mutant("jit mixes up the groups", "hwsim/backends/jit/loops.py", "g * per_group + c]", "c]", JIT),
+    Mutant(
+        "native is told the wrong input range",
+        "hwsim/backends/native/kernels.py",
+        "self.layer.contract.input.low, self.layer.contract.input.high",
+        "-1, 1",
+        NATIVE,
+    ),
+    Mutant(
+        "native's acc width is always 64",
+        "hwsim/backends/native/kernels.py",
+        "set_output(conv.output, numbers.epilogue, numbers.acc_bits)",
+        "set_output(conv.output, numbers.epilogue, 64)",
+        NATIVE,
+    ),
+    Mutant(
+        "native wraps where it should saturate",
+        "hwsim/backends/native/kernels.py",
+        "overflow = 0 if e.overflow in (",
+        "overflow = 0 if True or e.overflow in (",
+        NATIVE,
+    ),
+    Mutant("TRAP names the last event", "hwsim/backends/trap.py", "np.argwhere(outside)[0]", "np.argwhere(outside)[-1]", TRAP),
+    Mutant(
+        "TRAP walks channels last",
+        "hwsim/backends/trap.py",
+        "for k in range(layer.channels)], axis=1)",
+        "for k in range(layer.channels)], axis=-1)",
+        TRAP,
+    ),
+)
+
+
+def plant(mutant: Mutant, checkout: Path) -> None:
+    path = checkout / mutant.file
+    source = path.read_text(encoding="utf-8")
+    if source.count(mutant.text) != 1:
+        sys.exit(f"{mutant.file}: {mutant.text!r} occurs {source.count(mutant.text)} times, not once: {mutant.claim}")
+    path.write_text(source.replace(mutant.text, mutant.fault), encoding="utf-8")
+
+
+def killed(mutant: Mutant, checkout: Path) -> str | None:
+    """Return the test that fails with the fault planted, or None where all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_PROFILE": "ci"}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0] if lines else f"pytest ended with {done.returncode}"
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTANTS if not words or any(word in m.claim or word in m.file for word in words)]
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for i, mutant in enumerate(chosen, 1):
+            checkout = Path(folder) / "checkout"
+            shutil.rmtree(checkout, ignore_errors=True)
+            checkout.mkdir()
+            for name in ("hwsim", "tests"):
+                shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(ROOT / "pyproject.toml", checkout)
+            plant(mutant, checkout)
+            by = killed(mutant, checkout)
+            survivors += by is None
+            print(f"{i:3}/{len(chosen)} {'killed' if by else 'SURVIVED'}: {mutant.claim}  [{(by or '')[:110]}]", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants killed")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
