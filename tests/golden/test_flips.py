@@ -23,10 +23,10 @@ PACKAGES = ("conv_ties", "conv_wrap", "ristretto", "fc_s16", pytest.param("every
 RESULTS = ("expected", "accumulator")
 
 
-def check(path: Path) -> CheckReport | None:
-    """The report, or None where the package is refused."""
+def check(path: Path, backends: tuple[str, ...] = (), spec_outputs: int = 1000) -> CheckReport | None:
+    """The report, or None where the package is refused. The specification alone computes every output of a small package."""
     try:
-        return hwsim.check(path, backends=("jit",))
+        return hwsim.check(path, backends=backends, spec_outputs=spec_outputs)
     except InputError:
         return None
 
@@ -74,13 +74,15 @@ def test_a_bit_flipped_in_all_three_files_fails_or_has_no_influence(name: str, t
     for packaged in package:
         for memory in packaged.memories:
             codes = load_npy(path / packaged.folder, memory)
-            for at, bit in code_bits(packaged, memory, choice, 24):
+            for at, bit in code_bits(packaged, memory, choice, 24 if len(package.layers) == 1 else 6):
                 forge_codes(package, packaged, memory, flipped(codes, at, bit))
                 report = check(path)
                 if memory.role in RESULTS:
-                    assert report is not None and not report.passed
-                    found = report.first_mismatch
-                    assert found is not None and (found.layer, found.role, found.coordinate) == (packaged.name, memory.role, at)
+                    whole = check(path, ("jit",), spec_outputs=0) if choice.random() < 0.2 else report
+                    for alone in (report, whole):
+                        assert alone is not None and not alone.passed
+                        found = alone.first_mismatch
+                        assert found is not None and (found.layer, found.role, found.coordinate) == (packaged.name, memory.role, at)
                 elif report is not None and report.passed:
                     harmless += 1
                     assert has_no_influence(path, original), (packaged.name, memory.role, at, bit)
@@ -98,7 +100,7 @@ def test_a_bit_flipped_in_one_file_fails_at_its_code(name: str, tmp_path: Path) 
             for kind in ("hex", "bin", "npy"):
                 file = f"{packaged.folder}/{memory.file(kind)}"
                 data = (path / file).read_bytes()
-                for position in choice.sample(range(len(data)), min(6, len(data))):
+                for position in choice.sample(range(len(data)), 6 if len(package.layers) == 1 else 2):
                     forged = bytearray(data)
                     forged[position] ^= 1 << choice.randrange(8)
                     forge(path, file, bytes(forged))
@@ -157,12 +159,12 @@ def mutations(value: Any) -> list[Any]:
     return [0, 8, "x", []]
 
 
-# What a package tells about its origin, and nothing is computed from. A layer that another one reads has its name checked there.
-TOLD = {("network", "name"), ("network", "sha256"), ("command",)}
+def may_pass(path: tuple) -> bool:
+    """Fields that can change without a failure: what is only told, and contracts and layouts where the change has no effect.
 
-
-def told(path: tuple) -> bool:
-    return path in TOLD or path[:1] in TOLD
+    Everything else follows from these and from the files, so every change of it must fail.
+    """
+    return path[:1] in {("command",), ("layout",)} or path[:1] == ("network",) or "attributes" in path
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -170,8 +172,8 @@ def test_every_field_of_the_manifest_fails_or_has_no_influence(name: str, tmp_pa
     original, path = copy_of(name, tmp_path / "original"), copy_of(name, tmp_path)
     manifest = read_manifest(path)
     fields = list(leaves(manifest))
-    if len(fields) > 300:
-        fields = random.Random(name).sample(fields, 300)
+    if len(fields) > 200:
+        fields = random.Random(name).sample(fields, 200)
     for field in fields:
         *parents, last = field
         for value in mutations(_at(manifest, field)):
@@ -179,7 +181,8 @@ def test_every_field_of_the_manifest_fails_or_has_no_influence(name: str, tmp_pa
             _at(forged, parents)[last] = value
             write_manifest(path, forged)
             report = check(path)
-            if report is not None and report.passed and not told(field):
+            if report is not None and report.passed:
+                assert may_pass(field), (field, value)
                 assert has_no_influence(path, original), (field, value)
     write_manifest(path, manifest)
     assert check(path).passed
