@@ -11,9 +11,11 @@
 
 static hw_gemm_fn *gemm_function(const hw_conv_op *op, bool tiles)
 {
-#ifdef HW_X86
+#ifdef HW_AMX
     if (op->path == PATH_BYTES && tiles)
         return op->in_signed ? hw_gemm_s8s8s32__amx : hw_gemm_u8s8s32__amx;
+#endif
+#ifdef HW_X86
     if (op->path == PATH_BYTES)
         return op->in_signed ? hw_gemm_s8s8s32__avx512vnni : hw_gemm_u8s8s32__avx512vnni;
     if (op->op.isa >= HW_ISA_AVX512VNNI)
@@ -130,7 +132,7 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     }
     plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
     plan->conv.gemm = gemm_function(op, tiles);
-#ifdef HW_X86
+#ifdef HW_AMX
     plan->conv.collect = tiles ? hw_tiles_collect : NULL;
 #endif
     const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
@@ -291,7 +293,7 @@ static void conv_task(const hw_plan *plan, int phase, int64_t task, hw_worker *w
         hw_conv_any_row(plan, task / plan->call->output.h, task % plan->call->output.h, worker, events);
         return;
     }
-#ifdef HW_X86
+#ifdef HW_AMX
     if (plan->conv.min_pixels > 1 && !worker->tiles_on) {
         hw_tiles_on();
         worker->tiles_on = true;

@@ -62,7 +62,7 @@ struct hw_plan {
     } conv;
 };
 
-#ifdef HW_X86
+#ifdef HW_AMX
 void hw_tiles_on(void);  /* configure this thread's AMX tiles */
 void hw_tiles_off(void);
 #endif

@@ -15,7 +15,8 @@ static uint64_t enabled_state(void)
     return (uint64_t)high << 32 | low;
 }
 
-/* AMX: the kernel hands the tile state out on request only, once per process. */
+#ifdef HW_AMX
+/* The kernel hands the tile state out on request only, once per process. */
 static bool tiles_granted(void)
 {
 #ifdef __linux__
@@ -26,6 +27,22 @@ static bool tiles_granted(void)
 #endif
 }
 
+/* edx: of cpuid leaf 7. */
+static bool can_use_tiles(uint64_t state, uint32_t edx)
+{
+    const uint64_t tiles = 0x60000;
+    const uint32_t tile_and_int8 = 1u << 24 | 1u << 25;
+    return (state & tiles) == tiles && (edx & tile_and_int8) == tile_and_int8 && tiles_granted();
+}
+#else
+static bool can_use_tiles(uint64_t state, uint32_t edx)
+{
+    (void)state;
+    (void)edx;
+    return false;
+}
+#endif
+
 static int32_t detect(void)
 {
     int32_t found = 1 << HW_ISA_PORTABLE;
@@ -35,15 +52,13 @@ static int32_t detect(void)
     const uint64_t state = enabled_state();
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
         return found;
-    const uint64_t ymm = 0x6, zmm = 0xe6, tiles = 0x60000;
+    const uint64_t ymm = 0x6, zmm = 0xe6;
     if ((state & ymm) == ymm && (ebx & bit_AVX2))
         found |= 1 << HW_ISA_AVX2;
     const uint32_t foundation = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
     if ((state & zmm) == zmm && (ebx & foundation) == foundation && (ecx & bit_AVX512VNNI))
         found |= 1 << HW_ISA_AVX512VNNI;
-    const uint32_t amx_tile_and_int8 = 1u << 24 | 1u << 25;
-    if ((found & 1 << HW_ISA_AVX512VNNI) && (state & tiles) == tiles &&
-        (edx & amx_tile_and_int8) == amx_tile_and_int8 && tiles_granted())
+    if ((found & 1 << HW_ISA_AVX512VNNI) && can_use_tiles(state, edx))
         found |= 1 << HW_ISA_AMX;
     return found;
 }

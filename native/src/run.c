@@ -100,7 +100,7 @@ static void work(hw_job *job)
             barrier(job);
         }
     }
-#ifdef HW_X86
+#ifdef HW_AMX
     if (worker.tiles_on)
         hw_tiles_off();
 #endif
