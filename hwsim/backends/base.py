@@ -65,7 +65,12 @@ class Kernel(ABC):
 
     def __call__(self, inputs: Sequence[np.ndarray | Buffer], taps: Taps | None = None, out: Buffer | None = None) -> Buffer:
         """Compute all outputs. inputs: codes [N][C][H][W] or Buffers; out: where to write, or None for a new buffer."""
+        if len(inputs) != len(self.input_shapes):
+            raise ContractError(f"{self.layer.kind}: found {len(inputs)} inputs, allowed {len(self.input_shapes)}.")
         ready = [self._ready(i, value) for i, value in enumerate(inputs)]
+        if len({buffer.n for buffer in ready}) != 1:
+            counts = ", ".join(str(buffer.n) for buffer in ready)
+            raise ContractError(f"{self.layer.kind}: found inputs of {counts} images, allowed one number of images for all.")
         if out is None:
             out = Buffer.allocate(ready[0].n, self.output_shape, self.layer.output_format.dtype)
         self.run(ready, out, Taps() if taps is None else taps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +13,8 @@ from hwsim.arith.accumulate import dot
 from hwsim.errors import ContractError
 from hwsim.layers.base import Cell, Codes, Shape, checked_codes, one_input, pair
 from hwsim.layers.mac import MacLayer
+
+MAX_PADDED = 1 << 28  # codes of one image with its padding: a file of a few lines must not ask for gigabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,9 @@ class Convolution(MacLayer):
             if room < 0:
                 raise ContractError(f"convolution: a kernel of extent {d * (k - 1) + 1} does not fit {extent} + 2 * {p} pixels.")
             size.append(room // s + 1)
+        padded = math.prod(extent + 2 * p for extent, p in zip(shape[1:], self.pad, strict=True)) * shape.c
+        if padded > MAX_PADDED:
+            raise ContractError(f"convolution.pad: {self.pad} makes the input {padded} codes large, allowed {MAX_PADDED}.")
         return Shape(self.channels, *size)
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:

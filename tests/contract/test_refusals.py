@@ -80,8 +80,9 @@ def test_the_widest_shifts_that_stay_in_int64_are_taken():
     fc([[1]], output=Output(FixedPoint(8, 8 - 62)))
     fc([[1]], output=Output(FixedPoint(8, 8 + 56)))  # an exact sum of 8 bits, shifted left by 56
     fc([[1]], accumulator=Accumulator(64, 8 + 56))
-    with pytest.raises(ContractError):
-        fc([[2]], accumulator=Accumulator(64, 8 + 56))
+    for weight in (2, -1):  # -1: the sum reaches +128, which 56 more bits do not hold
+        with pytest.raises(ContractError):
+            fc([[weight]], accumulator=Accumulator(64, 8 + 56))
 
 
 def test_a_repr_rebuilds_the_contract():

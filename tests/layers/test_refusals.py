@@ -99,6 +99,10 @@ def refused(build, said):
         (lambda: conv(np.full((1, 1, 1, 1), 1 << 63, np.uint64)), ["convolution.weight", "-128..127"]),
         (lambda: conv().output_shape([Shape(2, 5, 7)]), ["convolution", "2 input channels", "allowed 3"]),
         (lambda: conv().output_shape([Shape(3, 5, 4)]), ["kernel of extent 5", "does not fit 4"]),
+        (
+            lambda: conv(pad=60000, stride=60000).output_shape([Shape(3, 5, 7)]),
+            ["convolution.pad", "(60000, 60000)", "codes large", "allowed 268435456"],
+        ),
         (lambda: conv().output_shape([Shape(3, 5, 7)] * 2), ["convolution", "2 inputs", "exactly one"]),
         (
             lambda: FullyConnected(CONTRACT, np.ones((2, 7), int)).output_shape([Shape(2, 3, 1)]),
