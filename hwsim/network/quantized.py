@@ -40,6 +40,17 @@ class QuantizedNode:
     source: Source | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return everything that can change a bit of this layer, but for its weights, and the bounds that are proven."""
+        from hwsim.network.write_hwnet import format_stanza, node_stanza
+
+        data = node_stanza(self) | {"input_formats": [format_stanza(fmt) for fmt in self.layer.input_formats]}
+        if isinstance(self.layer, MacLayer):
+            numbers = self.layer.numbers
+            data["proven_accumulator_range"] = [numbers.exact_low, numbers.exact_high]
+            data["shift"] = list(numbers.epilogue.shift)
+        return data
+
+    def to_json(self) -> dict[str, Any]:
         """Return what network.json says of this layer."""
         from hwsim.network.write_hwnet import node_stanza
 

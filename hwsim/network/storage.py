@@ -62,7 +62,7 @@ def _put(folder: Path, path: Path) -> None:
     try:
         os.rename(folder, path)
     except BaseException:
-        os.rename(aside / path.name, path)
+        os.rename(aside / path.name, path)  # should this fail too, the old content stays in the folder aside
+        os.rmdir(aside)
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
