@@ -180,13 +180,14 @@ typedef struct hw_block {
     const int32_t *sums;
 } hw_block;
 
-static hw_block place_block(const hw_plan *plan, int64_t index)
+static void place_block(const hw_plan *plan, int64_t index, hw_block *block)
 {
-    const int64_t first = index % plan->conv.blocks * plan->conv.block_pixels;
-    const int64_t last = min64(first + plan->conv.block_pixels, plan->conv.length);
-    return (hw_block){.image = index / (plan->conv.segments * plan->conv.blocks),
-                      .segment = index / plan->conv.blocks % plan->conv.segments,
-                      .start = min64(first, max64(0, last - plan->conv.min_pixels)), .first = first, .last = last};
+    const int64_t segment = index / plan->conv.blocks;
+    block->image = segment / plan->conv.segments;
+    block->segment = segment % plan->conv.segments;
+    block->first = (index - segment * plan->conv.blocks) * plan->conv.block_pixels;
+    block->last = min64(block->first + plan->conv.block_pixels, plan->conv.length);
+    block->start = min64(block->first, max64(0, block->last - plan->conv.min_pixels));
 }
 
 static void compute_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker, const hw_block *block)
@@ -239,27 +240,27 @@ static void store_block(const hw_plan *plan, const hw_block *block, const hw_wor
 static void run_blocks(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block, int64_t from, int64_t to,
                        hw_worker *worker, int64_t events[2])
 {
-    hw_block before = {.sums = NULL};
+    hw_block blocks[2], *block = &blocks[0], *before = NULL;
     for (int64_t index = from; index < to; index++) {
-        hw_block block = place_block(plan, index);
-        block.weight_block = weight_block;
-        block.weight_blocks = gemm->blocks;
-        compute_block(plan, gemm, worker, &block);
-        if (before.sums)
-            store_block(plan, &before, worker, events);
+        place_block(plan, index, block);
+        block->weight_block = weight_block;
+        block->weight_blocks = gemm->blocks;
+        compute_block(plan, gemm, worker, block);
+        if (before)
+            store_block(plan, before, worker, events);
         if (plan->conv.collect) {
-            gemm->acc = before.sums == worker->sums ? worker->high_sums : worker->sums;
+            gemm->acc = block == &blocks[0] ? worker->sums : worker->high_sums;
             plan->conv.collect(gemm);
-        }
-        block.sums = gemm->acc;
-        before = block;
-        if (!plan->conv.collect) {
-            store_block(plan, &block, worker, events);
-            before.sums = NULL;
+            block->sums = gemm->acc;
+            before = block;
+            block = block == &blocks[0] ? &blocks[1] : &blocks[0];
+        } else {
+            block->sums = gemm->acc;
+            store_block(plan, block, worker, events);
         }
     }
-    if (before.sums)
-        store_block(plan, &before, worker, events);
+    if (before)
+        store_block(plan, before, worker, events);
 }
 
 static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int64_t events[2])

@@ -132,31 +132,37 @@ static inline int64_t sum_words(__m512i words)
     return _mm512_reduce_add_epi32(_mm512_madd_epi16(words, _mm512_set1_epi16(1)));
 }
 
+/* The codes of one pixel in two blocks, as words. */
+static inline __m512i pair_words(const int32_t *sums, int64_t plane, const lanes l[2], const word_limits *limits,
+                                 __m512i *events)
+{
+    const __m512i first = rounded(_mm512_loadu_si512(sums), &l[0]);
+    const __m512i second = rounded(_mm512_loadu_si512(sums + plane), &l[1]);
+    return clip_words(_mm512_packs_epi32(first, second), limits, UINT32_MAX, events);
+}
+
+/* Everything the loop reads is in locals: the stores to `out` could alias what the pointers show. */
 static int64_t pair_bytes(const hw_stage *s, const hw_row *row, int64_t block)
 {
     const lanes l[2] = {load_lanes(s, row->first_channel + block * LANES),
                         load_lanes(s, row->first_channel + block * LANES + LANES)};
     const word_limits limits = load_limits(s);
     const __mmask32 mask = (__mmask32)l[1].mask << 16 | l[0].mask;
-    const int32_t *sums = row->sums + block * row->plane;
+    const int64_t plane = row->plane, stride = row->out_stride, pairs = row->pixels / 2;
+    const bool code_signed = s->code_signed, odd = row->pixels % 2;
+    const int32_t *sums = row->sums + block * plane;
     uint8_t *out = (uint8_t *)row->out + block * LANES;
-    __m512i events = _mm512_setzero_si512(), words[2];
-    for (int64_t p = 0; p < row->pixels; p += 2) {
-        const int count = p + 1 < row->pixels ? 2 : 1;
-        for (int i = 0; i < 2; i++) {
-            const int32_t *at = sums + (p + (i < count ? i : 0)) * LANES;
-            words[i] = _mm512_packs_epi32(rounded(_mm512_loadu_si512(at), &l[0]),
-                                          rounded(_mm512_loadu_si512(at + row->plane), &l[1]));
-            words[i] = clip_words(words[i], &limits, i < count ? UINT32_MAX : 0, &events);
-        }
-        const __m512i codes = pack_bytes(words[0], words[1], s->code_signed);
-        uint8_t *to = out + p * row->out_stride;
-        if (mask == UINT32_MAX)
-            _mm256_storeu_si256((__m256i *)(void *)to, _mm512_castsi512_si256(codes));
-        else
-            _mm256_mask_storeu_epi8(to, mask, _mm512_castsi512_si256(codes));
-        if (count == 2)
-            _mm256_mask_storeu_epi8(to + row->out_stride, mask, _mm512_extracti64x4_epi64(codes, 1));
+    __m512i events = _mm512_setzero_si512();
+    for (int64_t p = 0; p < pairs; p++, sums += 2 * LANES, out += 2 * stride) {
+        const __m512i first = pair_words(sums, plane, l, &limits, &events);
+        const __m512i second = pair_words(sums + LANES, plane, l, &limits, &events);
+        const __m512i codes = pack_bytes(first, second, code_signed);
+        _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(codes));
+        _mm256_mask_storeu_epi8(out + stride, mask, _mm512_extracti64x4_epi64(codes, 1));
+    }
+    if (odd) {
+        const __m512i last = pair_words(sums, plane, l, &limits, &events);
+        _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(pack_bytes(last, last, code_signed)));
     }
     return sum_words(events);
 }
