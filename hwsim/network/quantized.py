@@ -50,12 +50,6 @@ class QuantizedNode:
             data["shift"] = list(numbers.epilogue.shift)
         return data
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what network.json says of this layer."""
-        from hwsim.network.write_hwnet import node_stanza
-
-        return node_stanza(self)
-
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetwork:
