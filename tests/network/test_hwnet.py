@@ -192,7 +192,7 @@ BAD_EDITS = {
     "nodes is an object": (put("nodes", {}), "nodes: found {}, allowed a list"),
     "no nodes": (put("nodes", []), "first node must encode the image|is used by no layer|no layer of network.json"),
     "stride of zero": (put("nodes/1/stride", [0, 1]), "layer 'conv1', stride"),
-    "pad beyond reason": (put("nodes/1/pad", [65535, 65535]), "layer 'conv1'.*too large"),
+    "pad beyond reason": (put("nodes/1/pad", [65535, 65535]), "layer 'conv1'.*large"),
     "kernel larger than the image": (put("nodes/2/kernel", [40, 40]), "layer 'pool1'.*does not fit"),
     "groups": (put("nodes/1/groups", 3), "layer 'conv1': .*groups: found 3"),
     "file with a path": (put("nodes/1/files/weight", "../network.json"), r"file name '../network.json', allowed letters"),
