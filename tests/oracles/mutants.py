@@ -159,7 +159,13 @@ MUTANTS = (
     ),
     Mutant("jit sums in int32 always", "hwsim/backends/jit/kernels.py", "np.int32 if narrow else np.int64", "np.int32", JIT),
     Mutant("jit forgets the border's origin", "hwsim/backends/jit/kernels.py", "x.border[1] - self.pad[1])", "0)", JIT),
-    Mutant("jit mixes up the groups", "hwsim/backends/jit/loops.py", "g * per_group + c]", "c]", JIT),
+    Mutant(
+        "jit mixes up the groups",
+        "hwsim/backends/jit/loops.py",
+        "w[r, s, c - g * per_group, ks]",
+        "w[r, s, (c - g) % per_group, ks]",
+        JIT,
+    ),
     Mutant(
         "native is told the wrong input range",
         "hwsim/backends/native/kernels.py",
