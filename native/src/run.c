@@ -1,7 +1,8 @@
 /* hw_run: bind every call, then let the threads take the tasks of one phase after the other.
  *
- * The threads of the pool are shared by the process. One hw_run at a time has them; a second one that comes meanwhile
- * works alone on its own thread: same results, no waiting. Waiting threads spin a little, then sleep. */
+ * A phase is over when its tasks are done, whoever did them: a thread that wakes late finds nothing left to do and catches
+ * up, and nobody waits for it. The threads of the pool are shared by the process. One hw_run at a time has them; a second
+ * one that comes meanwhile works alone on its own thread: same results, no waiting. Who waits spins a little, then sleeps. */
 #include "core.h"
 
 #include <pthread.h>
@@ -9,14 +10,17 @@
 
 enum { MAX_THREADS = 256, SPINS = 4000, PHASES = 2 };
 
+typedef struct hw_progress {
+    int64_t next;            /* the first task that nobody has taken */
+    int64_t done;
+} hw_progress;
+
 typedef struct hw_job {
     hw_plan *plans;
     hw_call *calls;
     int64_t n_calls;
     int threads;
-    int64_t *next;           /* [n_calls][PHASES]: the first task that nobody has taken */
-    int arrived;             /* barrier: how many threads have finished this phase */
-    int round;               /* barrier: how many phases are over */
+    hw_progress *progress;   /* [n_calls][PHASES] */
 } hw_job;
 
 static struct {
@@ -24,10 +28,10 @@ static struct {
     pthread_mutex_t lock;    /* guards the rest and the sleepers */
     pthread_cond_t wake;
     int threads;             /* started, beside the caller */
-    int generation;          /* of the job */
-    int born[MAX_THREADS];   /* the generation that each thread need not serve any more */
-    int inside;              /* pool threads still in the job */
-    hw_job *job;
+    int64_t generation;      /* of the job */
+    int64_t inside;          /* pool threads at work on the job */
+    int places;              /* how many more may join */
+    hw_job *job;             /* NULL: none, or over */
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static void relax(void)
@@ -37,69 +41,56 @@ static void relax(void)
 #endif
 }
 
-/* Wait until *word is no longer `old`. */
-static void wait_change(const int *word, int old)
+/* Wait until (*word == value) is `equal`. Who changes the word then calls wake_all. */
+static void wait_word(const int64_t *word, int64_t value, bool equal)
 {
     for (int i = 0; i < SPINS; i++) {
-        if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != old)
+        if ((__atomic_load_n(word, __ATOMIC_ACQUIRE) == value) == equal)
             return;
         relax();
     }
     pthread_mutex_lock(&pool.lock);
-    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == old)
+    while ((__atomic_load_n(word, __ATOMIC_ACQUIRE) == value) != equal)
         pthread_cond_wait(&pool.wake, &pool.lock);
     pthread_mutex_unlock(&pool.lock);
 }
 
-static void change(int *word, int value)
+static void wake_all(void)
 {
     pthread_mutex_lock(&pool.lock);
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
 }
 
-static void barrier(hw_job *job)
-{
-    if (job->threads == 1)
-        return;
-    const int round = __atomic_load_n(&job->round, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&job->arrived, 1, __ATOMIC_ACQ_REL) == job->threads) {
-        __atomic_store_n(&job->arrived, 0, __ATOMIC_RELAXED);
-        change(&job->round, round + 1);
-    } else {
-        wait_change(&job->round, round);
-    }
-}
-
+/* Take tasks until none is left, then wait until those of the other threads are done, too. */
 static void run_phase(hw_job *job, int64_t call, int phase, hw_worker *worker)
 {
     const hw_plan *plan = &job->plans[call];
-    int64_t events[2] = {0, 0};
-    int64_t *next = &job->next[call * PHASES + phase];
-    for (;;) {
-        const int64_t task = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED);
-        if (task >= plan->tasks[phase])
-            break;
+    const int64_t tasks = plan->tasks[phase];
+    hw_progress *progress = &job->progress[call * PHASES + phase];
+    int64_t events[2] = {0, 0}, mine = 0, task;
+    while ((task = __atomic_fetch_add(&progress->next, 1, __ATOMIC_RELAXED)) < tasks) {
         plan->op->family->task(plan, phase, task, worker, events);
+        mine++;
     }
     for (int i = 0; i < 2; i++)
         if (events[i])
             __atomic_fetch_add(&job->calls[call].events[i], events[i], __ATOMIC_RELAXED);
+    if (job->threads == 1)
+        return;
+    if (mine && __atomic_add_fetch(&progress->done, mine, __ATOMIC_ACQ_REL) == tasks)
+        wake_all();
+    wait_word(&progress->done, tasks, true);
 }
 
 static void work(hw_job *job)
 {
     hw_worker worker;
     worker.tiles_on = false;
-    for (int64_t call = 0; call < job->n_calls; call++) {
-        for (int phase = 0; phase < PHASES; phase++) {
-            if (job->plans[call].tasks[phase] == 0)
-                continue;
-            run_phase(job, call, phase, &worker);
-            barrier(job);
-        }
-    }
+    for (int64_t call = 0; call < job->n_calls; call++)
+        for (int phase = 0; phase < PHASES; phase++)
+            if (job->plans[call].tasks[phase])
+                run_phase(job, call, phase, &worker);
 #ifdef HW_AMX
     if (worker.tiles_on)
         hw_tiles_off();
@@ -108,18 +99,23 @@ static void work(hw_job *job)
 
 static void *pool_main(void *argument)
 {
-    const int index = (int)(intptr_t)argument;
-    int seen = pool.born[index];
+    int64_t seen = 0;
+    (void)argument;
     for (;;) {
-        wait_change(&pool.generation, seen);
-        seen = __atomic_load_n(&pool.generation, __ATOMIC_ACQUIRE);
-        hw_job *job = pool.job;
-        if (index < job->threads)
-            work(job);
+        wait_word(&pool.generation, seen, false);
         pthread_mutex_lock(&pool.lock);
-        __atomic_sub_fetch(&pool.inside, 1, __ATOMIC_ACQ_REL);
-        pthread_cond_broadcast(&pool.wake);
+        seen = pool.generation;
+        hw_job *job = pool.places > 0 ? pool.job : NULL;
+        if (job) {
+            pool.places--;
+            pool.inside++;
+        }
         pthread_mutex_unlock(&pool.lock);
+        if (!job)
+            continue;
+        work(job);
+        __atomic_sub_fetch(&pool.inside, 1, __ATOMIC_ACQ_REL);
+        wake_all();
     }
     return NULL;
 }
@@ -130,7 +126,9 @@ static void forget_threads(void)
     pthread_mutex_init(&pool.busy, NULL);
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.wake, NULL);
-    pool.threads = pool.generation = pool.inside = 0;
+    pool.threads = pool.places = 0;
+    pool.generation = pool.inside = 0;
+    pool.job = NULL;
 }
 
 /* Start threads until there are `wanted` beside the caller; return how many there are. */
@@ -145,8 +143,7 @@ static int start_threads(int wanted)
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     while (told && pool.threads < wanted) {
         pthread_t thread;
-        pool.born[pool.threads + 1] = pool.generation;
-        if (pthread_create(&thread, &attributes, pool_main, (void *)(intptr_t)(pool.threads + 1)) != 0)
+        if (pthread_create(&thread, &attributes, pool_main, NULL) != 0)
             break;
         pool.threads++;
     }
@@ -154,15 +151,20 @@ static int start_threads(int wanted)
     return pool.threads;
 }
 
-/* Every started thread passes through every job, so that none of them misses a generation. */
+/* Offer the job to the pool, work on it, and close it: who has not joined by then never sees it. */
 static void run_shared(hw_job *job)
 {
+    pthread_mutex_lock(&pool.lock);
     pool.job = job;
-    __atomic_store_n(&pool.inside, pool.threads, __ATOMIC_RELEASE);
-    change(&pool.generation, pool.generation + 1);
+    pool.places = job->threads - 1;
+    __atomic_add_fetch(&pool.generation, 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&pool.wake);
+    pthread_mutex_unlock(&pool.lock);
     work(job);
-    for (int left; (left = __atomic_load_n(&pool.inside, __ATOMIC_ACQUIRE)) != 0;)
-        wait_change(&pool.inside, left);
+    pthread_mutex_lock(&pool.lock);
+    pool.job = NULL;
+    pthread_mutex_unlock(&pool.lock);
+    wait_word(&pool.inside, 0, true);
 }
 
 static void run_job(hw_job *job)
@@ -219,16 +221,16 @@ int32_t hw_run(hw_call *calls, int64_t n_calls, int32_t threads, hw_status *stat
         return hw_fail(status, HW_BAD_ARGUMENT, n_calls < 1 ? 0 : 1, n_calls < 1 ? n_calls : threads);
     hw_job job = {.calls = calls, .n_calls = n_calls, .threads = threads};
     job.plans = hw_alloc((size_t)n_calls * sizeof(hw_plan), status);
-    job.next = hw_alloc((size_t)n_calls * PHASES * sizeof(int64_t), status);
+    job.progress = hw_alloc((size_t)n_calls * PHASES * sizeof(hw_progress), status);
     uint8_t *staging = NULL;
-    if (job.plans && job.next && bind_all(&job, status) == HW_OK)
+    if (job.plans && job.progress && bind_all(&job, status) == HW_OK)
         staging = share_staging(&job, status);
     if (staging)
         run_job(&job);
     for (int64_t i = 0; job.plans && i < n_calls; i++)
         free(job.plans[i].table);
     free(staging);
-    free(job.next);
+    free(job.progress);
     free(job.plans);
     return status->code;
 }
