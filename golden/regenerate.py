@@ -68,7 +68,7 @@ def convolution_ties() -> tuple[LayerTrace, Layout]:
 
 
 def convolution_wrap() -> tuple[LayerTrace, Layout]:
-    """A 12-bit accumulator that wraps and counts it; output symmetric; two images; tiles of two channels, two lanes, big-endian."""
+    """A 12-bit accumulator that wraps and counts it; output symmetric; two images; channel tiles, two lanes, big-endian."""
     output = Output(FixedPoint(6, 0), Rounding.FLOOR, Overflow.SATURATE_SYMMETRIC)
     contract = MacContract(S8, FixedPoint(5, 2), output, Accumulator(12))
     layer = Convolution(contract, numbers(4, (3, 3, 2, 3), -16, 15), numbers(5, (3,), -900, 900), dilation=(1, 2))

@@ -67,8 +67,9 @@ class Mismatch:
         names = ", ".join(NAMES.get(self.axes, tuple(self.axes)))
         where = ", ".join(map(str, self.coordinate))
         distance = "" if self.ulp is None else f", {self.ulp:+d} ulp"
+        array = "output" if self.role == "expected" else self.role
         return (
-            f"{self.layer}: {self.role} at ({names}) = ({where}): expected {self._told(self.expected)}, "
+            f"{self.layer}: {array} at ({names}) = ({where}): expected {self._told(self.expected)}, "
             f"{self.by} {self._told(self.found)}{distance}"
         )
 

@@ -32,7 +32,7 @@ def diagnose(packaged: PackagedLayer, codes: dict[str, np.ndarray], comparison: 
     stimuli = [codes[m.role] for m in packaged.stimuli]
     for sentence, variant in _variants(packaged.layer):
         try:
-            found = run_layer(variant, *stimuli, backend="jit").codes
+            found = run_layer(variant, *stimuli, backend="auto").codes
         except (ContractError, OverflowTrap):
             continue
         if np.array_equal(found, comparison.found):

@@ -52,7 +52,7 @@ def has_no_influence(path: Path, original: Path) -> bool:
     return True
 
 
-def code_bits(packaged: PackagedLayer, memory: Memory, choice: random.Random, count: int) -> Iterator[tuple[tuple[int, ...], int]]:
+def code_bits(memory: Memory, choice: random.Random, count: int) -> Iterator[tuple[tuple[int, ...], int]]:
     """(coordinate, bit) of codes: all of a small array, else a choice."""
     shape = memory.image.shape
     bits = memory.image.dtype.itemsize * 8
@@ -74,7 +74,7 @@ def test_a_bit_flipped_in_all_three_files_fails_or_has_no_influence(name: str, t
     for packaged in package:
         for memory in packaged.memories:
             codes = load_npy(path / packaged.folder, memory)
-            for at, bit in code_bits(packaged, memory, choice, 24 if len(package.layers) == 1 else 6):
+            for at, bit in code_bits(memory, choice, 24 if len(package.layers) == 1 else 6):
                 forge_codes(package, packaged, memory, flipped(codes, at, bit))
                 report = check(path)
                 if memory.role in RESULTS:
@@ -82,7 +82,8 @@ def test_a_bit_flipped_in_all_three_files_fails_or_has_no_influence(name: str, t
                     for alone in (report, whole):
                         assert alone is not None and not alone.passed
                         found = alone.first_mismatch
-                        assert found is not None and (found.layer, found.role, found.coordinate) == (packaged.name, memory.role, at)
+                        assert found is not None
+                        assert (found.layer, found.role, found.coordinate) == (packaged.name, memory.role, at)
                 elif report is not None and report.passed:
                     harmless += 1
                     assert has_no_influence(path, original), (packaged.name, memory.role, at, bit)
