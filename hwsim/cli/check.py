@@ -8,7 +8,7 @@ from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
 from hwsim.cli.options import progress
 
 
-@click.command(epilog="Example:  hwsim check package     or:  hwsim check package --layer conv1 --dump dut.hex")
+@click.command(epilog="Example:  hwsim check package")
 @click.argument("package", metavar="PKG", type=click.Path())
 @click.option("--dump", metavar="FILE", type=click.Path(), help="What the device computed; compare it.")
 @click.option("--layer", metavar="NAME", help="Check this layer only; the one that the dump belongs to.")
@@ -17,7 +17,7 @@ from hwsim.cli.options import progress
 def check(package: str, dump: str | None, layer: str | None, plot: str | None, as_json: bool) -> int:
     """Verify every hash and compute everything again; with --dump name the first mismatch of a device.
 
-    Exit code 1 where a bit differs.
+    Exit code 1 where a bit differs. A dump is .hex, .bin or .npy: hwsim check package --layer conv1 --dump dut.hex
     """
     import hwsim
 

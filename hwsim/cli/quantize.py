@@ -19,7 +19,8 @@ from hwsim.cli.options import (
     progress,
 )
 
-EXAMPLE = "hwsim quantize lenet.prototxt lenet.caffemodel --calibration train-images-idx3-ubyte --out lenet.hwnet"
+DEMO = "hwsim/demo/digits.prototxt hwsim/demo/digits.caffemodel"
+EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"
 
 
 @click.command(epilog=f"Example:  {EXAMPLE}")
@@ -28,7 +29,7 @@ EXAMPLE = "hwsim quantize lenet.prototxt lenet.caffemodel --calibration train-im
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first N calibration images.  [all]")
 @click.option("--bits", type=int, default=8, help="Width of weights and activations.  [8]")
 @click.option("--weight-bits", type=int, help="Width of the weights alone.  [--bits]")
-@click.option("--per-channel", is_flag=True, help="One weight format for each output channel.")
+@click.option("--per-channel/--per-tensor", default=None, help="How many weight formats a layer has.  [the dialect's]")
 @click.option("--dialect", type=click.Choice(DIALECTS), default="exact32", help="School of arithmetic.  [exact32]")
 @click.option("--method", type=click.Choice(CALIBRATIONS), help="How a range follows from what was seen.")
 @click.option("--rounding", type=RoundingWord(), help="Where a quotient goes that is no integer.  [the dialect's]")

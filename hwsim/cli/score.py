@@ -8,7 +8,7 @@ from hwsim.cli.frame import emit, json_option
 from hwsim.cli.options import DATA_HELP, backend_option, network_argument, progress
 
 
-@click.command(epilog="Example:  hwsim score lenet.hwnet --data t10k-images-idx3-ubyte --float --limit 500")
+@click.command(epilog="Example:  hwsim score digits.hwnet --data digits --float --limit 500")
 @network_argument
 @click.option("--data", metavar="DATA", required=True, help=f"Images with labels: {DATA_HELP}.")
 @click.option("--float", "with_float", is_flag=True, help="Score the float network beside it, and compare.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
+import hwsim
 from hwsim.cli import main
+from hwsim.cli.frame import COMMANDS
 from hwsim.demo.story import MODEL, WEIGHTS
 from support.process import hwsim_command
 
@@ -34,6 +37,29 @@ def found(run) -> dict:
     value = json.loads(run.stdout)
     assert isinstance(value, dict)
     return value
+
+
+def test_the_command_chooses_what_the_function_chooses(folder: Path, tmp_path: Path) -> None:
+    """Options that nobody gave leave the API's defaults alone."""
+    net = hwsim.read(MODEL, WEIGHTS)
+    hwsim.quantize(net, hwsim.images("digits", net.preprocessing, limit=200)).save(tmp_path / "digits.hwnet")
+    assert contents(tmp_path / "digits.hwnet") == contents(folder / "digits.hwnet")
+
+
+def test_the_examples_of_the_help_work(tmp_path: Path, onnxruntime) -> None:
+    """Each command's own example, run in the order of the main job where a checkout's demo files lie."""
+    demo = tmp_path / "hwsim" / "demo"
+    demo.mkdir(parents=True)
+    for file in (MODEL, WEIGHTS):
+        shutil.copy(file, demo / file.name)
+    order = ("info", "demo", "quantize", "show", "score", "run", "vectors", "check")
+    assert set(order) == set(COMMANDS)
+    for command in order:
+        text = hwsim_command(command, "--help").stdout.split("Example:")[1]
+        example = shlex.split(" ".join(text.split()))
+        assert example[:2] == ["hwsim", command]
+        run = hwsim_command(*example[1:], cwd=tmp_path)
+        assert run.returncode == 0, f"{shlex.join(example)}\n{run.stderr}"
 
 
 def test_quantize_prints_what_it_wrote(tmp_path: Path, onnxruntime) -> None:
