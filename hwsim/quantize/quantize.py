@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
 
 import numpy as np
 
 from hwsim.contract.dialects import EXACT32, Dialect, RangeRule
 from hwsim.errors import ContractError, InputError
 from hwsim.images import Image, ImageSet
+from hwsim.images import images as open_images
 from hwsim.network.graph import Network
 from hwsim.network.lower.fold import fold
 from hwsim.network.lower.layers import Widths, lower
@@ -18,7 +20,7 @@ from hwsim.network.ranges import Calibration, Range, WeightRule
 from hwsim.quantize.float_run import FloatRun
 from hwsim.quantize.ranges import Tally
 
-Images = ImageSet | np.ndarray | Sequence[Image]
+Images = ImageSet | np.ndarray | Sequence[Image] | str | PathLike[str]
 Progress = Callable[[int, int], None]
 
 BATCH = 8
@@ -43,8 +45,9 @@ def quantize(
 ) -> QuantizedNetwork:
     """Return the network in integers: ranges from the images by float execution, formats from the ranges.
 
-    images: an ImageSet, or uint8 pixels [N][C][H][W]; labels are not looked at.  bits: of weights and activations, 2..16;
-    weight_bits: of the weights alone.  method: which part of a range activations keep; weight_method: the same for weights.
+    images: an ImageSet, DATA as the command line takes it, or uint8 pixels [N][C][H][W]; labels are not looked at.
+    bits: of weights and activations, 2..16; weight_bits: of the weights alone.
+    method: which part of a range activations keep; weight_method: the same for weights.
     The defaults are those of least divergence from float on held-out calibration images (docs/quantize.md).
     per_channel: a fractional length for each output channel of the weights; None: yes, but for Ristretto's rule, which has
     one for all and takes the maximum always.  percent: for Calibration.PERCENTILE.  limit: only the first images.
@@ -68,6 +71,8 @@ def calibrate(
 
     Memory does not grow with the number of images.
     """
+    if isinstance(images, (str, PathLike)):
+        images = open_images(images, network.preprocessing)
     network = fold(network)
     wanted = measured_tensors(sites(network), not dialect.requantize_inputs)
     tensors = {name: Tally() for group in wanted.values() for name in group}
@@ -119,17 +124,17 @@ def _width(name: str, bits: int) -> int:
     return int(bits)
 
 
-def _length(images: Images) -> int:
-    try:
-        total = len(images)
-    except TypeError:
-        raise InputError(f"quantize: images are {type(images).__name__}; give hwsim.images(...) or a uint8 array.") from None
+def _length(images: ImageSet | np.ndarray | Sequence[Image]) -> int:
+    plain = isinstance(images, (list, tuple)) and all(isinstance(image, Image) for image in images)
+    if not plain and not isinstance(images, (ImageSet, np.ndarray)):
+        raise InputError(f"quantize: images are {type(images).__name__}; give hwsim.images(...) or a uint8 array.")
+    total = len(images)
     if not total:
         raise InputError("quantize: no calibration images; ranges cannot be seen without one.")
     return total
 
 
-def _batches(network: Network, images: Images, total: int) -> Iterator[np.ndarray]:
+def _batches(network: Network, images: ImageSet | np.ndarray | Sequence[Image], total: int) -> Iterator[np.ndarray]:
     """Real numbers in batches, float32 [N][C][H][W]."""
     preprocessing = network.preprocessing
     if preprocessing is None:

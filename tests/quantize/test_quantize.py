@@ -209,6 +209,10 @@ def test_wrong_images_get_a_sentence():
         hwsim.quantize(fire(), np.zeros((1, 3, 11, 13)))
     with pytest.raises(InputError, match="images are int"):
         hwsim.quantize(fire(), 3)
+    with pytest.raises(InputError, match="images are list"):
+        hwsim.quantize(fire(), [3])
+    with pytest.raises(InputError, match="nowhere.txt"):
+        hwsim.quantize(fire(), "nowhere.txt")
     with pytest.raises(InputError, match="does not say how pixels enter"):
         hwsim.quantize(fire(preprocessing=None), pixels(1))
     with pytest.raises(InputError, match="shape"):
