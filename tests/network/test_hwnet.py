@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import hwsim
 from hwsim.contract import EXACT32, RISTRETTO_GPU
@@ -413,3 +415,37 @@ def test_formats_in_the_file_are_bits_and_integer_bits():
     stanza = write_hwnet.format_stanza(fmt)
     assert stanza == {"bits": 8, "integer_bits": 10, "signed": False}
     assert math.isclose(float(fmt.largest), 2.0**10, rel_tol=0.01)
+
+
+ODD = (None, -1, 0, 3, 1e9, 0.5, True, "x", "../x", [], [1], [[1]], {}, {"a": 1}, 1 << 40, "TRAP")
+
+
+def leaves(value, path=()):
+    """Every place of the document, inner ones too."""
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value[:2]):
+            yield from leaves(inner, (*path, index))
+
+
+@given(st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_odd_value_anywhere_is_taken_or_gets_one_sentence(exact, tmp_path_factory, data):
+    folder = exact.save(tmp_path_factory.mktemp("odd") / "net.hwnet")
+    document = json.loads((folder / "network.json").read_text())
+    path = data.draw(st.sampled_from([p for p in leaves(document) if p and p[0] != "digests"] + [("digests", "files")]))
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = data.draw(st.sampled_from(ODD))
+    (folder / "network.json").write_text(json.dumps(document))
+    try:
+        opened = load(folder)
+    except HwsimError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000
+    else:
+        again = load(opened.save(folder.parent / "again.hwnet"))
+        assert str(again).splitlines()[1:] == str(opened).splitlines()[1:]
