@@ -44,8 +44,8 @@ def wrap_signed(x, bits):
     >>> wrap_signed(130, 8), wrap_signed(-129, 8), wrap_signed(1 << 63, 64) == -(1 << 63)
     (-126, 127, True)
     """
-    half = 1 << (bits - 1)
-    return (x & (half - 1)) - (x & half)
+    low = -(1 << (bits - 1))  # in int64 at 64 bits too, where its negative is not
+    return (x & ~low) + low * ((x >> (bits - 1)) & 1)
 
 
 def wrap_unsigned(x, bits):

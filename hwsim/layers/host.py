@@ -57,9 +57,10 @@ class HostLRN:
         check_format("host_lrn.format", self.format, MAX_SQUARED_BITS)
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
             raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
-        if not all(math.isfinite(v) for v in (self.alpha, self.beta, self.k)) or self.k <= 0 or self.alpha < 0:
+        if not (0 <= self.alpha <= 2.0**32 and 0 <= self.beta <= 16 and 2.0**-32 <= self.k <= 2.0**32):
             raise ContractError(
-                f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed finite, k > 0, alpha >= 0."
+                f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed alpha in 0..2**32, beta in 0..16, "
+                f"k in 2**-32..2**32: float64 then holds every power."
             )
 
     @property

@@ -83,7 +83,7 @@ def test_dot_is_exact(pairs):
     assert dot([x for x, _ in pairs], [w for _, w in pairs]) == sum(x * w for x, w in pairs)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 8, 16, 32, 33, 62, 63])
+@pytest.mark.parametrize("bits", [1, 2, 8, 16, 32, 33, 62, 63, 64])
 def test_an_int64_array_wraps_as_its_elements_do(bits):
     values = sorted({s * (1 << e) + d for s in (-1, 1) for e in range(63) for d in (-1, 0, 1)} | {-(1 << 63), (1 << 63) - 1})
     array = np.array(values, dtype=np.int64)

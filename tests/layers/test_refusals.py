@@ -140,8 +140,10 @@ def refused(build, said):
         (lambda: ImageEncoding(np.zeros((1, 1), int), 1, 0, OUT), ["image_encoding.mean", "(1, 1)", "[C][1][1]"]),
         (lambda: encoding((1.0, 2.0)).output_shape([Shape(3, 5, 7)]), ["image_encoding.mean", "(2, 1, 1)", "(3, 5, 7)"]),
         (lambda: lrn(local_size=4), ["host_lrn.local_size", "found 4", "odd"]),
-        (lambda: lrn(k=0.0), ["host_lrn", "k 0.0", "k > 0"]),
-        (lambda: lrn(alpha=float("inf")), ["host_lrn", "alpha inf", "finite"]),
+        (lambda: lrn(k=0.0), ["host_lrn", "k 0.0", "k in 2**-32..2**32"]),
+        (lambda: lrn(beta=17.0), ["host_lrn", "beta 17.0", "beta in 0..16"]),
+        (lambda: lrn(beta=float("nan")), ["host_lrn", "beta nan"]),
+        (lambda: lrn(alpha=float("inf")), ["host_lrn", "alpha inf", "alpha in 0..2**32"]),
     ],
 )
 def test_a_layer_refuses_in_one_sentence(build, said):

@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant("ties down become ties up", ROUNDING, "        return twice > unit\n", "        return twice >= unit\n", ARITH),
     Mutant("a negative shift is ignored", ROUNDING, "return x << -shift", "return x", ARITH),
     Mutant("division truncates", ROUNDING, "q = x // unit", "q = int(x / unit)", ARITH),
-    Mutant("wrap keeps one bit too many", OVERFLOW, "half = 1 << (bits - 1)\n", "half = 1 << bits\n", ARITH),
+    Mutant("wrap keeps one bit too many", OVERFLOW, "low = -(1 << (bits - 1))  #", "low = -(1 << bits)  #", ARITH),
     Mutant("unsigned wrap is signed", OVERFLOW, "return x & ((1 << bits) - 1)", "return wrap_signed(x, bits)", ARITH),
     Mutant("saturate misses the low end", OVERFLOW, "    if x < low:\n        return low\n", "", ARITH),
     Mutant("an event at the very limit", OVERFLOW, "(x <= high)\n", "(x < high)\n", ARITH),
