@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -197,7 +196,7 @@ class Fields:
         """Take an object whose keys are names of the user's."""
         return self.fields(name)._value
 
-    def done(self, known: Sequence[str] = ()) -> None:
+    def done(self) -> None:
         """Refuse what was not taken."""
         if self._value:
             raise InputError(f"{self.where}: the field {_short(next(iter(self._value)))} is unknown; remove it.")
