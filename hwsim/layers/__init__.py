@@ -1,6 +1,6 @@
 """One file per kind of layer: attributes, output shape, bounds and the specification in plain Python ints."""
 
-from hwsim.layers.base import Cell, Events, Layer, Shape
+from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape
 from hwsim.layers.concat import Concat
 from hwsim.layers.conv import Convolution
 from hwsim.layers.elementwise import EltwiseSum, ReLU, Rescale
@@ -12,6 +12,7 @@ from hwsim.layers.pool import AveragePool, CountRule, MaxPool, Window
 
 __all__ = [
     "AveragePool",
+    "Bounds",
     "Cell",
     "Concat",
     "Convolution",

@@ -9,6 +9,8 @@ import numpy as np
 
 from hwsim.arith import requantize as arith
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
+from hwsim.arith.rounding import round_shift
 from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import ContractError
@@ -38,6 +40,21 @@ class Cell(NamedTuple):
     events: Events
 
 
+Range = tuple[int, int]
+"""Smallest and largest value, both included."""
+
+
+class Bounds(NamedTuple):
+    """What can happen with inputs free in their formats: proven, never left, whatever the codes.
+
+    accumulator: the exact sum at the accumulator's end, bias included; None where there is no accumulator.
+    output: the rounded result before the output's overflow, so where it lies within the format there are no events.
+    """
+
+    accumulator: Range | None
+    output: Range
+
+
 Codes = Sequence[Sequence[Sequence[Sequence[int]]]]
 """One input of spec(): plain ints indexed [n][c][y][x], as ndarray.tolist() gives them."""
 
@@ -58,6 +75,10 @@ class Layer(Protocol):
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Return the output's shape; ContractError where the inputs do not match the attributes."""
 
+    @property
+    def bounds(self) -> Bounds:
+        """Worst-case range of the accumulator and of the output before overflow."""
+
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """Compute one output in plain Python ints."""
 
@@ -72,6 +93,15 @@ def finish_rounded(rounded: int, epilogue: Epilogue) -> tuple[int, int]:
     """(code, event) of a value that is already rounded: the leaf, with the epilogue's numbers."""
     e = epilogue
     return arith.finish_rounded(rounded, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
+
+
+def rounded_range(value: Range, k: int, epilogue: Epilogue) -> Range:
+    """Return the range of round(value / 2**shift[k]), behind a ReLU that stands before it: rounding is monotone."""
+    low, high = value
+    if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
+        low, high = max(low, 0), max(high, 0)
+    shift, mode = epilogue.shift[k], epilogue.rounding
+    return round_shift(low, shift, mode), round_shift(high, shift, mode)
 
 
 def traps(output: Output) -> bool:

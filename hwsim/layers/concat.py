@@ -9,7 +9,7 @@ from typing import ClassVar
 from hwsim.contract.mac import check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Codes, Events, Shape
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Concat:
         if len(inputs) != self.count or len({shape[1:] for shape in inputs}) != 1:
             raise ContractError(f"concat: found inputs {list(map(tuple, inputs))}, allowed {self.count} of one height and width.")
         return Shape(sum(shape.c for shape in inputs), inputs[0].h, inputs[0].w)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Any code of the format."""
+        return Bounds(None, (self.format.low, self.format.high))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""

@@ -11,7 +11,7 @@ from hwsim.contract.mac import Output, check_format
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Codes, Events, Shape, finish, one_input
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, finish, one_input, rounded_range
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class ReLU:
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The input's shape."""
         return one_input(self.kind, inputs)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Any code of the format that is not negative."""
+        return Bounds(None, (0, self.format.high))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
@@ -75,6 +80,11 @@ class Rescale:
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The input's shape."""
         return one_input(self.kind, inputs)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The format's range, rescaled."""
+        return Bounds(None, rounded_range((self.format.low, self.format.high), 0, self.epilogue))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
@@ -134,6 +144,13 @@ class EltwiseSum:
                 f"eltwise_sum: found inputs {list(map(tuple, inputs))}, allowed {len(self.formats)} of one shape."
             )
         return inputs[0]
+
+    @property
+    def bounds(self) -> Bounds:
+        """The sum of the formats' ranges, aligned."""
+        low = sum(f.low << a for f, a in zip(self.formats, self.align, strict=True))
+        high = sum(f.high << a for f, a in zip(self.formats, self.align, strict=True))
+        return Bounds(None, rounded_range((low, high), 0, self.epilogue))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""

@@ -14,7 +14,7 @@ from hwsim.arith.overflow import Overflow, fits
 from hwsim.contract.mac import Output, check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Codes, Events, Shape, one_input
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, one_input
 
 MAX_SQUARED_BITS = 24  # the squares of 2**15 neighbours and more then sum up within int64
 
@@ -98,6 +98,14 @@ class HostLRN:
         """What becomes of a value that does not fit: TRAP leaves it as WRAP does, since who runs the layer stops."""
         return Overflow.WRAP if self.output.overflow == Overflow.TRAP else self.output.overflow
 
+    @property
+    def bounds(self) -> Bounds:
+        """The divisor is at least k**beta, so |output| <= |x| * k**-beta."""
+        most = inverse_power(self.k, self.beta)
+        low, high = (math.ldexp(float(code), -self.format.fl()) * most for code in (self.format.low, self.format.high))
+        f, mode = self.output.format, self.output.rounding
+        return Bounds(None, (f.round_real(low, mode), f.round_real(high, mode)))
+
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output: exact integer squares, then float64."""
         image = inputs[0][n]
@@ -167,6 +175,11 @@ class Softmax:
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The input's shape."""
         return one_input(self.kind, inputs)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Any code of the format."""
+        return Bounds(None, (self.format.low, self.format.high))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """The logit's code."""

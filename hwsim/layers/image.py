@@ -14,7 +14,7 @@ from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Codes, Events, Shape, finish, one_input
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, finish, one_input, rounded_range
 
 PIXEL = FixedPoint(8, 0, signed=False)
 MEAN_LENGTH = 16
@@ -87,6 +87,13 @@ class ImageEncoding:
                 f"image_encoding.mean: found shape {self.mean.shape}, allowed {(shape.c, 1, 1)} or {tuple(shape)}."
             )
         return shape
+
+    @property
+    def bounds(self) -> Bounds:
+        """The smallest pixel under the largest mean, and the largest under the smallest."""
+        low = ((PIXEL.low << MEAN_LENGTH) - int(self.mean.max())) * self.scale_mantissa
+        high = ((PIXEL.high << MEAN_LENGTH) - int(self.mean.min())) * self.scale_mantissa
+        return Bounds(None, rounded_range((low, high), 0, self.epilogue))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""

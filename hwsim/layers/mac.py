@@ -13,7 +13,7 @@ from hwsim.contract.mac import MacContract
 from hwsim.contract.resolve import MacNumbers, resolve_mac
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Events, checked_codes, finish
+from hwsim.layers.base import Bounds, Cell, Events, checked_codes, finish, rounded_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,17 @@ class MacLayer:
         """The datapath's integers: shifts, aligned biases, limits and proven bounds."""
         bias = None if self.bias is None else self.bias.tolist()
         return resolve_mac(self.contract, self.sums, bias, self.kind)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Both ends are reached by some input; where the exact sum can leave the register, the output's may be wider."""
+        p = self.numbers
+        outputs = []
+        for k, (low, high) in enumerate(self.sums):
+            exact = ((low << p.product_shift[k]) + p.bias[k], (high << p.product_shift[k]) + p.bias[k])
+            wraps = exact[0] < p.acc_low or exact[1] > p.acc_high
+            outputs.append(rounded_range((p.acc_low, p.acc_high) if wraps else exact, k, p.epilogue))
+        return Bounds((p.exact_low, p.exact_high), (min(low for low, _ in outputs), max(high for _, high in outputs)))
 
     def end(self, total: int, k: int) -> Cell:
         """Finish the exact sum of products of output channel k: align, add the bias, wrap, requantize; count events."""

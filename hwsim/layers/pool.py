@@ -13,7 +13,7 @@ from hwsim.contract.mac import Activation, Output, check_format
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Codes, Events, Shape, finish_rounded, one_input, pair
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, finish_rounded, one_input, pair
 
 
 class CountRule(IntEnum):
@@ -124,6 +124,11 @@ class MaxPool:
         """Return the pooled shape."""
         return self.window.output_shape(one_input(self.kind, inputs))
 
+    @property
+    def bounds(self) -> Bounds:
+        """Any code of the format."""
+        return Bounds(None, (self.format.low, self.format.high))
+
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
         return Cell(max(_window_codes(inputs, self.window, n, k, y, x)), None, Events())
@@ -186,6 +191,16 @@ class AveragePool:
                 f"once shifted left by {self.lift}, allowed 62; choose an output fractional_length nearer to the input's."
             )
         return self.window.output_shape(shape)
+
+    @property
+    def bounds(self) -> Bounds:
+        """An average lies between its smallest and its largest pixel, padding's 0 included."""
+        unit = 1 << max(-self.lift, 0)
+        low, high = (code << max(self.lift, 0) for code in (self.format.low, self.format.high))
+        if self.epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
+            low = 0
+        mode = self.epilogue.rounding
+        return Bounds(None, (round_ratio(low, unit, mode), round_ratio(high, unit, mode)))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
