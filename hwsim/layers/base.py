@@ -83,6 +83,47 @@ class Layer(Protocol):
         """Compute one output in plain Python ints."""
 
 
+class OneInput:
+    """What layers share that read one input of a declared `format` and, unless they say otherwise, keep its shape."""
+
+    kind: ClassVar[str]
+    format: FixedPoint
+
+    @property
+    def input_formats(self) -> tuple[FixedPoint, ...]:
+        """Format of the one input."""
+        return (self.format,)
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's shape."""
+        return one_input(self.kind, inputs)
+
+
+class Unchanged(OneInput):
+    """A layer whose output codes are input codes, in the same format."""
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """The input's format."""
+        return self.format
+
+    @property
+    def bounds(self) -> Bounds:
+        """Any code of the format."""
+        return Bounds(None, (self.format.low, self.format.high))
+
+
+class Requantized(OneInput):
+    """A layer that ends in an output stage of its own."""
+
+    output: Output
+
+    @property
+    def output_format(self) -> FixedPoint:
+        """Format of the output codes."""
+        return self.output.format
+
+
 def finish(value: int, k: int, epilogue: Epilogue) -> tuple[int, int]:
     """(code, event) of an exact value of output channel k: the leaf, with the epilogue's numbers."""
     e = epilogue

@@ -9,11 +9,11 @@ from typing import ClassVar
 from hwsim.contract.mac import check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape
+from hwsim.layers.base import Cell, Codes, Events, Shape, Unchanged
 
 
 @dataclass(frozen=True)
-class Concat:
+class Concat(Unchanged):
     """The channels of input 0, then those of input 1, and so on; codes unchanged."""
 
     format: FixedPoint
@@ -31,21 +31,11 @@ class Concat:
         """The one format, for each input."""
         return (self.format,) * self.count
 
-    @property
-    def output_format(self) -> FixedPoint:
-        """The inputs' format."""
-        return self.format
-
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Channels add up; heights and widths are equal."""
         if len(inputs) != self.count or len({shape[1:] for shape in inputs}) != 1:
             raise ContractError(f"concat: found inputs {list(map(tuple, inputs))}, allowed {self.count} of one height and width.")
         return Shape(sum(shape.c for shape in inputs), inputs[0].h, inputs[0].w)
-
-    @property
-    def bounds(self) -> Bounds:
-        """Any code of the format."""
-        return Bounds(None, (self.format.low, self.format.high))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""

@@ -11,11 +11,11 @@ from hwsim.contract.mac import Output, check_format
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, finish, one_input, rounded_range
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Shape, Unchanged, finish, rounded_range
 
 
 @dataclass(frozen=True)
-class ReLU:
+class ReLU(Unchanged):
     """code = max(code, 0), where it stands alone; behind a layer that computes it is that layer's activation."""
 
     format: FixedPoint
@@ -24,20 +24,6 @@ class ReLU:
 
     def __post_init__(self) -> None:
         check_format("relu.format", self.format)
-
-    @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
-        """Format of the one input."""
-        return (self.format,)
-
-    @property
-    def output_format(self) -> FixedPoint:
-        """The input's format."""
-        return self.format
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The input's shape."""
-        return one_input(self.kind, inputs)
 
     @property
     def bounds(self) -> Bounds:
@@ -50,7 +36,7 @@ class ReLU:
 
 
 @dataclass(frozen=True)
-class Rescale:
+class Rescale(Requantized):
     """code = fit(round(code * 2**(fl_out - fl_in))): from one format to another, explicit and visible."""
 
     format: FixedPoint
@@ -62,24 +48,10 @@ class Rescale:
         check_format("rescale.format", self.format)
         self.epilogue  # noqa: B018  refuse now what cannot be resolved
 
-    @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
-        """Format of the one input."""
-        return (self.format,)
-
-    @property
-    def output_format(self) -> FixedPoint:
-        """Format of the output codes."""
-        return self.output.format
-
     @cached_property
     def epilogue(self) -> Epilogue:
         """The shift, limits and modes."""
         return resolve_output(self.output, (self.format.fl(),), self.format.bits + 1, self.kind)
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The input's shape."""
-        return one_input(self.kind, inputs)
 
     @property
     def bounds(self) -> Bounds:

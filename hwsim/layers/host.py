@@ -14,7 +14,7 @@ from hwsim.arith.overflow import Overflow, fits
 from hwsim.contract.mac import Output, check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, one_input
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Unchanged
 
 MAX_SQUARED_BITS = 24  # the squares of 2**15 neighbours and more then sum up within int64
 
@@ -37,7 +37,7 @@ def inverse_power(base: float, beta: float) -> float:
 
 
 @dataclass(frozen=True)
-class HostLRN:
+class HostLRN(Requantized):
     """real = x * (k + alpha / n * sum of squares of n neighbours)**-beta, in float64 on the host, encoded again.
 
     local_size n: odd.  WITHIN_CHANNEL: n x n pixels, zeros outside the image count.  Source: Caffe lrn_layer.cpp.
@@ -62,20 +62,6 @@ class HostLRN:
                 f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed alpha in 0..2**32, beta in 0..16, "
                 f"k in 2**-32..2**32: float64 then holds every power."
             )
-
-    @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
-        """Format of the one input."""
-        return (self.format,)
-
-    @property
-    def output_format(self) -> FixedPoint:
-        """Format of the output codes."""
-        return self.output.format
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The input's shape."""
-        return one_input(self.kind, inputs)
 
     def _neighbours(self, image: Sequence, k: int, y: int, x: int) -> list[int]:
         reach = self.local_size // 2
@@ -152,7 +138,7 @@ def _inverse_powers(base: np.ndarray, beta: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Unchanged):
     """real = exp(x - max) / sum, over channels, in float64 on the host. The codes pass unchanged: argmax is the codes' own."""
 
     format: FixedPoint
@@ -161,25 +147,6 @@ class Softmax:
 
     def __post_init__(self) -> None:
         check_format("softmax.format", self.format)
-
-    @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
-        """Format of the one input."""
-        return (self.format,)
-
-    @property
-    def output_format(self) -> FixedPoint:
-        """The input's format: the codes are the logits."""
-        return self.format
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The input's shape."""
-        return one_input(self.kind, inputs)
-
-    @property
-    def bounds(self) -> Bounds:
-        """Any code of the format."""
-        return Bounds(None, (self.format.low, self.format.high))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """The logit's code."""

@@ -13,7 +13,7 @@ from hwsim.contract.mac import Activation, Output, check_format
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, finish_rounded, one_input, pair
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Shape, Unchanged, finish_rounded, one_input, pair
 
 
 class CountRule(IntEnum):
@@ -99,7 +99,7 @@ def _window_codes(inputs: Sequence[Codes], window: Window, n: int, k: int, y: in
 
 
 @dataclass(frozen=True)
-class MaxPool:
+class MaxPool(Unchanged):
     """code = max over the window's pixels of the image; padding never wins, since it is not looked at."""
 
     format: FixedPoint
@@ -110,24 +110,9 @@ class MaxPool:
     def __post_init__(self) -> None:
         check_format("max_pool.format", self.format)
 
-    @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
-        """Format of the one input."""
-        return (self.format,)
-
-    @property
-    def output_format(self) -> FixedPoint:
-        """The input's format."""
-        return self.format
-
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Return the pooled shape."""
         return self.window.output_shape(one_input(self.kind, inputs))
-
-    @property
-    def bounds(self) -> Bounds:
-        """Any code of the format."""
-        return Bounds(None, (self.format.low, self.format.high))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
@@ -135,7 +120,7 @@ class MaxPool:
 
 
 @dataclass(frozen=True)
-class AveragePool:
+class AveragePool(Requantized):
     """code = fit(round(sum / divisor * 2**(fl_out - fl_in))): one exact division, one rounding.
 
     count: what the divisor is.  output: format, rounding, overflow, activation.
@@ -153,16 +138,6 @@ class AveragePool:
         if not isinstance(self.count, CountRule):
             raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
         self.epilogue  # noqa: B018  refuse now what cannot be resolved
-
-    @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
-        """Format of the one input."""
-        return (self.format,)
-
-    @property
-    def output_format(self) -> FixedPoint:
-        """Format of the output codes."""
-        return self.output.format
 
     @property
     def lift(self) -> int:
