@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 
 from hwsim.backends.base import Taps
 from hwsim.backends.buffers import Buffer
-from hwsim.layers import Shape
+from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.formats import FixedPoint
+from hwsim.layers import Convolution, Shape
 from oracles.cases import FAMILIES, Case, codes, family, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
 from oracles.generate import cases
@@ -92,6 +94,25 @@ def test_hard_cases(target, name):
 @given(case=cases())
 def test_generated_layers(target, case):
     conforms(target, case)
+
+
+@pytest.mark.parametrize("operand", [8, 16])
+@pytest.mark.parametrize("bits", [8, 40])
+@pytest.mark.parametrize("fast", [t for t in TARGETS if t.backend != "spec"], ids=str)
+def test_events_are_counted_beyond_16_bits_in_every_lane(fast, bits, operand):
+    """Every sum leaves an 8-bit accumulator, and every content of the wide one the output: 93,000 times in each channel."""
+    fast.need()
+    x, weight = FixedPoint(operand, 0), np.ones((17, 4, 1, 1), np.int8)
+    out = Output(FixedPoint(8, 0))
+    layer = Convolution(MacContract(x, FixedPoint(8, 0), out, Accumulator(bits)), weight)
+    inputs = np.full((1, 4, 300, 310), 127)
+    size = 17 * 300 * 310
+    want = 4 * 127 if bits == 40 else 4 * 127 - 512
+    with fast.chosen() as backend:
+        taps = Taps()
+        codes = backend.prepare(layer, [Shape(4, 300, 310)])([inputs], taps).codes
+    assert (codes == min(want, 127)).all()
+    assert tuple(taps.counted) == ((0, size) if bits == 40 else (size, 0))
 
 
 @pytest.mark.parametrize("native", [t for t in TARGETS if t.backend == "native"], ids=str)
