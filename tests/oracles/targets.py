@@ -57,6 +57,6 @@ class Target:
 
 TARGETS = [
     Target("spec", None, 1),
-    *(Target("jit", None, threads) for threads in (1, 2)),
+    *(Target("jit", None, threads) for threads in (1, 2, 3)),
     *(Target("native", isa, threads) for isa in INSTRUCTION_SETS for threads in (1, 2, 3)),
 ]

@@ -44,10 +44,10 @@ config: Any = numba_config  # its fields are set at run time, which type checker
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function compiled for int64: parallel where it says prange, division as Python has it, no fast maths."""
+    """Return the function compiled for int64, without the interpreter's lock: division as Python has it, no fast maths."""
     before = config.CACHE_DIR
     config.CACHE_DIR = _CACHE or before
     try:
-        return numba.njit(parallel=True, cache=_CACHE is not None, nogil=True)(function)
+        return numba.njit(cache=_CACHE is not None, nogil=True)(function)
     finally:
         config.CACHE_DIR = before

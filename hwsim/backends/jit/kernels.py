@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops
+from hwsim.backends.threads import over_rows
 from hwsim.contract.resolve import Epilogue
 from hwsim.layers import (
     AveragePool,
@@ -31,13 +30,6 @@ from hwsim.layers.image import MEAN_LENGTH
 MAX_INT32_SUM = (1 << 31) - 1
 
 
-def use_threads() -> None:
-    """Let numba use HWSIM_THREADS threads, or all cores; results do not depend on it."""
-    wanted = os.environ.get("HWSIM_THREADS")
-    limit = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    numba.set_num_threads(min(int(wanted), limit) if wanted and wanted.isdigit() and int(wanted) > 0 else limit)
-
-
 def modes_of(e: Epilogue) -> tuple[int, ...]:
     """Return the epilogue's scalars in the order in which the loops take them."""
     return (int(e.rounding), int(e.overflow), int(e.activation), e.bits, int(e.signed), e.low, e.high)
@@ -47,10 +39,6 @@ class JitKernel(Kernel):
     """A kernel that runs compiled loops."""
 
     backend = "jit"
-
-    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
-        super().__init__(layer, shapes)
-        use_threads()
 
     def empty(self, n: int) -> np.ndarray:
         """Return room for the codes of n images: int64 [N][H][W][K], copied to the buffer at the end."""
@@ -90,13 +78,25 @@ class MacKernel(JitKernel):
         x = inputs[0]
         codes = self.empty(out.n)
         totals = np.empty(codes.shape, dtype=self.weight.dtype)
+        rows = out.n * self.output_shape.h
         origin = (x.border[0] - self.pad[0], x.border[1] - self.pad[1])
         bordered = np.ascontiguousarray(x.bordered, dtype=np.int32)
-        loops.product_sums(bordered, self.weight, self.stride, self.dilation, origin, self.groups, totals)
+        over_rows(loops.product_sums, rows, bordered, self.weight, self.stride, self.dilation, origin, self.groups, totals)
         p = self.layer.numbers
         acc = np.empty((0, 0, 0, 0) if taps.acc is None else codes.shape, dtype=np.int64)
-        taps.events += loops.finish_sums(
-            totals, self.product_shift, self.bias, p.acc_bits, p.acc_low, p.acc_high, self.shift, self.modes, codes, acc
+        taps.events += over_rows(
+            loops.finish_sums,
+            rows,
+            totals,
+            self.product_shift,
+            self.bias,
+            p.acc_bits,
+            p.acc_low,
+            p.acc_high,
+            self.shift,
+            self.modes,
+            codes,
+            acc,
         )
         out.inner[...] = codes
         if taps.acc is not None:
@@ -124,7 +124,8 @@ class MaxPoolKernel(JitKernel):
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
         codes = self.empty(out.n)
-        loops.max_windows(np.ascontiguousarray(inputs[0].inner, dtype=np.int64), *self.spans, codes)
+        x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
+        over_rows(loops.max_windows, out.n * self.output_shape.h, x, *self.spans, codes)
         out.inner[...] = codes
 
 
@@ -145,7 +146,17 @@ class AveragePoolKernel(JitKernel):
         codes = self.empty(out.n)
         x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
         modes = modes_of(self.layer.epilogue)
-        taps.events[1] += loops.average_windows(x, *self.spans, self.rows, self.columns, self.layer.lift, modes, codes)
+        taps.events[1] += over_rows(
+            loops.average_windows,
+            out.n * self.output_shape.h,
+            x,
+            *self.spans,
+            self.rows,
+            self.columns,
+            self.layer.lift,
+            modes,
+            codes,
+        )
         out.inner[...] = codes
 
 
@@ -192,5 +203,7 @@ class ValueKernel(JitKernel):
         """Compute into `out`."""
         codes = self.empty(out.n)
         epilogue = self.layer.epilogue
-        taps.events[1] += loops.finish_values(self.values(inputs), epilogue.shift[0], modes_of(epilogue), codes)
+        taps.events[1] += over_rows(
+            loops.finish_values, out.n * self.output_shape.h, self.values(inputs), epilogue.shift[0], modes_of(epilogue), codes
+        )
         out.inner[...] = codes

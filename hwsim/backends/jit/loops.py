@@ -1,13 +1,12 @@
 """The compiled loops: sums of products, windows, and the epilogue. All arithmetic on results is in the leaves.
 
-Arrays are N H W C. Each loop over (image, row) may run on any thread: rows are independent and events are added up at the
-end, so that the result is the same for any number of threads.
+Arrays are N H W C. Each loop takes a piece first..last of the rows of all images, writes what belongs to them and returns its
+events; pieces may run on any thread, in any order.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they are compiled into the loops
 from hwsim.arith.accumulate import accumulate
@@ -17,17 +16,17 @@ from hwsim.backends.jit.compile import compiled
 
 
 @compiled
-def product_sums(x, w, stride, dilation, origin, groups, totals):
+def product_sums(first, last, x, w, stride, dilation, origin, groups, totals):
     """totals[n,y,x,k] = sum over r,s,c of x * w, exact: the weights' type (int32 or int64) is proven to hold every sum.
 
     x: int32 [N][H + border][W + border][C].  w: [R][S][C/groups][K].  origin: bordered position of tap (0, 0) of output (0, 0).
     Four pixels share one read of the weights, along contiguous channels k; where fewer are left in the row, the last one is
     computed again in the idle places and not stored.
     """
-    images, height, width, channels = totals.shape
+    _, height, width, channels = totals.shape
     rows, columns, per_group, _ = w.shape
     share = channels // groups
-    for i in prange(images * height):
+    for i in range(first, last):
         n, y = i // height, i % height
         block = np.zeros((4, channels), w.dtype)
         for x0 in range(0, width, 4):
@@ -37,17 +36,17 @@ def product_sums(x, w, stride, dilation, origin, groups, totals):
             for r in range(rows):
                 row = x[n, origin[0] + y * stride[0] + r * dilation[0]]
                 for s in range(columns):
-                    first = origin[1] + x0 * stride[1] + s * dilation[1]
+                    left = origin[1] + x0 * stride[1] + s * dilation[1]
                     for g in range(groups):
                         ks = slice(g * share, (g + 1) * share)
                         sum0, sum1, sum2, sum3 = block[0, ks], block[1, ks], block[2, ks], block[3, ks]
                         for c in range(g * per_group, (g + 1) * per_group):
                             weights = w[r, s, c - g * per_group, ks]
                             code0, code1, code2, code3 = (
-                                row[first, c],
-                                row[first + at1, c],
-                                row[first + at2, c],
-                                row[first + at3, c],
+                                row[left, c],
+                                row[left + at1, c],
+                                row[left + at2, c],
+                                row[left + at3, c],
                             )
                             for k in range(share):
                                 sum0[k] += code0 * weights[k]
@@ -55,19 +54,19 @@ def product_sums(x, w, stride, dilation, origin, groups, totals):
                                 sum2[k] += code2 * weights[k]
                                 sum3[k] += code3 * weights[k]
             totals[n, y, x0 : x0 + pixels] = block[:pixels]
+    return 0
 
 
 @compiled
-def finish_sums(totals, product_shift, bias, acc_bits, acc_low, acc_high, shift, modes, codes, acc):
+def finish_sums(first, last, totals, product_shift, bias, acc_bits, acc_low, acc_high, shift, modes, codes, acc):
     """Accumulator's end and epilogue for all outputs; returns the events (accumulator, output).
 
     modes: int64 (rounding, overflow, activation, bits, signed, low, high).  acc: filled unless it is empty.
     """
-    images, height, width, channels = totals.shape
-    at_acc = np.zeros(images * height, np.int64)
-    at_output = np.zeros(images * height, np.int64)
+    _, height, width, channels = totals.shape
+    at_acc, at_output = 0, 0
     rounding, overflow, activation, bits, signed, low, high = modes
-    for i in prange(images * height):
+    for i in range(first, last):
         n, y = i // height, i % height
         for x in range(width):
             for k in range(channels):
@@ -76,32 +75,32 @@ def finish_sums(totals, product_shift, bias, acc_bits, acc_low, acc_high, shift,
                     acc[n, y, x, k] = value
                 code, event = finish(value, shift[k], rounding, overflow, activation, bits, signed != 0, low, high)
                 codes[n, y, x, k] = code
-                at_acc[i] += left
-                at_output[i] += event
-    return at_acc.sum(), at_output.sum()
+                at_acc += left
+                at_output += event
+    return at_acc, at_output
 
 
 @compiled
-def finish_values(values, shift, modes, codes):
+def finish_values(first, last, values, shift, modes, codes):
     """Epilogue of exact values [N][H][W][C] that share one shift; returns the output events."""
-    images, height, width, channels = values.shape
-    events = np.zeros(images * height, np.int64)
+    _, height, width, channels = values.shape
+    events = 0
     rounding, overflow, activation, bits, signed, low, high = modes
-    for i in prange(images * height):
+    for i in range(first, last):
         n, y = i // height, i % height
         for x in range(width):
             for k in range(channels):
                 code, event = finish(values[n, y, x, k], shift, rounding, overflow, activation, bits, signed != 0, low, high)
                 codes[n, y, x, k] = code
-                events[i] += event
-    return events.sum()
+                events += event
+    return events
 
 
 @compiled
-def max_windows(x, top, bottom, left, right, codes):
+def max_windows(first, last, x, top, bottom, left, right, codes):
     """codes = max over each window; top..bottom by output row, left..right by output column, all within the image."""
-    images, height, width, channels = codes.shape
-    for i in prange(images * height):
+    _, height, width, channels = codes.shape
+    for i in range(first, last):
         n, y = i // height, i % height
         for column in range(width):
             for k in range(channels):
@@ -110,15 +109,16 @@ def max_windows(x, top, bottom, left, right, codes):
                     for col in range(left[column], right[column]):
                         best = max(best, x[n, row, col, k])
                 codes[n, y, column, k] = best
+    return 0
 
 
 @compiled
-def average_windows(x, top, bottom, left, right, rows, columns, lift, modes, codes):
+def average_windows(first, last, x, top, bottom, left, right, rows, columns, lift, modes, codes):
     """codes = epilogue of (sum << lift) / (rows * columns), or of sum / (rows * columns << -lift); returns the events."""
-    images, height, width, channels = codes.shape
-    events = np.zeros(images * height, np.int64)
+    _, height, width, channels = codes.shape
+    events = 0
     rounding, overflow, activation, bits, signed, low, high = modes
-    for i in prange(images * height):
+    for i in range(first, last):
         n, y = i // height, i % height
         for column in range(width):
             unit = (rows[y] * columns[column]) << max(-lift, 0)
@@ -132,5 +132,5 @@ def average_windows(x, top, bottom, left, right, rows, columns, lift, modes, cod
                 rounded = round_ratio(total << max(lift, 0), unit, rounding)
                 code, event = finish_rounded(rounded, overflow, activation, bits, signed != 0, low, high)
                 codes[n, y, column, k] = code
-                events[i] += event
-    return events.sum()
+                events += event
+    return events

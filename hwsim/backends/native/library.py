@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hwsim.backends.threads import chosen_threads
 from hwsim.errors import BackendError
 
 FOLDER = Path(__file__).parents[2] / "_native"
@@ -18,7 +19,6 @@ GET_IT = (
 )
 INSTRUCTION_SETS = ("auto", "portable", "avx2", "avx512vnni", "amx")
 ABI_VERSION = 1
-MAX_THREADS = 256
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,6 @@ def chosen_isa() -> str:
 def isa_number() -> int:
     """Return the enum hw_isa of chosen_isa()."""
     return INSTRUCTION_SETS.index(chosen_isa())
-
-
-def chosen_threads() -> int:
-    """Return how many threads to use: HWSIM_THREADS, else all processors."""
-    named = os.environ.get("HWSIM_THREADS")
-    if not named:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(count, MAX_THREADS)
-    if not named.isascii() or not named.isdigit() or not 1 <= int(named) <= MAX_THREADS:
-        raise BackendError(f"HWSIM_THREADS: found {named!r}, allowed an integer in 1..{MAX_THREADS}; unset it for all cores.")
-    return int(named)
 
 
 def info() -> NativeInfo:
