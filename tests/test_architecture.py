@@ -17,11 +17,13 @@ PACKAGE = ROOT / "hwsim"
 # package -> the packages that it may import directly; "and everything below" follows from the closure
 DIRECT = {
     "arith": (),
+    # style and saving, no numbers: below whatever draws itself
+    "picture": (),
     "formats": ("arith",),
     "contract": ("formats",),
     "layers": ("contract",),
     "backends": ("layers",),
-    "network": ("layers",),
+    "network": ("layers", "picture"),
     "images": ("network",),
     "execute": ("images", "backends"),
     "quantize": ("execute",),

@@ -111,6 +111,24 @@ def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--force", is_flag=True, help="Replace the output if it exists.")(command)
 
 
+def plot_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--plot PNG: refused before the work where a picture cannot be saved. Stands with --force."""
+
+    def refuse_early(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        if value is not None:
+            from hwsim.picture import refuse
+
+            refuse(value, ctx.params["force"])
+        return value
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--plot", metavar="PNG", type=click.Path(), callback=refuse_early, help=text)(command)
+        eager = click.option("--force", is_flag=True, is_eager=True, help="Replace the picture if it exists.")
+        return eager(command)
+
+    return decorate
+
+
 def names(text: str | None) -> list[str] | None:
     """"conv1,fire2/squeeze1x1" -> its names; None stays None, which means all."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

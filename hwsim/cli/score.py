@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import emit, json_option
-from hwsim.cli.options import DATA_HELP, backend_option, network_argument, progress
+from hwsim.cli.options import DATA_HELP, backend_option, network_argument, plot_option, progress
 
 
 @click.command(epilog="Example:  hwsim score digits.hwnet --data digits --float --limit 500")
@@ -14,8 +14,18 @@ from hwsim.cli.options import DATA_HELP, backend_option, network_argument, progr
 @click.option("--float", "with_float", is_flag=True, help="Score the float network beside it, and compare.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score only the first N images.  [all]")
 @backend_option
+@plot_option("Draw the accuracy, beside float's with --float, and every layer's overflow events.")
 @json_option
-def score(network: str, data: str, with_float: bool, limit: int | None, backend: str, as_json: bool) -> None:
+def score(
+    network: str,
+    data: str,
+    with_float: bool,
+    limit: int | None,
+    backend: str,
+    plot: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Top-1 and top-5 over a data set; with --float also agreement, gained and lost images."""
     import hwsim
 
@@ -23,3 +33,5 @@ def score(network: str, data: str, with_float: bool, limit: int | None, backend:
     with progress("scoring") as bar:
         result = hwsim.score(q, data, backend=backend, float=with_float, limit=limit, progress=bar)
     emit(result, as_json)
+    if plot is not None:
+        result.plot(plot, force)

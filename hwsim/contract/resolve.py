@@ -46,6 +46,11 @@ class MacNumbers:
     exact_high: int
     epilogue: Epilogue
 
+    @property
+    def proven_bits(self) -> int:
+        """Bits that the exact content of the accumulator is proven to need, whatever the image."""
+        return max(signed_width(self.exact_low), signed_width(self.exact_high))
+
 
 def signed_width(value: int) -> int:
     """Return the fewest bits of a two's complement register that holds the value.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,8 @@ class Score:
 
     fixed, baseline: accuracy of the integers and of the float network on the same images (None without a baseline).
     agreeing: images on which both have the same first guess.  gained, lost: images that only the integers, or only the
-    float network, had right.  events: per layer.  seconds: spent in the integer network.
+    float network, had right.  events: per layer, and outputs: how many codes the layer computed in all.  seconds: spent in
+    the integer network.
     """
 
     network: str
@@ -58,6 +61,7 @@ class Score:
     gained: tuple[int, ...]
     lost: tuple[int, ...]
     events: dict[str, Events]
+    outputs: dict[str, int]
     host_layers: tuple[str, ...]
     seconds: float
 
@@ -111,11 +115,18 @@ class Score:
             "host_layers": list(self.host_layers),
             "seconds": self.seconds,
             "events": {name: events._asdict() for name, events in self.events.items()},
+            "outputs": self.outputs,
         }
         if self.baseline is not None:
             data["float"] = {"top1": self.baseline.top1, "top5": self.baseline.top5}
             data |= {"agreement": self.agreement, "gained": list(self.gained), "lost": list(self.lost)}
         return data
+
+    def plot(self, file: str | PathLike[str] | None = None, force: bool = False) -> Any:
+        """Draw the accuracy beside float's, and each layer's events; return the figure, save it if a file is named."""
+        from hwsim.execute.picture_score import draw
+
+        return draw(self, file, force)
 
     def __str__(self) -> str:
         width = max(len(label) for label, _ in self.rows())
@@ -227,6 +238,7 @@ def _result(
         gained=gained,
         lost=lost,
         events={name: Events(int(a), int(o)) for name, (a, o) in events.items()},
+        outputs={name: len(answers) * math.prod(shape) for name, shape in network.shapes().items()},
         host_layers=tuple(node.name for node in network.nodes if isinstance(node.layer, HostLRN)),
         seconds=seconds,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,12 @@ class Trace:
     def top(self, k: int = 5) -> np.ndarray:
         """Return the k best classes of each image, [N][k]: highest code first, the lower class first among equals."""
         return best(self.logits, k)
+
+    def plot(self, file: str | PathLike[str] | None = None, force: bool = False) -> Any:
+        """Draw each layer's codes and events, and the first image's answer; return the figure, save it if a file is named."""
+        from hwsim.execute.picture_trace import draw
+
+        return draw(self, file, force)
 
     def rows(self) -> list[tuple[str, ...]]:
         """Lines of the table, one per layer."""

@@ -116,11 +116,11 @@ class CheckReport:
         """Return how many codes lie how many ulps off, in the array of the first mismatch; empty where nothing differs."""
         return {} if self.failure is None else self.failure.histogram()
 
-    def plot(self, file: str | os.PathLike[str] | None = None) -> Any:
+    def plot(self, file: str | os.PathLike[str] | None = None, force: bool = False) -> Any:
         """Draw the map of errors and the ulp histogram; return the matplotlib figure, and save it if a file is named."""
         from hwsim.golden.picture import draw
 
-        return draw(self, file)
+        return draw(self, file, force)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""

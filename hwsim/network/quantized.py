@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.contract.resolve import signed_width
 from hwsim.errors import ContractError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import ImageEncoding, Layer, MacLayer, Shape, Softmax
@@ -176,6 +175,12 @@ class QuantizedNetwork:
 
         return write_hwnet(self, path, force)
 
+    def plot(self, file: str | PathLike[str] | None = None, force: bool = False) -> Any:
+        """Draw each layer's range against its format, and its accumulator; return the figure, save it if a file is named."""
+        from hwsim.network.picture import draw
+
+        return draw(self, file, force)
+
     def rows(self) -> list[tuple[str, ...]]:
         """Lines of the table, one per layer."""
         shapes = self.shapes()
@@ -217,6 +222,6 @@ def _row(node: QuantizedNode, shape: Shape) -> tuple[str, ...]:
     if isinstance(node.layer, MacLayer):
         numbers = node.layer.numbers
         weight, bits = str(node.layer.contract.weight), str(numbers.acc_bits)
-        proven = str(max(signed_width(numbers.exact_low), signed_width(numbers.exact_high)))
+        proven = str(numbers.proven_bits)
     size = "x".join(map(str, shape))
     return node.name, node.layer.kind, ", ".join(node.inputs), size, weight, str(node.layer.output_format), bits, proven

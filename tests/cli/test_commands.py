@@ -148,6 +148,27 @@ def test_a_plot_is_drawn_of_what_differs(folder: Path, wrong_dump: Path, tmp_pat
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+PLOTS = {
+    "show": ("show", "digits.hwnet"),
+    "run": ("run", "digits.hwnet", "--input", "digits"),
+    "score": ("score", "digits.hwnet", "--data", "digits", "--limit", "20"),
+}
+
+
+@pytest.mark.parametrize("command", PLOTS.values(), ids=PLOTS)
+def test_a_plot_changes_nothing_of_what_is_printed(folder: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    picture = tmp_path / "picture.png"
+    plain = found(hwsim_command(*command, "--json", cwd=folder))
+    plotted = found(hwsim_command(*command, "--json", "--plot", str(picture), cwd=folder))
+    assert {**plotted, "seconds": 0} == {**plain, "seconds": 0}
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    before = picture.read_bytes()
+    again = hwsim_command(*command, "--plot", str(picture), cwd=folder)
+    assert (again.returncode, again.stdout) == (2, ""), "refused before the work"
+    assert "exists already" in again.stderr and picture.read_bytes() == before
+    assert hwsim_command(*command, "--plot", str(picture), "--force", cwd=folder).returncode == 0
+
+
 BAD = {
     "missing caffemodel": ("quantize", str(MODEL), "no.caffemodel", "--calibration", "digits", "--out", "x.hwnet"),
     "missing prototxt": ("quantize", "no.prototxt", str(WEIGHTS), "--calibration", "digits", "--out", "x.hwnet"),
@@ -176,6 +197,11 @@ BAD = {
     "dump of the wrong length": ("check", "package", "--layer", "ip2", "--dump", "short.hex"),
     "dump of which layer": ("check", "package", "--dump", "short.hex"),
     "show nothing": ("show", "nothing"),
+    "plot of a package": ("show", "package", "--plot", "x.png"),
+    "plot of a layer": ("show", "digits.hwnet", "--layer", "conv1", "--plot", "x.png"),
+    "plot of no known kind": ("run", "digits.hwnet", "--input", "digits", "--plot", "x.jpg"),
+    "plot in no folder": ("score", "digits.hwnet", "--data", "digits", "--plot", "no/such/x.png"),
+    "plot exists": ("check", "package", "--plot", "empty.txt"),
     "show of an unknown layer": ("show", "digits.hwnet", "--layer", "conv9"),
 }
 

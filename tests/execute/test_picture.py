@@ -1,0 +1,86 @@
+"""The pictures of a trace and of a score show the numbers of their tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from hwsim.arith.overflow import Overflow
+from hwsim.contract import MacContract, Output
+from hwsim.execute.picture_score import Fates, fates, with_events
+from hwsim.execute.picture_trace import BINS, code_strips
+from hwsim.execute.score import score
+from hwsim.execute.single import Conv2d
+from hwsim.execute.trace import Trace, run
+from hwsim.formats import FixedPoint
+from hwsim.layers import Events
+from support.networks import branching, pixels
+
+
+def test_each_strip_counts_the_layer_s_codes() -> None:
+    trace = run(branching(), pixels(2), "spec")
+    strips = code_strips(trace)
+    assert [strip.name for strip in strips] == [layer.name for layer in trace]
+    for strip, layer in zip(strips, trace, strict=True):
+        fmt, codes = layer.layer.output_format, layer.codes.ravel().tolist()
+        width = (fmt.high - fmt.low + 1) // BINS
+        counted = Counter((code - fmt.low) // width for code in codes)
+        assert [round(share * len(codes)) for share in strip.shares] == [counted[i] for i in range(BINS)]
+        assert (strip.events, strip.outputs) == (layer.events, len(codes))
+        assert strip.at_low == codes.count(fmt.low) / len(codes)
+        assert strip.at_high == codes.count(fmt.high) / len(codes)
+        assert strip.zero == (0.5 if fmt.signed else 0.0)
+        assert strip.low_is_zero == (not fmt.signed)
+    assert any(strip.events.output for strip in strips) and any(strip.at_high for strip in strips)
+
+
+def test_a_format_of_few_codes_has_several_parts_to_a_code() -> None:
+    s3 = FixedPoint(3, 0)
+    contract = MacContract(s3, s3, Output(s3, overflow=Overflow.SATURATE_SYMMETRIC))
+    x = np.array([-4, -3, -3, 0, 3, 3, 3, 2]).reshape(1, 1, 2, 4)
+    layer = Conv2d().run(x, np.ones((1, 1, 1, 1), int), contract)
+    (strip,) = code_strips(Trace(branching(), pixels(), {"conv": layer}))
+    assert strip.shares.reshape(8, -1).tolist() == [[share / 8] * 8 for share in (0, 3, 0, 0, 1, 0, 1, 3)]
+    assert (strip.at_low, strip.at_high, strip.events) == (3 / 8, 3 / 8, Events(0, 1)), "the least code is -3: symmetric"
+
+
+def test_the_trace_is_drawn(tmp_path: Path) -> None:
+    figure = run(branching(), pixels(2), "spec").plot(tmp_path / "trace.png")
+    assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 images" in figure.get_suptitle()
+
+
+def scored(events_only: bool = False):
+    """Five images of which float and the integers share three, with one gained and one lost."""
+    network, images = branching(), pixels(5)
+    guesses = run(network, images, "spec", acc=False).top(1)[:, 0]
+    labels = guesses.copy()
+    labels[[1, 4]] = (guesses[[1, 4]] + 1) % 4
+    floats = np.zeros((5, 4))
+    floats[range(5), guesses] = 1
+    floats[1, labels[1]] = floats[2, (labels[2] + 1) % 4] = 2
+    served = iter(floats)
+    baseline = None if events_only else lambda batch: np.stack([next(served) for _ in batch])
+    return score(network, list(zip(images, labels.tolist(), strict=True)), 5, "spec", baseline)
+
+
+def test_every_image_has_one_fate() -> None:
+    result = scored()
+    assert fates(result) == Fates(both=2, gained=1, lost=1, neither=1)
+    assert (len(result.gained), len(result.lost), result.fixed.right, result.baseline.right) == (1, 1, 3, 3)
+    assert fates(scored(events_only=True)) is None
+
+
+def test_shares_are_of_all_outputs_of_all_images() -> None:
+    result = scored(events_only=True)
+    trace = run(branching(), pixels(5), "spec", acc=False)
+    assert result.outputs == {layer.name: layer.codes.size for layer in trace} == result.to_json()["outputs"]
+    assert with_events(result) == {layer.name: layer.events for layer in trace if any(layer.events)} != {}
+
+
+def test_the_score_is_drawn_with_and_without_float(tmp_path: Path) -> None:
+    for name, result in (("with", scored()), ("without", scored(events_only=True))):
+        result.plot(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
