@@ -105,4 +105,5 @@ def _events(figure: Any, score: Score) -> None:
         return
     event_bars(axes, list(found.values()), [score.outputs[name] for name in found])
     layer_axis(axes, list(found))
+    axes.set_ylim(max(len(found), 6) - 0.5, -0.5)
     legend_below(figure, event_handles(), 2)

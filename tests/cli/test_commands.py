@@ -201,7 +201,7 @@ BAD = {
     "plot of a layer": ("show", "digits.hwnet", "--layer", "conv1", "--plot", "x.png"),
     "plot of no known kind": ("run", "digits.hwnet", "--input", "digits", "--plot", "x.jpg"),
     "plot in no folder": ("score", "digits.hwnet", "--data", "digits", "--plot", "no/such/x.png"),
-    "plot exists": ("check", "package", "--plot", "empty.txt"),
+    "plot exists": ("check", "package", "--plot", "bad.png"),
     "show of an unknown layer": ("show", "digits.hwnet", "--layer", "conv9"),
 }
 
