@@ -64,7 +64,7 @@ def refuse(file: str | os.PathLike[str], force: bool = False) -> None:
     if os.path.isdir(path):
         raise InputError(f"{path}: this is a folder; give the name of a file.")
     if os.path.lexists(path) and not force:
-        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or force it to be replaced.")
+        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or --force (force=True).")
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
-from hwsim.cli.options import force_option, steps
+from hwsim.cli.options import out_option, steps
 
 
 @click.command(epilog="Example:  hwsim demo --out demo-package")
-@click.option("--out", metavar="PKG", type=click.Path(), help="Keep the golden package here.  [thrown away]")
-@force_option
+@out_option("PKG", "manifest.json", "Keep the golden package here.  [thrown away]", required=False)
 @json_option
 def demo(out: str | None, force: bool, as_json: bool) -> int:
     """Quantize a network for handwritten digits, score it, write golden vectors, check them with every backend."""

@@ -107,8 +107,21 @@ def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--backend", type=click.Choice(BACKENDS), default="auto", help=text)(command)
 
 
-def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--force", is_flag=True, help="Replace the output if it exists.")(command)
+def out_option(metavar: str, marker: str, text: str, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--out DIRECTORY: refused before the work where it cannot be written; with --force, which replaces what has `marker`."""
+
+    def refuse_early(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        if value is not None:
+            from hwsim.network.storage import refuse
+
+            refuse(value, ctx.params["force"], marker)
+        return value
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        out = click.option("--out", metavar=metavar, required=required, type=click.Path(), callback=refuse_early, help=text)
+        return out(click.option("--force", is_flag=True, is_eager=True, help="Replace the output if it exists.")(command))
+
+    return decorate
 
 
 def plot_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -130,7 +143,7 @@ def plot_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def names(text: str | None) -> list[str] | None:
-    """"conv1,fire2/squeeze1x1" -> its names; None stays None, which means all."""
+    """ "conv1,fire2/squeeze1x1" -> its names; None stays None, which means all."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 

@@ -13,8 +13,8 @@ from hwsim.cli.options import (
     DATA_HELP,
     DIALECTS,
     RoundingWord,
-    force_option,
     model_arguments,
+    out_option,
     pixel_options,
     progress,
 )
@@ -34,8 +34,7 @@ EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"
 @click.option("--method", type=click.Choice(CALIBRATIONS), help="How a range follows from what was seen.")
 @click.option("--rounding", type=RoundingWord(), help="Where a quotient goes that is no integer.  [the dialect's]")
 @pixel_options
-@click.option("--out", metavar="NET.hwnet", required=True, type=click.Path(), help="Directory to write.")
-@force_option
+@out_option("NET.hwnet", "network.json", "Directory to write.")
 @json_option
 def quantize(model: str, weights: str, calibration: str, out: str, force: bool, as_json: bool, **choices: Any) -> None:
     """Choose number formats by calibration images, and write the network in integers to a directory."""
@@ -45,9 +44,7 @@ def quantize(model: str, weights: str, calibration: str, out: str, force: bool, 
     if choices["rounding"] is not None:
         dialect = dataclasses.replace(dialect, rounding=hwsim.Rounding[choices["rounding"].upper()])
     order = None if choices["channels"] is None else hwsim.ChannelOrder[choices["channels"]]
-    net = hwsim.read(
-        model, weights, mean=choices["mean"], scale=choices["scale"], channel_order=order, shape=choices["shape"]
-    )
+    net = hwsim.read(model, weights, mean=choices["mean"], scale=choices["scale"], channel_order=order, shape=choices["shape"])
     images = hwsim.images(calibration, net.preprocessing, limit=choices["limit"])
     formats = {name: choices[name] for name in ("bits", "weight_bits", "per_channel")}
     if choices["method"] is not None:

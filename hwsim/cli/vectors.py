@@ -5,20 +5,17 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import emit, json_option
-from hwsim.cli.options import backend_option, force_option, input_options, names, network_argument, one_image
+from hwsim.cli.options import backend_option, input_options, names, network_argument, one_image, out_option
 
 
 @click.command(epilog="Example:  hwsim vectors digits.hwnet --input digits --out package --layers conv1,ip1")
 @network_argument
 @input_options
-@click.option("--out", metavar="PKG", required=True, type=click.Path(), help="Directory to write.")
+@out_option("PKG", "manifest.json", "Directory to write.")
 @click.option("--layers", metavar="A,B", help="Only these layers.  [all]")
 @backend_option
-@force_option
 @json_option
-def vectors(
-    network: str, image: str, index: int, out: str, layers: str | None, backend: str, force: bool, as_json: bool
-) -> None:
+def vectors(network: str, image: str, index: int, out: str, layers: str | None, backend: str, force: bool, as_json: bool) -> None:
     """Write a golden package: stimulus, weights, bias, accumulator and expected output of each layer."""
     import hwsim
 

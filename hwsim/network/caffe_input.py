@@ -82,7 +82,7 @@ def _derived_shape(params: Any, transform: _Transform, wish: Wish, channels: int
         sizes.append((wish.mean.shape[1], wish.mean.shape[2]))
     height, width = next((size for size in sizes if all(size)), (0, 0))
     if not (height and channels):
-        raise InputError(f"{where}: the file does not say the size of an image; give shape=(channels, height, width).")
+        raise InputError(f"{where}: the file does not say the size of an image; give it: --shape 1,28,28 (shape=(1, 28, 28)).")
     return channels, height, width
 
 

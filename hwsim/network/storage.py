@@ -20,7 +20,7 @@ def writing_directory(path: str | os.PathLike[str], force: bool, marker: str) ->
     Errors: InputError where it exists or the disk refuses; the old content then still stands.
     """
     path = Path(path)
-    _refuse(path, force, marker)
+    refuse(path, force, marker)
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     except OSError as error:
@@ -28,7 +28,7 @@ def writing_directory(path: str | os.PathLike[str], force: bool, marker: str) ->
     try:
         os.chmod(folder, 0o777 & ~_umask())
         yield folder
-        _refuse(path, force, marker)
+        refuse(path, force, marker)
         _put(folder, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); nothing was left there, so try again.") from None
@@ -42,11 +42,15 @@ def _umask() -> int:
     return mask
 
 
-def _refuse(path: Path, force: bool, marker: str) -> None:
+def refuse(path: str | os.PathLike[str], force: bool, marker: str) -> None:
+    """Raise InputError where writing_directory would: asked before a long computation, so that none is lost."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {str(path.parent)!r}; create it, or choose another name.")
     if not path.name or not os.path.lexists(path):
         return
     if not force:
-        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or force it to be replaced.")
+        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or --force (force=True).")
     ours = path.is_dir() and not path.is_symlink() and ((path / marker).is_file() or not any(path.iterdir()))
     if not ours:
         raise InputError(f"{path}: exists and holds no {marker}, so it is not replaced even when forced; choose another name.")

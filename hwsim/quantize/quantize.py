@@ -55,7 +55,7 @@ def quantize(
     Errors: InputError (no images, onnxruntime absent, a layer that integers cannot do), ProofError (an accumulator that
     cannot be proven safe: the sentence names the layer and the width that would do).
     """
-    widths = Widths(_width("weight_bits", bits if weight_bits is None else weight_bits), _width("bits", bits))
+    widths = Widths(_width("bits", bits) if weight_bits is None else _width("weight_bits", weight_bits), _width("bits", bits))
     if limit is not None and limit < 1:
         raise InputError(f"quantize: found limit {limit}, allowed 1 or more.")
     if not 0 < percent <= 100:

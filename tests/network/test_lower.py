@@ -18,6 +18,7 @@ from hwsim.network.graph import (
     Scale,
 )
 from hwsim.network.lower import fold
+from hwsim.network.lower.settle import naming
 
 RNG = np.random.default_rng(3)
 DATA = Node("data", Input((2, 5, 7)))
@@ -109,3 +110,13 @@ def test_a_fork_behind_a_dropout_is_seen():
     )
     with pytest.raises(InputError, match="'c' is read by 2 layers"):
         fold(Network("fork", nodes))
+
+
+def test_a_place_that_an_error_names_already_is_not_named_again():
+    for inner, outer in (
+        ("found 3.", "net: layer 'a': found 3."),
+        ("net: layer 'a', pad: found 3.", "net: layer 'a', pad: found 3."),
+    ):
+        with pytest.raises(InputError) as raised, naming("net: layer 'a'"):
+            raise InputError(inner)
+        assert str(raised.value) == outer

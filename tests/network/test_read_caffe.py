@@ -286,7 +286,7 @@ def test_missing_files_swapped_files_and_an_unknown_size_are_named(tmp_path):
     with pytest.raises(InputError, match=r"shape \(9, 11\) is not"):
         read(model, learned, shape=(9, 11))
     model.write_text('layer { name: "d" type: "Data" top: "data" } ' + CURRENT.partition("}")[2])
-    with pytest.raises(InputError, match="give shape="):
+    with pytest.raises(InputError, match="give it: --shape"):
         read(model, learned)
     model.write_text('layer { name: "d" type: "Data" top: "data" transform_param { crop_size: 9 mean_file: "m" } }')
     with pytest.raises(InputError, match="its mean is in 'm'"):

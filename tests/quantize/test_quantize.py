@@ -188,7 +188,7 @@ def test_memory_and_ranges_do_not_depend_on_batches():
 @pytest.mark.parametrize(
     ("wrong", "error", "sentence"),
     [
-        ({"bits": 1}, ContractError, r"bits=1, allowed an integer in 2\.\.16"),
+        ({"bits": 1}, ContractError, r"found bits=1, allowed an integer in 2\.\.16"),
         ({"bits": 17}, ContractError, r"bits=17, allowed an integer in 2\.\.16"),
         ({"bits": True}, ContractError, "bits=True"),
         ({"weight_bits": 0}, ContractError, "weight_bits=0"),

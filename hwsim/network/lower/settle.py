@@ -62,7 +62,8 @@ def naming(where: str) -> Iterator[None]:
     try:
         yield
     except HwsimError as error:
-        raise type(error)(f"{where}: {error}") from None
+        said = str(error)
+        raise type(error)(said if said.startswith(where) else f"{where}: {said}") from None
 
 
 def without_branch_rescales(nodes: Sequence[QuantizedNode]) -> tuple[QuantizedNode, ...]:
@@ -89,9 +90,7 @@ def _joined(node: QuantizedNode, layer: Concat, settled: dict[str, QuantizedNode
             continue
         name = rescale_name(node.name, branch)
         modes = _modes(branch, settled)
-        settled[name] = QuantizedNode(
-            name, (branch,), Rescale(found, Output(layer.format, modes.rounding, modes.overflow))
-        )
+        settled[name] = QuantizedNode(name, (branch,), Rescale(found, Output(layer.format, modes.rounding, modes.overflow)))
         inputs.append(name)
     return replace(node, inputs=tuple(inputs))
 
