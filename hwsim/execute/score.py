@@ -101,7 +101,7 @@ class Score:
         if self.host_layers:
             rows.append(("on the host, in float", ", ".join(self.host_layers)))
         rows.append(("computed by", ", ".join(self.backends)))
-        rows.append(("images per second", f"{self.images / self.seconds:.1f}" if self.seconds else "-"))
+        rows.append(("images per second", _rate(self.images, self.seconds)))
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -135,6 +135,11 @@ class Score:
     def _repr_html_(self) -> str:
         body = "".join(f"<tr><td>{label}</td><td>{value}</td></tr>" for label, value in self.rows())
         return f"<table><caption>{self.network}</caption>{body}</table>"
+
+
+def _rate(images: int, seconds: float) -> str:
+    rate = images / seconds if seconds else math.inf
+    return "-" if rate == math.inf else f"{rate:,.{0 if rate >= 100 else 1}f}"
 
 
 Item = tuple[np.ndarray, int]

@@ -120,6 +120,12 @@ class Trace:
         """Lines of the table, one per layer."""
         return [layer.row() for layer in self]
 
+    def answer(self, image: int = 0) -> str:
+        """One line: the first guesses for an image with their probabilities, the best first."""
+        guesses = self.top(min(5, self.logits.shape[1]))[image]
+        chance = self.probabilities[image]
+        return "first guesses: " + ", ".join(f"class {int(k)} ({chance[k]:.1%})" for k in guesses)
+
     def to_json(self) -> dict[str, Any]:
         """Return the table, the answer and the events as plain data."""
         return {
@@ -142,10 +148,14 @@ class Trace:
     def __str__(self) -> str:
         rows = [HEADINGS, *self.rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-        return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join([*lines, self.answer()])
+
+    def __repr__(self) -> str:
+        return f"<Trace of {self.network.name!r}: {len(self.layers)} layers, batch of {len(self.pixels)}>"
 
     def _repr_html_(self) -> str:
-        return html_table(self.rows())
+        return f"{html_table(self.rows())}<p>{html.escape(self.answer())}</p>"
 
 
 def best(logits: np.ndarray, k: int) -> np.ndarray:

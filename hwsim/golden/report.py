@@ -149,7 +149,8 @@ class CheckReport:
 
     def verdict(self) -> str:
         """Return one sentence: what was compared, and whether it is equal."""
-        count = f"{sum(layer.outputs for layer in self.layers):,} outputs of {len(self.layers)} layer(s)"
+        layers = "1 layer" if len(self.layers) == 1 else f"{len(self.layers)} layers"
+        count = f"{sum(layer.outputs for layer in self.layers):,} outputs of {layers}"
         if self.dump is not None:
             wrong = sum(layer.mismatches for layer in self.layers)
             return f"{self.dump} against {self.package}: {count}, " + ("all equal" if self.passed else f"{wrong:,} differ")

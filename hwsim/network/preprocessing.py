@@ -71,6 +71,13 @@ class Preprocessing:
         """Shape C, H, W of one image."""
         return (self.channel_order.channels, *self.size)
 
+    def __str__(self) -> str:
+        """One line for people: what happens to a pixel before the network sees it."""
+        height, width = self.size
+        mean = "its mean image" if isinstance(self.mean, np.ndarray) else f"({', '.join(f'{m:g}' for m in self.mean)})"
+        fitted = "cropped" if self.crop else "resized"
+        return f"{self.channel_order.name} {width}x{height}, {fitted}; real = (pixel - {mean}) * {self.scale:g}"
+
     def mean_array(self) -> np.ndarray:
         """The mean as float32, of shape C, 1, 1 or C, H, W."""
         mean = np.asarray(self.mean, dtype=np.float32)

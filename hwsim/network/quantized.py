@@ -74,9 +74,7 @@ class QuantizedNetwork:
         formats: dict[str, FixedPoint] = {}
         for i, node in enumerate(self.nodes):
             if node.name in formats or not node.name:
-                raise InputError(
-                    f"network {self.name!r}, layer {node.name!r}: this name is empty or taken; names must differ."
-                )
+                raise InputError(f"network {self.name!r}, layer {node.name!r}: this name is empty or taken; names must differ.")
             if i:
                 self._check_edges(node, formats)
             formats[node.name] = node.layer.output_format
@@ -103,9 +101,7 @@ class QuantizedNetwork:
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise InputError(
-            f"network {self.name!r} has no layer {name!r}; it has {', '.join(n.name for n in self.nodes)}."
-        )
+        raise InputError(f"network {self.name!r} has no layer {name!r}; it has {', '.join(n.name for n in self.nodes)}.")
 
     @cached_property
     def _shapes(self) -> dict[str, Shape]:
@@ -190,11 +186,12 @@ class QuantizedNetwork:
         """Return the table and what the network is as plain data."""
         layers = [dict(zip(KEYS, row, strict=True)) for row in self.rows()]
         shape = list(self.input_shape)
-        return {"network": self.name, "dialect": self.dialect, "input": shape, "edited": list(self.edited), "layers": layers}
+        told = {"network": self.name, "dialect": self.dialect, "input": shape, "preprocessing": str(self.preprocessing)}
+        return told | {"edited": list(self.edited), "layers": layers}
 
     def _title(self) -> str:
         edited = f"; edited by hand: {', '.join(self.edited)}" if self.edited else ""
-        return f"{self.name}: {len(self.nodes)} layers, dialect {self.dialect}{edited}"
+        return f"{self.name}: {len(self.nodes)} layers, dialect {self.dialect}{edited}\nimages: {self.preprocessing}"
 
     def __str__(self) -> str:
         rows = [HEADINGS, *self.rows()]
@@ -209,7 +206,8 @@ class QuantizedNetwork:
             return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
         body = "".join(row(cells, "td") for cells in self.rows())
-        return f"<p>{html.escape(self._title())}</p><table>{row(HEADINGS, 'th')}{body}</table>"
+        title = html.escape(self._title()).replace("\n", "<br>")
+        return f"<p>{title}</p><table>{row(HEADINGS, 'th')}{body}</table>"
 
 
 HEADINGS = ("layer", "kind", "reads", "CxHxW", "weights", "output", "acc bits", "proven")

@@ -229,6 +229,25 @@ def test_bad_use_is_2_and_one_sentence_and_nothing_is_touched(folder, command, m
     assert contents(folder) == before
 
 
+def test_an_output_that_exists_is_refused_before_anything_is_read(folder: Path) -> None:
+    """No minutes of calibration end in a refusal: the data, which is not there, is not even looked for."""
+    for command in (
+        (*QUANTIZE[:4], "nowhere.txt", "--out", "digits.hwnet"),
+        ("vectors", "digits.hwnet", "--input", "nowhere.txt", "--out", "package"),
+    ):
+        run = hwsim_command(*command, cwd=folder)
+        assert run.returncode == 2
+        assert run.stderr.startswith(f"hwsim: {command[-1]}: exists already")
+        assert "--force" in run.stderr
+
+
+def test_run_and_show_say_the_answer_and_what_happens_to_pixels(folder: Path) -> None:
+    run = hwsim_command("run", "digits.hwnet", "--input", "digits", "--index", "3", cwd=folder)
+    assert run.stdout.splitlines()[-1].startswith("first guesses: class 3 (")
+    show = hwsim_command("show", "digits.hwnet", cwd=folder)
+    assert show.stdout.splitlines()[1] == "images: GRAY 8x8, resized; real = (pixel - (0)) * 0.0625"
+
+
 def test_force_replaces_the_output(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "package", tmp_path / "package")
     vectors = ("vectors", str(folder / "digits.hwnet"), "--input", "digits", "--out", "package", "--layers", "ip1")
