@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+LONGEST = 1000
+"""Characters of a sentence: what a file holds may be quoted in it, and may be long."""
+
 
 class HwsimError(Exception):
-    """The base of all errors that a user can cause; the command line prints its sentence and exits with 2."""
+    """The base of all errors that a user can cause; the command line prints its sentence and exits with 2.
+
+    A sentence may quote names from a file that nobody vouches for. As text it is one line that every terminal can show:
+    what cannot be printed is escaped, and the middle of what is too long is left out.
+
+    >>> str(HwsimError("layer 'a\x1b[2J\\n': found 3."))
+    "layer 'a\\\\x1b[2J\\\\n': found 3."
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        return printable(text)
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal cannot show or would obey: names come from files that nobody vouches for.
+
+    >>> print(printable("a\x1b[2J\\n"))
+    a\\x1b[2J\\n
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InputError(HwsimError):

@@ -6,7 +6,6 @@ One generic rule: a dataclass is an object of its fields, an enumeration member 
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ KINDS: dict[str, type] = {
         AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, MaxPool, ReLU, Rescale, Softmax,
     )
 }  # fmt: skip
+MAX_REAL = 1e300
 ARRAYS = ("weight", "bias", "mean")
 """Fields of layers that hold arrays: they are files of the package."""
 
@@ -95,7 +95,7 @@ def typed(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, str) or value not in hint.__members__:
             raise InputError(f"{where}: found {_short(value)}, allowed {', '.join(hint.__members__)}.")
         return hint[value]
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
+    if hint is float and type(value) in (int, float) and abs(value) <= MAX_REAL:
         return float(value)
     if type(value) is not hint:
         raise InputError(f"{where}: found {_short(value)}, allowed {_name(hint)}.")

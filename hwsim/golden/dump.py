@@ -13,10 +13,13 @@ from hwsim.errors import InputError
 from hwsim.golden.layout import ByteOrder
 from hwsim.golden.words import Image
 from hwsim.network.files import read_bytes
+from hwsim.network.strict import npy_header
 
 TEXT_SUFFIXES = (".hex", ".mem", ".txt", ".vmem", ".dat")
 BINARY_SUFFIXES = (".bin", ".raw")
-COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
+COMMENT = re.compile(rb"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+"""A comment that does not end is one too, up to the end of the text: to look for its end again and again takes for ever."""
+ADDRESS = re.compile(rb"@_*[0-9A-Fa-f][0-9A-Fa-f_]*")
 UNDEFINED, INVALID = 254, 255
 TEXT_SLACK = 1 << 20
 """Bytes of comments that a text may have beside its words."""
@@ -79,7 +82,7 @@ def parse_bin(data: bytes, image: Image, where: str) -> Lanes:
 
 def parse_hex(data: bytes, image: Image, where: str) -> Lanes:
     """$readmemh text -> lanes. Comments, underscores and @addresses are read; x, z and ? digits are undefined."""
-    text = COMMENT.sub(b" ", data)
+    text = COMMENT.sub(_space, data)
     tokens = text.split()
     width = image.digits * image.layout.lanes
     codes = np.zeros((image.words, image.layout.lanes), dtype=np.int64)
@@ -101,11 +104,16 @@ def parse_hex(data: bytes, image: Image, where: str) -> Lanes:
     return codes, undefined
 
 
+def _space(comment: re.Match[bytes]) -> bytes:
+    """What stands for a comment: a space; or, where it never ends, its own first sign, which is no word."""
+    text = comment[0]
+    return b" /* " if text.startswith(b"/*") and (len(text) < 4 or not text.endswith(b"*/")) else b" "
+
+
 def _address(token: bytes, where: str) -> int:
-    try:
-        return int(token[1:].replace(b"_", b"") or b"?", 16)
-    except ValueError:
-        raise InputError(f"{where}: found address {token[:40].decode('ascii', 'replace')!r}, allowed @ and hex digits.") from None
+    if not ADDRESS.fullmatch(token):
+        raise InputError(f"{where}: found address {token[:40].decode('ascii', 'replace')!r}, allowed @ and hex digits.")
+    return int(token[1:].replace(b"_", b""), 16)
 
 
 def _lanes(words: list[bytes], width: int, image: Image, where: str) -> Lanes:
@@ -148,12 +156,7 @@ def signed_value(value: np.ndarray, image: Image) -> np.ndarray:
 
 def _read_npy(path: Path, image: Image) -> tuple[np.ndarray, np.ndarray]:
     data = io.BytesIO(read_bytes(path, 8 * image.size + TEXT_SLACK))
-    try:
-        version = np.lib.format.read_magic(data)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = reader(data)
-    except (ValueError, SyntaxError, EOFError) as error:
-        raise InputError(f"{path}: is no npy file ({str(error)[:80]}); write it with numpy.save.") from None
+    shape, fortran, dtype = npy_header(data, str(path))
     rest = data.getbuffer().nbytes - data.tell()
     if tuple(shape) != image.shape or dtype.kind not in "iu" or rest != image.size * dtype.itemsize:
         raise InputError(

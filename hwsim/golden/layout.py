@@ -54,7 +54,7 @@ class MemoryLayout:
                 f"letter, and each tiled axis once more as a small letter."
             )
         for axis, size in self.tiles:
-            if axis not in capitals or not axis or not _is_count(size, MAX_TILE):
+            if len(axis) != 1 or axis not in capitals or not _is_count(size, MAX_TILE):
                 raise ContractError(
                     f"layout.tiles: found {axis!r}: {size!r}, allowed an axis of {self.order!r} and a size in 1..{MAX_TILE}."
                 )

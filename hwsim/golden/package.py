@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, printable
 from hwsim.formats.fixed import FixedPoint
 from hwsim.golden.describe import plain, resolved
 from hwsim.golden.layout import Layout, MemoryLayout
@@ -200,7 +200,7 @@ class Package:
 
     def __str__(self) -> str:
         files = f"{len(self.files()) + 1} files, {self.bytes:,} bytes"
-        return f"golden package {self.path} of {self.network}: {files}\n{text_table(self.rows())}"
+        return f"golden package {self.path} of {printable(self.network)}: {files}\n{text_table(self.rows())}"
 
     def _repr_html_(self) -> str:
         return f"<p>golden package <b>{html.escape(str(self.path))}</b></p>{html_table(self.rows())}"
@@ -214,7 +214,8 @@ def _extents(shape: tuple[int, ...]) -> str:
 
 
 def text_table(rows: list[tuple[str, ...]]) -> str:
-    """Return rows as aligned columns."""
+    """Return rows as aligned columns, one line each."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -30,8 +30,10 @@ from hwsim.golden.package import (
 from hwsim.golden.words import FORMATTERS, digest, npy_header
 from hwsim.layers import Events, Layer
 from hwsim.network.files import read_bytes
+from hwsim.network.strict import parse_json
 
-MANIFEST_LIMIT = 64 << 20
+MANIFEST_LIMIT = 16 << 20
+MAX_NAME = 4096
 MAX_CODES = 1 << 40
 HEX_DIGITS = set("0123456789abcdef")
 
@@ -48,7 +50,7 @@ def read_package(path: str | os.PathLike[str]) -> Package:
     if MANIFEST not in present:
         raise InputError(f"{path}: holds no {MANIFEST}, so it is no golden package; give the folder that `hwsim vectors` wrote.")
     where = f"{path.name}/{MANIFEST}"
-    data = parse(read_bytes(path / MANIFEST, MANIFEST_LIMIT), where)
+    data = parse_json(read_bytes(path / MANIFEST, MANIFEST_LIMIT), where)
     package = _package(path, data, present, where)
     difference = first_difference(data, json.loads(json.dumps(package.manifest())), "")
     if difference:
@@ -68,24 +70,6 @@ def _present(path: Path) -> dict[str, int]:
             if full.is_file():
                 found[relative] = full.stat().st_size
     return found
-
-
-def parse(data: bytes, where: str) -> Any:
-    """JSON -> plain data: no field twice, no NaN; InputError with the place otherwise."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) != len(names):
-            raise ValueError(f"a field appears twice among {', '.join(sorted(names))[:80]}")
-        return dict(pairs)
-
-    def refuse(text: str) -> Any:
-        raise ValueError(f"{text} is no number")
-
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is not valid JSON ({str(error)[:120]}); write the package again.") from None
 
 
 def first_difference(found: Any, allowed: Any, at: str) -> str | None:
@@ -115,7 +99,7 @@ def _package(path: Path, data: Any, present: dict[str, int], where: str) -> Pack
         raise InputError(f"{where}: found schema {found!r}, allowed {SCHEMA!r}; use the hwsim that wrote it.")
     fields(data, {"schema", "network", "command", "layout", "layers"}, where)
     fields(data["network"], {"name", "sha256"}, f"{where}: network")
-    name = typed(str, data["network"]["name"], f"{where}: network.name")
+    name = _name(data["network"]["name"], f"{where}: network.name")
     sha256 = _sha256(data["network"]["sha256"], f"{where}: network.sha256")
     command = typed(tuple[str, ...], data["command"], f"{where}: command")
     layout = _layout(data["layout"], f"{where}: layout")
@@ -151,7 +135,7 @@ def _layout(data: Any, where: str) -> Layout:
 def _layer(path: Path, data: Any, layout: Layout, present: dict[str, int], where: str) -> PackagedLayer:
     names = {"index", "name", "folder", "kind", "host", "inputs", "attributes", "resolved", "events", "memories"}
     fields(data, names, where)
-    index, name = typed(int, data["index"], f"{where}.index"), typed(str, data["name"], f"{where}.name")
+    index, name = typed(int, data["index"], f"{where}.index"), _name(data["name"], f"{where}.name")
     inputs = typed(tuple[str, ...], data["inputs"], f"{where}.inputs")
     if not 0 <= index < 1 << 20:
         raise InputError(f"{where}.index: found {index}, allowed the layer's place in its network.")
@@ -211,6 +195,17 @@ def _claims(data: Any, where: str) -> tuple[dict[str, tuple[int, ...]], dict[str
             fields(entry["files"][kind], {"name", "bytes", "sha256"}, f"{at}.files.{kind}")
         digests[role] = tuple((k, _sha256(entry["files"][k]["sha256"], f"{at}.files.{k}.sha256")) for k in sorted(FORMATTERS))
     return shapes, digests
+
+
+def _name(value: Any, where: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_NAME or not _encodes(value):
+        raise InputError(f"{where}: found {str(value)[:40]!r}, allowed a Unicode text of at most {MAX_NAME} characters.")
+    return value
+
+
+def _encodes(text: str) -> bool:
+    """Half a surrogate pair is no text: neither a file nor a terminal takes it."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _sha256(value: Any, where: str) -> str:

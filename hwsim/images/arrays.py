@@ -13,9 +13,14 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.images.sources import ArraySource
+from hwsim.network.strict import npy_header
 
-FREE_BYTES, MAX_RATIO = 1 << 26, 100
-"""Unpacked data may have FREE_BYTES, or MAX_RATIO times the file; real images do not shrink to a hundredth."""
+FREE_BYTES, MAX_RATIO = 1 << 24, 30
+"""Unpacked data may have FREE_BYTES, or MAX_RATIO times the file (MNIST has 5): unpacking may take twice that."""
+LABEL_BYTES = 8
+"""A label is held as int64."""
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""What numpy writes; other packings claim memory of their own."""
 
 IDX_IMAGES, IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
 """First bytes of an idx file of bytes with three axes (images) and one (labels)."""
@@ -35,7 +40,7 @@ def read_npz(path: Path) -> ArraySource:
                 found = ", ".join(sorted(names)[:8]) or "nothing"
                 raise InputError(f"{path}: no array `images`; it has {found}; save the arrays as images= and labels=.")
             images = _read_member(archive, names["images"], path)
-            labels = _read_member(archive, names["labels"], path) if "labels" in names else None
+            labels = _read_member(archive, names["labels"], path, LABEL_BYTES) if "labels" in names else None
     except InputError:
         raise
     except Exception as error:  # a damaged archive makes zipfile and its decoders raise almost anything
@@ -43,17 +48,20 @@ def read_npz(path: Path) -> ArraySource:
     return array_source(str(path), _as_nhwc(images, path), labels)
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
-    """One array, its header checked against the bytes that are there; never a pickle."""
-    claimed = archive.getinfo(name).file_size
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path, held: int = 1) -> np.ndarray:
+    """One array, its header checked against the bytes that are there; never a pickle. held: bytes that an element will take."""
+    member = archive.getinfo(name)
+    claimed = member.file_size
     _check_size(claimed, path, name)
+    if member.compress_type not in METHODS:
+        raise InputError(f"{path}: {name} is packed in another way than numpy does; save it again with numpy.savez.")
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(file)
+        shape, fortran, dtype = npy_header(file, f"{path}: {name}")
         if dtype.kind not in "ui":
             raise InputError(f"{path}: {name} has elements of type {dtype}; whole numbers are needed (images: uint8).")
         size = math.prod(shape) * dtype.itemsize
+        if held > 1:
+            _check_size(math.prod(shape) * held, path, name)
         data = file.read(size) if size <= claimed else b""
     if len(data) != size:
         raise InputError(f"{path}: {name} claims shape {shape} and holds fewer bytes; save the file again.")
@@ -104,6 +112,8 @@ def _labels_beside(images: Path) -> Path | None:
 
 def _open(path: Path) -> BinaryIO:
     try:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            raise InputError(f"{path}: is a folder or a device, no idx file; give the path of one.")
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")

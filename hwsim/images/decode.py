@@ -14,8 +14,11 @@ from hwsim.network.preprocessing import ChannelOrder, Preprocessing
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened: formats without programs in them."""
 
-MAX_PIXELS = 1 << 26
-"""Most pixels of one image (67 million, 200 MB decoded): beyond it a small file can fill the memory."""
+FREE_PIXELS, PIXELS_PER_BYTE, MAX_PIXELS = 1 << 24, 32, 1 << 26
+"""An image may have FREE_PIXELS (4096 x 4096), or PIXELS_PER_BYTE of its file up to MAX_PIXELS; a pixel takes 4 to 10 bytes.
+
+A photograph has less than 10 pixels for a byte of its file; thousands are a few lines that would fill the memory.
+"""
 
 
 def read_image(path: Path, gray: bool, where: str) -> np.ndarray:
@@ -27,9 +30,11 @@ def read_image(path: Path, gray: bool, where: str) -> np.ndarray:
             warnings.simplefilter("ignore")  # Pillow's own warning about large images; the limit below decides
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise InputError(f"{where}: {path} claims {width}x{height} pixels; at most {MAX_PIXELS:,} are read.")
-                return np.asarray(image.convert("L" if gray else "RGB"))
+                allowed = min(max(FREE_PIXELS, PIXELS_PER_BYTE * path.stat().st_size), MAX_PIXELS)
+                if width * height > allowed:
+                    raise InputError(f"{where}: {path} claims {width}x{height} pixels; at most {allowed:,} are read of it.")
+                mode = "L" if gray else "RGB"
+                return np.asarray(image if image.mode == mode else image.convert(mode))
     except InputError:
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything

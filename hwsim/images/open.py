@@ -56,6 +56,8 @@ def _open(data: str, limit: int | None) -> Source:
 
 def _head(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            raise OSError
         with path.open("rb") as file:
             return file.read(4)
     except (OSError, ValueError):

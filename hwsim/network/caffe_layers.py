@@ -90,6 +90,7 @@ def _inner_product(p: Any, blobs: Blobs) -> Op:
     c = p.inner_product_param
     _allow("inner_product_param.axis", c.axis, 1)
     weight, *bias = _blobs(blobs, 1 + c.bias_term)
+    weight = np.atleast_1d(weight)
     inputs = weight.shape[-2 if c.transpose and weight.ndim > 1 else -1]
     shape = (inputs, c.num_output) if c.transpose else (c.num_output, inputs)
     weight = _shaped(weight, shape, "weights")
@@ -131,8 +132,9 @@ def _batch_norm(p: Any, blobs: Blobs) -> Op:
     mean, variance, count = _blobs(blobs, 3)
     if count.size != 1:
         raise InputError(f"the third blob has {count.size} elements; 1, the weight of the sums, is needed.")
-    factor = np.float32(0) if count.flat[0] == 0 else np.float32(1) / np.float32(count.flat[0])
-    return BatchNorm(mean.reshape(-1) * factor, variance.reshape(-1) * factor, c.eps)
+    with np.errstate(all="ignore"):  # what is not finite then is refused by BatchNorm
+        factor = np.float32(0) if count.flat[0] == 0 else np.float32(1) / np.float32(count.flat[0])
+        return BatchNorm(mean.reshape(-1) * factor, variance.reshape(-1) * factor, c.eps)
 
 
 def _scale(p: Any, blobs: Blobs) -> Op:

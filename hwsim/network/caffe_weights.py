@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from hwsim.errors import InputError
 from hwsim.network.caffe_proto import parse_binary
 from hwsim.network.files import read_bytes
+from hwsim.network.strict import npy_header
 
 MAX_CAFFEMODEL_BYTES = (1 << 31) - 1
 """Protobuf's own limit."""
@@ -62,7 +64,8 @@ def _read_blob(data: bytes, where: str) -> np.ndarray:
     values, dtype = (blob.data, np.float32) if len(blob.data) else (blob.double_data, np.float64)
     if any(side < 1 for side in shape) or math.prod(shape) != len(values):
         raise InputError(f"{where}: shape {shape} needs {math.prod(shape):,} numbers, the file holds {len(values):,}.")
-    return np.fromiter(values, dtype, count=len(values)).astype(np.float32).reshape(shape)
+    with np.errstate(over="ignore"):  # infinity then, which who uses the blob refuses
+        return np.fromiter(values, dtype, count=len(values)).astype(np.float32).reshape(shape)
 
 
 def _blob_shape(blob: Any) -> tuple[int, ...]:
@@ -77,7 +80,14 @@ def read_mean(path: Path) -> np.ndarray:
     if not data.startswith(b"\x93NUMPY"):
         blob = _read_blob(data, str(path))
         return blob[0] if blob.ndim == 4 and len(blob) == 1 else blob
-    try:  # mapped, so that a header which lies about its shape is refused before memory is taken
-        return np.array(np.load(path, allow_pickle=False, mmap_mode="r"), dtype=np.float32)
-    except (ValueError, TypeError, OSError, EOFError):
-        raise InputError(f"{path}: not an array of numbers; save the mean with numpy.save as float32.") from None
+    file = io.BytesIO(data)
+    shape, fortran, dtype = npy_header(file, str(path))
+    left = len(data) - file.tell()
+    if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize != left or not left:
+        raise InputError(
+            f"{path}: found shape {shape} of {dtype} and {left:,} bytes, not an array of numbers; "
+            "save the mean with numpy.save as float32."
+        )
+    with np.errstate(over="ignore"):
+        mean = np.frombuffer(data, dtype, offset=file.tell()).astype(np.float32)
+    return mean.reshape(shape, order="F" if fortran else "C")

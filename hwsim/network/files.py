@@ -16,7 +16,8 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
             found = "is a folder or a device" if path.exists() else "does not exist"
             raise InputError(f"{path}: this file {found}; give the path of an existing file.")
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size  # a buffer as large as the limit would be taken at once
+            data = file.read(min(size, limit) + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from None

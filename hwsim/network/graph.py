@@ -58,6 +58,10 @@ __all__ = [
 ]
 
 
+MAX_NAME = 256
+"""Characters of a name, of a layer or of the network: files and tables must hold it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation with its name, which is also its output's name, and the names of the nodes it reads."""
@@ -90,7 +94,10 @@ class Network:
         self.shapes()
 
     def _check_node(self, node: Node, seen: set[str]) -> None:
-        where = f"network {self.name!r}, layer {node.name!r}"
+        where = f"network {self.name[:MAX_NAME]!r}, layer {node.name[:MAX_NAME]!r}"
+        for name in (self.name, node.name):
+            if len(name) > MAX_NAME or not name.isprintable():
+                raise InputError(f"{where}: found a name of {len(name)} characters; allowed are {MAX_NAME}, all printable.")
         if not node.name or node.name in seen:
             raise InputError(f"{where}: this name is empty or taken by an earlier layer; names must differ.")
         low, high = node.op.inputs

@@ -81,6 +81,8 @@ class _Reader:
         self.file_digests: dict[str, Any] = {}
 
     def network(self) -> QuantizedNetwork:
+        if self.file.is_symlink():
+            raise InputError(f"{self.file}: is a link; a network's files are plain files, so put the file itself there.")
         top = Fields(read_json(self.file, MAX_JSON), str(self.file))
         if top.text("format") != FORMAT:
             raise InputError(f"{self.file}, format: allowed {FORMAT!r}; this is another kind of file.")
@@ -125,8 +127,8 @@ class _Reader:
             f = Fields(value, f"{self.file}: nodes[{number}]")
             name = f.text("name")
             f.where = f"{self.file}: layer {name!r}"
-            if name in formats or not name.isprintable():
-                raise InputError(f"{f.where}: this name is taken by an earlier layer or cannot be printed; rename it.")
+            if name in formats:
+                raise InputError(f"{f.where}: this name is taken by an earlier layer; rename it.")
             node = self._node(f, name, preprocessing, formats)
             f.done()
             formats[name] = node.layer.output_format

@@ -6,9 +6,10 @@ import io
 import json
 import math
 import os
+import warnings
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ E = TypeVar("E", bound=Enum)
 MAX_DEPTH = 16
 MAX_DIGITS = 40
 """Longest number in a JSON file: Python's ints have no bound, and long ones take quadratic time."""
+MAX_HEADER = 1 << 14
+"""Longest header of a .npy file; one of numbers has 118 bytes."""
 
 
 def read_json(path: str | os.PathLike[str], limit: int) -> Any:
@@ -28,7 +31,11 @@ def read_json(path: str | os.PathLike[str], limit: int) -> Any:
     InputError for a file that is missing, too large, no UTF-8, no JSON, nested more than MAX_DEPTH deep, or that has a key
     twice or a number that is not finite.
     """
-    data = read_bytes(path, limit)
+    return parse_json(read_bytes(path, limit), str(path))
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """Return the value of a JSON text; InputError as read_json says."""
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -38,13 +45,13 @@ def read_json(path: str | os.PathLike[str], limit: int) -> Any:
             parse_float=_real,
         )
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; this file is JSON.") from None
+        raise InputError(f"{where}: not UTF-8 text; this file is JSON.") from None
     except RecursionError:
-        raise InputError(f"{path}: nested too deeply; allowed are {MAX_DEPTH} levels.") from None
+        raise InputError(f"{where}: nested too deeply; allowed are {MAX_DEPTH} levels.") from None
     except ValueError as error:
-        raise InputError(f"{path}: not JSON as hwsim writes it ({error}); correct it at that place.") from None
+        raise InputError(f"{where}: not JSON as hwsim writes it ({error}); correct it at that place.") from None
     if _depth(value) > MAX_DEPTH:
-        raise InputError(f"{path}: nested too deeply; allowed are {MAX_DEPTH} levels.")
+        raise InputError(f"{where}: nested too deeply; allowed are {MAX_DEPTH} levels.")
     return value
 
 
@@ -84,19 +91,40 @@ def _depth(value: Any) -> int:
     return depth
 
 
+def npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return (shape, Fortran order, type of the elements) from the head of a .npy file; InputError where it is none.
+
+    numpy evaluates the header as a literal: what is damaged makes it raise almost anything, and warn besides.
+    """
+    head = file.read(10)
+    if head[6:7] != b"\x01":
+        head += file.read(2)
+    length = int.from_bytes(head[8:], "little")  # numpy would take this much memory before it reads
+    if length > MAX_HEADER:
+        raise InputError(f"{where}: its header claims {length:,} bytes, allowed {MAX_HEADER:,}; save it again with numpy.save.")
+    text = io.BytesIO(head + file.read(length))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(text)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read_header(text)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        raise InputError(f"{where}: no .npy file that can be read ({reason}); save it again with numpy.save.") from None
+    if any(extent < 0 for extent in shape):
+        raise InputError(f"{where}: found shape {shape}, allowed extents from 0; save it again with numpy.save.")
+    return tuple(int(extent) for extent in shape), bool(fortran), dtype
+
+
 def load_npy(data: bytes, where: str, dtype: str, axes: int) -> np.ndarray:
     """Return the array of a .npy file's bytes: of this dtype ("<f4") and number of axes, C order, exactly as long as it says.
 
     InputError otherwise; the header is checked against the bytes at hand before any array is made, and nothing is unpickled.
     """
     file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, found = read_header(file)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where}: no .npy file that can be read ({str(error)[:80]}); restore it.") from None
-    if found != np.dtype(dtype) or found.hasobject:
+    shape, fortran, found = npy_header(file, where)
+    if found != np.dtype(dtype):
         raise InputError(f"{where}: found elements of type {found}, allowed {np.dtype(dtype)}; restore the file.")
     if fortran and len(shape) > 1:
         raise InputError(f"{where}: found Fortran order, allowed C order; restore the file.")
@@ -161,10 +189,10 @@ class Fields:
         return value
 
     def text(self, name: str, most: int = 256) -> str:
-        """Take a text of 1..most characters."""
+        """Take a text of 1..most characters that can be printed."""
         value = self.any(name)
-        if not isinstance(value, str) or not 0 < len(value) <= most:
-            raise self._wrong(name, value, f"a text of 1 to {most} characters")
+        if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
+            raise self._wrong(name, value, f"a text of 1 to {most} printable characters")
         return value
 
     def choice(self, name: str, kind: type[E]) -> E:
@@ -213,6 +241,6 @@ def checked_file(folder: Path, name: str, where: str) -> Path:
     if not plain:
         raise InputError(f"{where}: found the file name {_short(name)}, allowed letters, digits, '.', '_' and '-' only.")
     path = folder / name
-    if path.is_symlink() or not path.is_file():
-        raise InputError(f"{where}: the file {folder.name}/{name} is missing or no plain file; restore it.")
+    if folder.is_symlink() or path.is_symlink() or not path.is_file():
+        raise InputError(f"{where}: the file {folder.name}/{name} is missing or no plain file in a plain folder; restore it.")
     return path

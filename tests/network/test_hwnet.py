@@ -188,7 +188,7 @@ BAD_EDITS = {
     "reads nothing": (put("nodes/1/reads", []), "layer 'conv1', reads: found 0"),
     "reads two": (put("nodes/2/reads", ["conv1", "data"]), "layer 'pool1', reads: found 2"),
     "name taken": (put("nodes/2/name", "conv1"), "layer 'conv1': this name is taken"),
-    "name unprintable": (put("nodes/1/name", "a\x1b[2J"), "cannot be printed"),
+    "name unprintable": (put("nodes/1/name", "a\x1b[2J"), "printable characters"),
     "name is a number": (put("nodes/1/name", 5), r"nodes\[1\], name: found 5"),
     "node is a list": (put("nodes/1", []), r"nodes\[1\]: found \[\]"),
     "nodes is an object": (put("nodes", {}), "nodes: found {}, allowed a list"),

@@ -1,0 +1,1 @@
+"""Attacks on every reader of files that nobody vouches for; `make fuzz`."""

@@ -1,0 +1,103 @@
+"""Attacks on golden packages: the manifest, arrays under digests that fit them, and a device's dump."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import hwsim
+from fuzz.caffe import LYING_HEADERS, npy
+from fuzz.harness import Reader
+from fuzz.mutate import bytewise, json_fields, textual
+from support.golden import GOLDEN, forge
+
+NAMES = ("conv_wrap", "fc_s16", "every_layer")
+
+
+def _prepare(folder: Path) -> None:
+    for name in NAMES:
+        shutil.copytree(GOLDEN / name, folder / "pkg" / name)
+    shutil.copytree(GOLDEN / "conv_wrap", folder / "pkg" / "forged")
+
+
+def _read(folder: Path, data: bytes) -> None:
+    """A manifest, for the package whose layers it names; or an array for a weight file, its digest set right."""
+    if data.startswith(b"\x93NUMPY"):
+        package = folder / "pkg" / "forged"
+        shutil.copy(GOLDEN / "conv_wrap" / "manifest.json", package)
+        forge(package, "000_conv_wrap/weights.npy", data)
+    else:
+        package = folder / "pkg" / next((name for name in NAMES if name.encode() in data), "fc_s16")
+        (package / "manifest.json").write_bytes(data)
+    opened = hwsim.read_golden(package)
+    text = str(opened)
+    assert text.replace("\n", "").isprintable(), text
+    json.dumps(opened.to_json())
+
+
+def _manifests() -> Sequence[bytes]:
+    good = {name: (GOLDEN / name / "manifest.json").read_bytes() for name in NAMES}
+    document = json.loads(good["fc_s16"])
+    wrapped = json.loads(good["conv_wrap"])
+    wrapped["layout"]["codes"] |= {"order": "NHWCch", "tiles": {"CH": 2}}
+    long = json.loads(good["fc_s16"])
+    long["layers"][0]["name"] = "\u00e9" * 500_000
+    shape = json.loads(good["fc_s16"])
+    shape["layers"][0]["memories"][0]["shape"] = [10**3000] * 300
+    lrn = json.loads(good["every_layer"])
+    for layer in lrn["layers"]:
+        if layer["kind"] == "host_lrn":
+            layer["attributes"]["alpha"] = 10**400
+    deep = json.dumps(document | {"command": 0}).replace('"command": 0', '"command": ' + "[" * 900 + "]" * 900)
+    role = json.loads(good["fc_s16"])
+    role["layers"][0]["memories"][0]["role"] = "a\n\x1b[2J"
+    hostile = [b"[" * 1_000_000, b"[" + b"[]," * 1_000_000 + b"[]]", b"9" * 4000, deep.encode()]
+    return [*good.values(), *(json.dumps(d).encode() for d in (wrapped, long, shape, lrn, role)), *hostile, *_arrays()]
+
+
+def _arrays() -> list[bytes]:
+    return [(GOLDEN / "conv_wrap" / "000_conv_wrap" / "weights.npy").read_bytes(), *LYING_HEADERS]
+
+
+def _mutate(data: bytes, rng: random.Random) -> bytes:
+    return (bytewise if data.startswith(b"\x93NUMPY") else json_fields)(data, rng)
+
+
+KINDS = {"h": "hex", "b": "bin", "n": "npy"}
+
+
+def _read_dump(folder: Path, data: bytes) -> None:
+    """The first byte says which kind of dump the rest is; a capital letter, that it is one of the second package."""
+    key = data[:1].decode("latin-1")
+    file = folder / f"dump.{KINDS.get(key.lower(), 'hex')}"
+    file.write_bytes(data[1:])
+    report = hwsim.check(folder / "pkg" / NAMES[key.isupper()], dump=file)
+    assert str(report) and json.dumps(report.to_json())
+
+
+def _dumps() -> Sequence[bytes]:
+    found = []
+    for name, keys in zip(NAMES, (KINDS, map(str.upper, KINDS)), strict=False):
+        package = hwsim.read_golden(GOLDEN / name)
+        folder = GOLDEN / name / package.layers[0].folder
+        found += [key.encode() + (folder / f"expected.{KINDS[key.lower()]}").read_bytes() for key in keys]
+        words = package.layers[0].memories[-1].image.words
+        text = "".join(f"@{i:x} {'x' * (i % 3 + 1)} // a\n" for i in range(words))
+        found += [b"h" + text.encode(), b"h@0 0 /* a */ @_1 z\n@00 1_2", b"n" + npy(np.zeros(package.layers[0].shape, ">u8"))]
+    hostile = [b"h" + b"/*" * 500_000, b"h@-1 0", b"h@+1 0", b"h@0x1 0", b"h@" + b"f" * 900_000, b"h" + b"@0 " * 300_000, b"h/*/"]
+    return found + hostile + [b"n" + header for header in LYING_HEADERS]
+
+
+def _mutate_dump(data: bytes, rng: random.Random) -> bytes:
+    return data[:1] + (textual if data[:1] in b"hH" else bytewise)(data[1:], rng)
+
+
+READERS = (
+    Reader("manifest", "", _prepare, _read, _manifests, _mutate),
+    Reader("dump", "dump.", _prepare, _read_dump, _dumps, _mutate_dump),
+)

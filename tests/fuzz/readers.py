@@ -1,0 +1,10 @@
+"""Every reader under attack, by name."""
+
+from __future__ import annotations
+
+from fuzz import caffe, data, packages, quantized
+from fuzz.harness import Reader
+
+READERS: dict[str, Reader] = {
+    reader.name: reader for module in (caffe, quantized, packages, data) for reader in module.READERS
+}
