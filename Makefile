@@ -6,13 +6,14 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 NATIVE := build/native
 BUILD_TYPE ?= Release
+FUZZ_SECONDS ?= 60
 
 SOURCES := $(shell find hwsim native CMakeLists.txt build_backend.py pyproject.toml -type f \
              -not -path '*/__pycache__/*' -not -path 'hwsim/_native/*' 2>/dev/null)
 C_SOURCES := $(shell find native CMakeLists.txt -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check native asan golden bench study clean
+.PHONY: help demo test check native asan fuzz golden bench study clean
 
 help:
 	@echo "make demo    environment, installation, and the main job on a small network (start here)"
@@ -20,6 +21,7 @@ help:
 	@echo "make check   ruff, mypy, doctests and the quick tests, against the checkout"
 	@echo "make native  the C core into hwsim/_native, for work in the checkout"
 	@echo "make asan    the tests of the C core under the address and undefined-behaviour sanitizers"
+	@echo "make fuzz    attack every reader of files for FUZZ_SECONDS each (60); by coverage where atheris is installed"
 	@echo "make golden  regenerate golden/ byte for byte"
 	@echo "make bench   equality first, then time     make study  the figures in docs/"
 
@@ -70,6 +72,9 @@ hwsim/_native/.built: $(C_SOURCES)
 
 asan: $(VENV)/.dev
 	@sh tools/asan.sh $(BIN)/python
+
+fuzz: $(VENV)/.dev
+	@PYTHONPATH=.:tests $(BIN)/python -m fuzz $(FUZZ_SECONDS)
 
 golden: $(VENV)/.dev native
 	@$(BIN)/python golden/regenerate.py
