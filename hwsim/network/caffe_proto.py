@@ -2,7 +2,7 @@
 
 Numbers and defaults are those of src/caffe/proto/caffe.proto (BVLC/caffe), field 149 that of pmgysel/caffe (Ristretto).
 The pool is private, so that another program's caffe.proto in the same process does not clash. Fields that cannot change
-inference (fillers, learning rates, engines) are left out; the text parser skips them.
+inference (fillers, learning rates, engines) are left out; the text parser skips them (caffe_fields.py refuses misspelt ones).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from hwsim.errors import InputError
+from hwsim.network.caffe_fields import refuse_unknown
 from hwsim.network.files import read_bytes
 
 MAX_PROTOTXT_BYTES = 4 << 20
@@ -177,7 +178,7 @@ def parse_binary(name: str, data: bytes, where: str) -> Any:
 
 
 def read_prototxt(path: Path) -> Any:
-    """The NetParameter of a prototxt; fields that cannot change inference are skipped."""
+    """The NetParameter of a prototxt; fields that cannot change inference are skipped, misspelt ones refused."""
     data = read_bytes(path, MAX_PROTOTXT_BYTES)
     net = message_class("NetParameter")()
     try:
@@ -189,6 +190,8 @@ def read_prototxt(path: Path) -> Any:
         raise InputError(f"{path}: line {line}: {reason}; correct this line of the prototxt.") from None
     except RecursionError:
         raise InputError(f"{path}: fields are nested too deep for a network; this is no prototxt of a network.") from None
+    known = {name: frozenset(message_class(kind).DESCRIPTOR.fields_by_name) for name, (kind, _, _) in _PARAMS.items()}
+    refuse_unknown(path, data.decode("utf-8"), known)
     return net
 
 

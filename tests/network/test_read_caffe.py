@@ -219,6 +219,11 @@ def test_rules_are_those_of_phase_test(tmp_path, rule, taken):
         ('layer { name: "r" type: "ReLU" bottom: "data" top: "r" } ' * 2, "layer 'r': this name is empty or taken"),
         ('layer { name: "d" type: "Data" top: "d" }', "2 inputs in phase TEST (data, d); exactly 1"),
         ("input_dim: 3", "its shape has 5 numbers; 4"),
+        (
+            'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 ceil: false } }',
+            "pooling_param has no field 'ceil'; allowed are",
+        ),
+        ('layers { name: "r" type: RELU bottom: "data" top: "r"\nrelu_param: <slope: 1e-1> }', "relu_param has no field 'slope'"),
         ('layer { name: "r" type: "ReLU', "line 1"),
         ("layer { " * 5000, "fields are nested too deep"),
     ],
@@ -229,6 +234,13 @@ def test_a_prototxt_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, bod
     assert said in str(caught.value)
     assert "net.prototxt" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_fields_without_influence_are_skipped_wherever_they_stand(tmp_path):
+    pool = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" lr_policy: "x" pooling_param { kernel_size: 2 %s } }'
+    plain = read_text(tmp_path, layered(pool % "")[0])
+    spoken = read_text(tmp_path, layered(pool % "# note: a dilatation: 3\nengine: CAFFE")[0])
+    assert spoken["p"].op == plain["p"].op
 
 
 FULL = caffemodel(W)
