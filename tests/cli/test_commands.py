@@ -76,6 +76,15 @@ def test_a_rounding_word_reaches_the_contract(tmp_path: Path, onnxruntime) -> No
     assert "TIES_EVEN" not in written
 
 
+def test_a_refused_accumulator_can_be_widened(tmp_path: Path, onnxruntime) -> None:
+    wide = (*QUANTIZE, "--bits", "16", "--out", "wide.hwnet", "--json")
+    refused = hwsim_command(*wide, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "bits would do: widen the accumulator" in refused.stderr
+    layers = found(hwsim_command(*wide, "--accumulator-bits", "40", cwd=tmp_path))["layers"]
+    assert {layer["accumulator_bits"] for layer in layers} == {"", "40"}
+
+
 def test_score_agrees_with_itself_in_every_backend(folder: Path) -> None:
     scores = [
         found(hwsim_command("score", "digits.hwnet", "--data", "digits", "--limit", "60", "--backend", b, "--json", cwd=folder))
