@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -55,10 +56,13 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The `hwsim` command: one sentence on stderr and exit code 2 for every error that a user can cause."""
+    own_process = arguments is None
+    if own_process:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be ended is to be interrupted: clean up, and say so
     try:
         code = cli.main(args=arguments, prog_name="hwsim", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         code = _complain("interrupted; nothing half-written stands under a final name.")
     except click.ClickException as error:
         error.show()
@@ -69,6 +73,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _os_error(error)
     except MemoryError:
         code = _complain("out of memory; use a smaller --limit or close other programs.")
+    if own_process:
+        for number in (signal.SIGINT, signal.SIGTERM):  # the work is done or undone: what comes now has nothing to stop
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(code if isinstance(code, int) else FINE)
 
 

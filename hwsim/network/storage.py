@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +22,12 @@ def writing_directory(path: str | os.PathLike[str], force: bool, marker: str) ->
     """
     path = Path(path)
     refuse(path, force, marker)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that exists and is writable.") from None
-    try:
-        os.chmod(folder, 0o777 & ~_umask())
+    folder = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:  # the name is known before the folder stands: an interrupt at any place leaves nothing
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder that is writable.") from None
         yield folder
         refuse(path, force, marker)
         _put(folder, path)
@@ -36,18 +37,14 @@ def writing_directory(path: str | os.PathLike[str], force: bool, marker: str) ->
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def refuse(path: str | os.PathLike[str], force: bool, marker: str) -> None:
     """Raise InputError where writing_directory would: asked before a long computation, so that none is lost."""
     path = Path(path)
+    if not path.name:
+        raise InputError(f"{path}: is no name for a new folder; choose one.")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {str(path.parent)!r}; create it, or choose another name.")
-    if not path.name or not os.path.lexists(path):
+    if not os.path.lexists(path):
         return
     if not force:
         raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or --force (force=True).")
@@ -69,4 +66,7 @@ def _put(folder: Path, path: Path) -> None:
         os.rename(aside / path.name, path)  # should this fail too, the old content stays in the folder aside
         os.rmdir(aside)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # once more where an interrupt came

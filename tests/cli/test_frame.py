@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -101,3 +105,34 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert run.returncode == 0
     assert f"hwsim {command}" in run.stdout.split("Example", 1)[1]
     assert "--json" in run.stdout
+
+
+ENDED = """
+import os, signal, sys, time
+from pathlib import Path
+import click
+from hwsim.cli import frame
+from hwsim.network.storage import writing_directory
+
+@click.command()
+def work():
+    with writing_directory(Path("out"), True, "marker") as folder:
+        (folder / "half").write_bytes(b"x")
+        os.kill(os.getpid(), int(sys.argv[2]))
+        time.sleep(60)
+
+frame.Commands.get_command = lambda self, ctx, name: work
+frame.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent like this on Windows")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_ended_half_way_leaves_nothing_and_says_so(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "marker").write_text("old")
+    program = ENDED.replace("sys.argv[2]", str(int(number)))
+    done = run_python("-c", program, "work", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "hwsim: interrupted; nothing half-written stands under a final name."
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["out", os.path.join("out", "marker")]

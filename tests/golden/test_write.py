@@ -131,6 +131,12 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.parametrize("name", [".", os.sep])
+def test_a_folder_without_a_name_is_one_sentence(name: str) -> None:
+    with pytest.raises(InputError, match="is no name for a new folder"):
+        hwsim.write_golden(one_layer(), name, force=True)
+
+
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder"):
         hwsim.write_golden(one_layer(), tmp_path / "missing" / "p")
