@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -133,8 +134,8 @@ class Score:
         return "\n".join([self.network, *(f"  {label:<{width}}  {value}" for label, value in self.rows())])
 
     def _repr_html_(self) -> str:
-        body = "".join(f"<tr><td>{label}</td><td>{value}</td></tr>" for label, value in self.rows())
-        return f"<table><caption>{self.network}</caption>{body}</table>"
+        body = "".join(f"<tr><td>{label}</td><td>{html.escape(value)}</td></tr>" for label, value in self.rows())
+        return f"<table><caption>{html.escape(self.network)}</caption>{body}</table>"
 
 
 def _rate(images: int, seconds: float) -> str:

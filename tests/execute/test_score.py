@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,13 @@ def test_events_of_a_score_are_the_sum_over_its_images():
         total += next(b.step.taps.events for b in plan.bound if b.node.name == "left")
     result = score(network, [(image, 0) for image in images], 3, "jit", batch=2)
     assert tuple(result.events["left"]) == tuple(total) and total[1] > 0
+
+
+def test_a_name_from_a_file_is_text_in_a_notebook():
+    network = replace(branching(), name="<script>")
+    result = score(network, [(pixels(1)[0], 0)], 1, "spec")
+    assert "&lt;script&gt;" in result._repr_html_()
+    assert "<script>" not in result._repr_html_()
 
 
 def test_no_images_is_refused():
