@@ -69,6 +69,8 @@ def load(path: str | os.PathLike[str]) -> QuantizedNetwork:
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise InputError(f"{path}: this {found}; give the directory that `hwsim quantize --out` wrote.")
+    if not (path / NETWORK_FILE).exists():
+        raise InputError(f"{path}: holds no {NETWORK_FILE}, so it is no .hwnet; give the directory that `hwsim quantize --out` wrote.")
     return _Reader(path).network()
 
 

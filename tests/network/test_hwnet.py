@@ -328,7 +328,7 @@ def test_files_that_are_missing_or_too_many_are_named(exact, tmp_path):
     with pytest.raises(InputError, match=r"conv1.weight.npy is missing or no plain file"):
         load(folder)
     (folder / "network.json").unlink()
-    with pytest.raises(InputError, match=r"network.json: this file does not exist"):
+    with pytest.raises(InputError, match=r"holds no network.json, so it is no .hwnet"):
         load(folder)
     with pytest.raises(InputError, match=r"nowhere.hwnet: this does not exist"):
         load(tmp_path / "nowhere.hwnet")
