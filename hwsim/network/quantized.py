@@ -210,7 +210,7 @@ class QuantizedNetwork:
         return f"<p>{title}</p><table>{row(HEADINGS, 'th')}{body}</table>"
 
 
-HEADINGS = ("layer", "kind", "reads", "CxHxW", "weights", "output", "acc bits", "proven")
+HEADINGS = ("layer", "kind", "reads", "CxHxW", "weights", "output", "acc bits", "proven bits")
 KEYS = ("name", "kind", "reads", "shape", "weight_format", "output_format", "accumulator_bits", "proven_bits")
 
 

@@ -70,7 +70,7 @@ def load(path: str | os.PathLike[str]) -> QuantizedNetwork:
         found = "is a file" if path.exists() else "does not exist"
         raise InputError(f"{path}: this {found}; give the directory that `hwsim quantize --out` wrote.")
     if not (path / NETWORK_FILE).exists():
-        raise InputError(f"{path}: holds no {NETWORK_FILE}, so it is no .hwnet; give the directory that `hwsim quantize --out` wrote.")
+        raise InputError(f"{path}: holds no {NETWORK_FILE}, so it is no .hwnet; give one that `hwsim quantize --out` wrote.")
     return _Reader(path).network()
 
 
