@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-from hwsim.arith import accumulate, overflow, requantize, rounding
+from hwsim.arith import accumulate, lfsr, overflow, requantize, rounding, shift_add
 
 LEAVES = (
     rounding.increment,
@@ -21,6 +21,18 @@ LEAVES = (
     requantize.finish_rounded,
     requantize.finish,
     accumulate.accumulate,
+    shift_add.negate,
+    shift_add.shift_add_product,
+    lfsr.parity,
+    lfsr.shift_in,
+    lfsr.lfsr_step,
+    lfsr.characteristic,
+    lfsr.times_x,
+    lfsr.multiply_residues,
+    lfsr.x_power,
+    lfsr.lfsr_jump,
+    lfsr.noise_bits,
+    lfsr.round_shift_stochastic,
 )
 
 for _leaf in LEAVES:
