@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-from hwsim.arith import accumulate, lfsr, overflow, requantize, rounding, shift_add
+from hwsim.arith import accumulate, lfsr, minifloat, overflow, requantize, rounding, shift_add
 
 LEAVES = (
     rounding.increment,
@@ -33,6 +33,25 @@ LEAVES = (
     lfsr.lfsr_jump,
     lfsr.noise_bits,
     lfsr.round_shift_stochastic,
+    minifloat.bit_length,
+    minifloat.shift_right_sticky,
+    minifloat.unpack,
+    minifloat.is_nan,
+    minifloat.is_infinite,
+    minifloat.nan_code,
+    minifloat.zero_code,
+    minifloat.infinity_code,
+    minifloat.overflows_outward,
+    minifloat.pack,
+    minifloat.round_pack,
+    minifloat.add_exact,
+    minifloat.add_infinities,
+    minifloat.add_floats,
+    minifloat.multiply_floats,
+    minifloat.multiply_add_floats,
+    minifloat.cast_float,
+    minifloat.float_from_fixed,
+    minifloat.fixed_from_float,
 )
 
 for _leaf in LEAVES:
