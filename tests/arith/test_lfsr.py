@@ -42,7 +42,8 @@ def state_of(stages: dict[int, int]) -> int:
     return int("".join(str(stages[i]) for i in sorted(stages, reverse=True)), 2)
 
 
-polynomials = st.integers(2, 64).flatmap(
+widths = st.integers(2, 64) | st.sampled_from([62, 63, 64])  # the sign bit of int64 is a state's only at 64
+polynomials = widths.flatmap(
     lambda width: st.sets(st.integers(1, width - 1)).map(lambda rest: (width, *sorted(rest, reverse=True)))
 )
 
@@ -100,7 +101,7 @@ def test_a_jump_is_its_steps(form, polynomial, steps, data):
 
 @by_form
 @settings(max_examples=50)
-@given(width=st.integers(2, 64), first=st.integers(0, 1 << 80), second=st.integers(0, 1 << 63), data=st.data())
+@given(width=widths, first=st.integers(0, 1 << 80), second=st.integers(0, 1 << 63), data=st.data())
 def test_two_jumps_are_one(form, width, first, second, data):
     taps, seed = mask_of(MAXIMAL[width]), signed(data.draw(st.integers(1, (1 << width) - 1)), width)
     halfway = lfsr_jump(seed, first, taps, width, form)
@@ -108,7 +109,7 @@ def test_two_jumps_are_one(form, width, first, second, data):
     assert lfsr_jump(seed, (1 << width) - 1, taps, width, form) == seed
 
 
-@given(st.integers(2, 64), st.data())
+@given(widths, st.data())
 def test_products_of_residues_are_schoolbook(width, data):
     numbers = st.integers(0, (1 << width) - 1)
     a, b, low = data.draw(numbers), data.draw(numbers), data.draw(numbers)
@@ -126,14 +127,20 @@ def test_parity_counts_the_64_bits(x):
     assert leaves.parity(np.array([x])).tolist() == [leaves.parity(x)]
 
 
-@given(width=st.integers(2, 64), shift=st.integers(-3, 62), alignment=st.sampled_from(list(Alignment)), data=st.data())
-def test_noise_is_the_state_laid_against_the_fraction(width, shift, alignment, data):
-    state = data.draw(st.integers(1, (1 << width) - 1))
-    digits, fraction = f"{state:0{width}b}", max(shift, 0)
-    laid = digits.ljust(fraction, "0")[:fraction] if alignment == Alignment.HIGH else digits.rjust(fraction, "0")
-    want = int("0" + laid[len(laid) - fraction :], 2)
-    assert noise_bits(signed(state, width), width, shift, alignment) == want
-    assert noise_bits(np.array([signed(state, width)]), width, shift, alignment).tolist() == [want]
+@pytest.mark.parametrize("alignment", list(Alignment), ids=lambda alignment: alignment.name)
+@by_width
+def test_noise_is_the_state_laid_against_the_fraction(width, alignment):
+    seed = 0xD1CE5EED0FACADE5 >> (64 - width)
+    states = [seed, 1, (1 << width) - 1, 1 << (width - 1), (1 << (width - 1)) - 1]
+    for shift in range(-3, 63):
+        fraction, want = max(shift, 0), []
+        for state in states:
+            digits = f"{state:0{width}b}"
+            laid = digits.ljust(fraction, "0")[:fraction] if alignment == Alignment.HIGH else digits.rjust(fraction, "0")
+            want.append(int("0" + laid[len(laid) - fraction :], 2))
+        carried = [signed(state, width) for state in states]
+        assert [noise_bits(state, width, shift, alignment) for state in carried] == want
+        assert noise_bits(np.array(carried), width, shift, alignment).tolist() == want
 
 
 @pytest.mark.parametrize("shift", range(-2, 7))

@@ -51,7 +51,7 @@ def clocked(rule: StochasticRounding, shape: tuple[int, int, int], shift: tuple[
 
 @st.composite
 def rules(draw) -> StochasticRounding:
-    width = draw(st.integers(2, 64))
+    width = draw(st.integers(2, 64) | st.just(64))
     return StochasticRounding(
         Lfsr(width, form=draw(st.sampled_from(list(LfsrForm)))),
         seeds=tuple(draw(st.lists(st.integers(1, (1 << width) - 1), min_size=1, max_size=4))),
