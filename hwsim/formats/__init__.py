@@ -2,5 +2,6 @@
 
 from hwsim.formats.fixed import FixedPoint
 from hwsim.formats.minifloat import Minifloat, Specials
+from hwsim.formats.pow2 import Nearest, PowerOfTwo, ZeroCode
 
-__all__ = ["FixedPoint", "Minifloat", "Specials"]
+__all__ = ["FixedPoint", "Minifloat", "Nearest", "PowerOfTwo", "Specials", "ZeroCode"]

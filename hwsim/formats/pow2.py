@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwsim.errors import ContractError
+from hwsim.formats.fixed import as_float64, check_int
 
 MAX_EXPONENT = 62  # a shift of int64, either way
 # (m * 2**-52)**2 > 2 for an integer m iff m > this: 2**105 is no square, so there is no tie
@@ -62,8 +63,8 @@ class PowerOfTwo:
     zero: ZeroCode = ZeroCode.FIRST
 
     def __post_init__(self) -> None:
-        _check_exponent("exp_min", self.exp_min, -MAX_EXPONENT)
-        _check_exponent("exp_max", self.exp_max, int(self.exp_min))
+        check_int("PowerOfTwo.exp_min", self.exp_min, -MAX_EXPONENT, MAX_EXPONENT)
+        check_int("PowerOfTwo.exp_max", self.exp_max, int(self.exp_min), MAX_EXPONENT)
         if not isinstance(self.zero, ZeroCode):
             raise ContractError(f"PowerOfTwo.zero: found {self.zero!r}, allowed ZeroCode: NONE, FIRST, LAST.")
         object.__setattr__(self, "exp_min", int(self.exp_min))
@@ -199,14 +200,7 @@ class PowerOfTwo:
         return array.astype(np.int64)
 
     def _checked_reals(self, real: np.ndarray) -> np.ndarray:
-        array = np.asarray(real)
-        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-            raise ContractError(f"PowerOfTwo.encode_array: found dtype {array.dtype}, allowed integers and floats up to 64 bits.")
-        if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > 1 << 53:
-            raise ContractError(
-                "PowerOfTwo.encode_array: found integers beyond 2**53, allowed is what float64 holds; use encode."
-            )
-        array = array.astype(np.float64)
+        array = as_float64("PowerOfTwo.encode_array", real)
         if not np.isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise ContractError(f"PowerOfTwo.encode_array: {array[where]} at position {where}; only finite values have codes.")
@@ -236,8 +230,3 @@ def _rounds_up(integer: np.ndarray, nearest: Nearest) -> np.ndarray:
     if nearest is Nearest.LOG:
         return integer > _ROOT_OF_TWO
     return integer >= _ONE_AND_A_HALF if nearest is Nearest.VALUE_TIES_AWAY else integer > _ONE_AND_A_HALF
-
-
-def _check_exponent(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= MAX_EXPONENT:
-        raise ContractError(f"PowerOfTwo.{name}: found {value!r}, allowed an integer in {low}..{MAX_EXPONENT}.")
