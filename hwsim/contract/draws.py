@@ -95,7 +95,7 @@ class Draws:
         if not self.turns:
             return noise
         rule, (_, stride_y, stride_x) = self.rule, self.strides
-        states = np.stack([_lane_states(rule, lane, first_turn, self.turns) for lane in range(rule.lanes)])
+        states = _states(rule, first_turn, self.turns)
         plane = np.arange(self.shape[1])[:, None] * stride_y + np.arange(self.shape[2]) * stride_x
         for rank, k in enumerate(self.channels):
             draw = plane + rank * self.strides[0]
@@ -104,13 +104,13 @@ class Draws:
         return noise
 
 
-def _lane_states(rule: StochasticRounding, lane: int, first_turn: int, turns: int) -> np.ndarray:
-    """Return a lane's states of consecutive turns as int64, the known ones jumped ahead all at once until there are enough."""
-    lfsr = rule.lfsr
-    first = lfsr_jump(wrap_signed(rule.seeds[lane], 64), first_turn * rule.clocks, lfsr.taps, lfsr.width, lfsr.form)
-    states = np.array([first], dtype=np.int64)
-    while len(states) < turns:
-        states = np.concatenate([states, jump_array(lfsr, states[: turns - len(states)], len(states) * rule.clocks)])
+def _states(rule: StochasticRounding, first_turn: int, turns: int) -> np.ndarray:
+    """states[lane, turn] of consecutive turns, int64: the known ones jump ahead all at once until there are enough."""
+    states = jump_array(rule.lfsr, np.array([[wrap_signed(seed, 64)] for seed in rule.seeds]), first_turn * rule.clocks)
+    while states.shape[1] < turns:
+        known = states.shape[1]
+        ahead = jump_array(rule.lfsr, states[:, : turns - known], known * rule.clocks)
+        states = np.concatenate([states, ahead], axis=1)
     return states
 
 
