@@ -73,7 +73,17 @@ class FloatOracle:
             table[True, Fraction(0)] = 0
         return table
 
+    @cached_property
+    def least_normal(self) -> Fraction:
+        return self.magnitude(0 if self.f.zero_code is not None else 1, 0)
+
     @cache  # noqa: B019 - oracles live as long as the tests
+    def ulp(self, magnitude: Fraction) -> Fraction:
+        """Return the distance of the two neighbours of a magnitude on the grid (beyond it, of the last two)."""
+        at = min(bisect_right(self.grid, magnitude), len(self.grid) - 1)
+        return self.grid[at] - self.grid[at - 1]
+
+    @cache  # noqa: B019
     def special(self, what: str, negative: bool = False) -> int:
         """Return the code of a NaN or an infinity that an operation delivers."""
         found = [code for code, meaning in enumerate(self.codes) if meaning == (negative, INFINITY)]
@@ -93,11 +103,9 @@ class FloatOracle:
     def round(self, real: Fraction, mode: Rounding, negative_zero: bool = False) -> tuple[int, int]:
         """Return (code, event) of an exact real."""
         negative = real < 0 or (real == 0 and negative_zero)
-        least = self.magnitude(0 if self.f.zero_code is not None else 1, 0)
-        if real == 0 or (not self.f.subnormals and abs(real) < least):
+        if real == 0 or (not self.f.subnormals and abs(real) < self.least_normal):
             return self.by_value[negative, Fraction(0)], 0
-        at = min(bisect_right(self.grid, abs(real)), len(self.grid) - 1)
-        ulp = self.grid[at] - self.grid[at - 1]
+        ulp = self.ulp(abs(real))
         value = abs(rounded(real / ulp, mode) * ulp)
         if value <= self.largest:
             return self.by_value[negative, value], 0
