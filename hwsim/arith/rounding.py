@@ -31,7 +31,7 @@ def increment(q, r, unit, mode):
     >>> [int(increment(2, 1, 2, mode)) for mode in Rounding]  # 2.5
     [0, 1, 0, 1, 1, 0, 1, 0, 0, 1]
     """
-    twice = 2 * r
+    twice = r + r  # shift-add units round here, and they own no multiplier
     if mode == Rounding.FLOOR:
         return r < 0  # never: the remainder is not negative
     if mode == Rounding.CEIL:

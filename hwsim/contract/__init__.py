@@ -2,6 +2,8 @@
 
 from hwsim.contract.dialects import DIALECTS, EXACT32, RISTRETTO_CPU, RISTRETTO_GPU, BiasRule, Dialect, RangeRule
 from hwsim.contract.mac import Accumulator, Activation, MacContract, Output
+from hwsim.contract.product import ShiftAdd
+from hwsim.contract.stochastic import DrawOrder, Lfsr, Reset, StochasticRounding, Tail
 
 __all__ = [
     "DIALECTS",
@@ -12,7 +14,13 @@ __all__ = [
     "Activation",
     "BiasRule",
     "Dialect",
+    "DrawOrder",
+    "Lfsr",
     "MacContract",
     "Output",
     "RangeRule",
+    "Reset",
+    "ShiftAdd",
+    "StochasticRounding",
+    "Tail",
 ]

@@ -31,7 +31,7 @@ class FixedPoint:
     signed: bool = True
 
     def __post_init__(self) -> None:
-        _check_int("bits", self.bits, 1, MAX_BITS if self.signed else MAX_BITS - 2)
+        check_int("FixedPoint.bits", self.bits, 1, MAX_BITS if self.signed else MAX_BITS - 2)
         if not isinstance(self.signed, bool):
             raise ContractError(f"FixedPoint.signed: found {self.signed!r}, allowed True or False.")
         if isinstance(self.fractional_length, list):
@@ -40,7 +40,7 @@ class FixedPoint:
         if not lengths:
             raise ContractError("FixedPoint.fractional_length: found no channel at all; give one length per channel.")
         for length in lengths:
-            _check_int("fractional_length", length, -MAX_FRACTIONAL_LENGTH, MAX_FRACTIONAL_LENGTH)
+            check_int("FixedPoint.fractional_length", length, -MAX_FRACTIONAL_LENGTH, MAX_FRACTIONAL_LENGTH)
         # numpy's integers wrap at their own width, and their repr is not plain
         plain = tuple(int(length) for length in lengths)
         object.__setattr__(self, "bits", int(self.bits))
@@ -162,7 +162,7 @@ class FixedPoint:
         >>> FixedPoint(8, 4).encode_array(np.array([0.03125, 0.09375, 100.0, -0.5]))
         array([  0,   2, 127,  -8], dtype=int8)
         """
-        real = _as_float64(real)
+        real = as_float64("FixedPoint.encode_array", real)
         if not np.isfinite(real).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(real))[0])
             raise ContractError(f"FixedPoint.encode_array: {real[where]} at position {where}; only finite values have codes.")
@@ -203,16 +203,17 @@ def _along(values: np.ndarray, ndim: int, axis: int) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _as_float64(real: np.ndarray) -> np.ndarray:
-    """Return numbers as float64, which must hold each of them exactly."""
+def as_float64(where: str, real: np.ndarray) -> np.ndarray:
+    """Return numbers as float64, which must hold each of them exactly; where: the method that the sentence names."""
     array = np.asarray(real)
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        raise ContractError(f"FixedPoint.encode_array: found dtype {array.dtype}, allowed integers and floats up to 64 bits.")
+        raise ContractError(f"{where}: found dtype {array.dtype}, allowed integers and floats up to 64 bits.")
     if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > 1 << 53:
-        raise ContractError("FixedPoint.encode_array: found integers beyond 2**53, allowed is what float64 holds; use encode.")
+        raise ContractError(f"{where}: found integers beyond 2**53, allowed is what float64 holds; use encode.")
     return array.astype(np.float64)
 
 
-def _check_int(name: str, value: object, low: int, high: int) -> None:
+def check_int(field: str, value: object, low: int, high: int) -> None:
+    """Refuse what is no integer in low..high; field: as the sentence names it, "FixedPoint.bits"."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise ContractError(f"FixedPoint.{name}: found {value!r}, allowed an integer in {low}..{high}.")
+        raise ContractError(f"{field}: found {value!r}, allowed an integer in {low}..{high}.")
