@@ -17,10 +17,11 @@ class HwsimError(Exception):
     """
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if len(text) > LONGEST:
-            text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-        return printable(text)
+        return _shortened(printable(_shortened(super().__str__())))  # escapes are longer than what they stand for
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 def printable(text: str) -> str:

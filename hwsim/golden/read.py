@@ -146,7 +146,7 @@ def _layer(path: Path, data: Any, layout: Layout, present: dict[str, int], where
     bare = PackagedLayer(index, name, inputs, None, (), events)  # type: ignore[arg-type]  # its folder, before its layer
     reader = _Constants(path / bare.folder, name, layout, present, shapes, digests)
     try:
-        layer = build(kind, data["attributes"], reader.arrays(kind, data["attributes"]), where)
+        layer = build(kind, data["attributes"], reader.arrays(kind, data["attributes"], where), where)
         wanted = slots(layer, inputs, _stimuli(layer, inputs, shapes, where))
     except ContractError as error:
         raise InputError(f"{where} ({name[:40]!r}): {error}") from None
@@ -240,7 +240,7 @@ class _Constants:
         self.folder, self.name, self.layout, self.present = folder, name, layout, present
         self.shapes, self.digests = shapes, digests
 
-    def arrays(self, kind: str, attributes: Any) -> dict[str, np.ndarray | None]:
+    def arrays(self, kind: str, attributes: Any, where: str) -> dict[str, np.ndarray | None]:
         """Return the arrays by the layer's own field names."""
         if kind == "image_encoding":
             mean = self._load(Slot("mean", None, MEAN, CODE_AXES, self.shapes.get("mean", ())))
@@ -248,7 +248,7 @@ class _Constants:
         if kind not in ("convolution", "fully_connected"):
             return {}
         data = attributes.get("contract") if isinstance(attributes, dict) else None
-        contract = typed(MacContract, data, f"{self.name}: contract")
+        contract = typed(MacContract, data, f"{where}.attributes.contract")
         weight = self._load(Slot("weights", None, contract.weight, WEIGHT_AXES, self.shapes.get("weights", ())))
         channels = len(weight)
         contract.weight.lengths(channels)

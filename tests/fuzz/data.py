@@ -180,8 +180,8 @@ def _zipped(data: bytes, rng: random.Random) -> bytes:
 
 
 READERS = (
-    Reader("list", "list.txt", _prepare, _read("list.txt"), _lists, textual),
-    Reader("npz", "data.npz", _prepare, _read("data.npz"), _npzs, _zipped),
-    Reader("idx", "images-idx3", _prepare, _read("images-idx3"), _idxs, _packed),
-    Reader("picture", "picture.png", _prepare, _read("picture.png"), _pictures, bytewise, 4 * FREE_MEMORY),
+    Reader("list", "list.txt", _prepare, _read("list.txt"), _lists, textual, good=1),
+    Reader("npz", "data.npz", _prepare, _read("data.npz"), _npzs, _zipped, good=4),
+    Reader("idx", "images-idx3", _prepare, _read("images-idx3"), _idxs, _packed, good=2),
+    Reader("picture", "picture.png", _prepare, _read("picture.png"), _pictures, bytewise, good=20, free_memory=4 * FREE_MEMORY),
 )

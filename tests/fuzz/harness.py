@@ -32,7 +32,7 @@ class Reader:
 
     name: of its harness.  file: what every refusal must name.  prepare: fills an empty folder once with what stands around
     the file.  read: puts the bytes under test there, reads them, and uses the result as a user would.
-    seeds: good files, and a few hostile ones, made by code.  mutate: one change that knows the format.
+    seeds: `good` good files and then a few hostile ones, made by code.  mutate: one change that knows the format.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Reader:
     read: Callable[[Path, bytes], object]
     seeds: Callable[[], Sequence[bytes]]
     mutate: Mutate
+    good: int = 3
     free_memory: int = FREE_MEMORY
 
 
@@ -90,7 +91,8 @@ def cases(reader: Reader, seed: int) -> Callable[[], bytes]:
         fresh = next(supply, None)
         if fresh is not None:
             return fresh
-        data = rng.choice([one for one in pool if len(one) <= MAX_INPUT])
+        chosen = pool[: reader.good] if rng.random() < 0.8 else pool
+        data = rng.choice([one for one in chosen if len(one) <= MAX_INPUT])
         for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
             data = reader.mutate(data, rng)[:MAX_INPUT]
         return data

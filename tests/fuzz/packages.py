@@ -25,15 +25,22 @@ def _prepare(folder: Path) -> None:
     shutil.copytree(GOLDEN / "conv_wrap", folder / "pkg" / "forged")
 
 
-def _read(folder: Path, data: bytes) -> None:
-    """A manifest, for the package whose layers it names; or an array for a weight file, its digest set right."""
-    if data.startswith(b"\x93NUMPY"):
-        package = folder / "pkg" / "forged"
-        shutil.copy(GOLDEN / "conv_wrap" / "manifest.json", package)
-        forge(package, "000_conv_wrap/weights.npy", data)
-    else:
-        package = folder / "pkg" / next((name for name in NAMES if name.encode() in data), "fc_s16")
-        (package / "manifest.json").write_bytes(data)
+def _read_manifest(folder: Path, data: bytes) -> None:
+    """A manifest, for the package whose layers it names."""
+    package = folder / "pkg" / next((name for name in NAMES if name.encode() in data), "fc_s16")
+    (package / "manifest.json").write_bytes(data)
+    _use(package)
+
+
+def _read_array(folder: Path, data: bytes) -> None:
+    """An array for a weight file, its digest set right."""
+    package = folder / "pkg" / "forged"
+    shutil.copy(GOLDEN / "conv_wrap" / "manifest.json", package)
+    forge(package, "000_conv_wrap/weights.npy", data)
+    _use(package)
+
+
+def _use(package: Path) -> None:
     opened = hwsim.read_golden(package)
     text = str(opened)
     assert text.replace("\n", "").isprintable(), text
@@ -57,15 +64,11 @@ def _manifests() -> Sequence[bytes]:
     role = json.loads(good["fc_s16"])
     role["layers"][0]["memories"][0]["role"] = "a\n\x1b[2J"
     hostile = [b"[" * 1_000_000, b"[" + b"[]," * 1_000_000 + b"[]]", b"9" * 4000, deep.encode()]
-    return [*good.values(), *(json.dumps(d).encode() for d in (wrapped, long, shape, lrn, role)), *hostile, *_arrays()]
+    return [*good.values(), *(json.dumps(d).encode() for d in (wrapped, long, shape, lrn, role)), *hostile]
 
 
-def _arrays() -> list[bytes]:
+def _arrays() -> Sequence[bytes]:
     return [(GOLDEN / "conv_wrap" / "000_conv_wrap" / "weights.npy").read_bytes(), *LYING_HEADERS]
-
-
-def _mutate(data: bytes, rng: random.Random) -> bytes:
-    return (bytewise if data.startswith(b"\x93NUMPY") else json_fields)(data, rng)
 
 
 KINDS = {"h": "hex", "b": "bin", "n": "npy"}
@@ -98,6 +101,7 @@ def _mutate_dump(data: bytes, rng: random.Random) -> bytes:
 
 
 READERS = (
-    Reader("manifest", "", _prepare, _read, _manifests, _mutate),
-    Reader("dump", "dump.", _prepare, _read_dump, _dumps, _mutate_dump),
+    Reader("manifest", "/", _prepare, _read_manifest, _manifests, json_fields),
+    Reader("package-array", "forged/", _prepare, _read_array, _arrays, bytewise, good=1),
+    Reader("dump", "dump.", _prepare, _read_dump, _dumps, _mutate_dump, good=6),
 )

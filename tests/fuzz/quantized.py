@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from support.networks import U8, branching
 
 WIDE = FixedPoint(16, -5)
+ARRAY = "conv1.weight.npy"
 
 
 def network() -> QuantizedNetwork:
@@ -45,44 +46,29 @@ def _prepare(folder: Path) -> None:
     (folder / "outside.npy").write_bytes(npy(np.zeros(3, np.float32)))
 
 
-def _document(folder: Path) -> dict:
-    return json.loads((folder / "good.json").read_text())
-
-
-def _read(folder: Path, data: bytes) -> None:
-    """Bytes of a .npy take the place of a weight file, digest included; all others are the network.json."""
-    inner = folder / "net.hwnet"
-    kept = folder / "good.json"
-    if not kept.exists():
-        kept.write_bytes((inner / "network.json").read_bytes())
-        (folder / "good.npy").write_bytes((inner / "weights" / _array(kept)).read_bytes())
-    name = _array(kept)
-    if data.startswith(b"\x93NUMPY"):
-        document = json.loads(kept.read_text())
-        document["digests"]["files"][name] = hashlib.sha256(data).hexdigest()
-        (inner / "weights" / name).write_bytes(data)
-        data = json.dumps(document).encode()
-    else:
-        (inner / "weights" / name).write_bytes((folder / "good.npy").read_bytes())
-    (inner / "network.json").write_bytes(data)
-    opened = hwsim.load(inner)
+def _read_document(folder: Path, data: bytes) -> None:
+    """A network.json."""
+    (folder / "net.hwnet" / "network.json").write_bytes(data)
+    opened = hwsim.load(folder / "net.hwnet")
     text = str(opened)
     assert text.replace("\n", "").isprintable(), text
     json.dumps([opened.to_json(), [node.to_json() for node in opened]])
 
 
-def _array(kept: Path) -> str:
-    return sorted(json.loads(kept.read_text())["digests"]["files"])[0]
+def _read_array(folder: Path, data: bytes) -> None:
+    """A weight file, under the digest that fits it."""
+    file = folder / "net.hwnet" / "network.json"
+    document = json.loads(file.read_text())
+    document["digests"]["files"][ARRAY] = hashlib.sha256(data).hexdigest()
+    (folder / "net.hwnet" / "weights" / ARRAY).write_bytes(data)
+    _read_document(folder, json.dumps(document).encode())
 
 
-def _seeds() -> Sequence[bytes]:
-    import tempfile
-
+def _documents() -> Sequence[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         _prepare(Path(folder))
         inner = Path(folder, "net.hwnet")
         good = (inner / "network.json").read_bytes()
-        array = (inner / "weights" / _array(inner / "network.json")).read_bytes()
     document = json.loads(good)
     hostile = [
         b"[" * 1_000_000,
@@ -95,12 +81,17 @@ def _seeds() -> Sequence[bytes]:
         json.dumps(document | {"name": "a\x1b[2J"}).encode(),
         json.dumps(document | {"dialect": "\ud800"}).encode(),
     ]
+    return [good, *hostile]
+
+
+def _arrays() -> Sequence[bytes]:
     extreme = [npy(np.full((5, 3, 3, 3), value, "<f4")) for value in (np.nan, np.inf, 1e38, 1e-45)]
-    return [good, array, *hostile, *LYING_HEADERS, *extreme]
+    source = network()["conv1"].source
+    assert source is not None
+    return [npy(source.weight), *LYING_HEADERS, *extreme]
 
 
-def _mutate(data: bytes, rng: random.Random) -> bytes:
-    return (bytewise if data.startswith(b"\x93NUMPY") else json_fields)(data, rng)
-
-
-READERS = (Reader("hwnet", "net.hwnet", _prepare, _read, _seeds, _mutate),)
+READERS = (
+    Reader("hwnet", "net.hwnet", _prepare, _read_document, _documents, json_fields, good=1),
+    Reader("hwnet-array", "net.hwnet", _prepare, _read_array, _arrays, bytewise, good=1),
+)

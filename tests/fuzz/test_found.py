@@ -77,3 +77,8 @@ def test_a_mean_in_any_order_and_byte_order_is_read_alike(tmp_path: Path) -> Non
     for array in (mean, np.asfortranarray(mean), mean.astype(">f8"), mean.astype(np.uint8)):
         (tmp_path / "mean.npy").write_bytes(npy(array))
         np.testing.assert_array_equal(read_mean(tmp_path / "mean.npy"), mean)
+
+
+def test_a_sentence_stays_short_however_much_it_must_escape() -> None:
+    assert len(str(InputError("\U000e0001" * 100_000 + "."))) < 1100
+    assert str(InputError("a" * 5000 + ".")).endswith("a.")
