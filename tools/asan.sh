@@ -11,10 +11,11 @@ cp -r hwsim "$root/"
 rm -rf "$root/hwsim/_native"
 cmake --install build/asan --prefix "$root" >/dev/null
 # Python is not built with the sanitizer, so its runtime must be loaded first; Python's own leaks are not the subject.
+# Pictures are left out: matplotlib throws C++ exceptions, which a sanitizer loaded before libstdc++ cannot follow.
 # The path is cleared of the current folder, whose hwsim/ has the library without sanitizers.
 LD_PRELOAD="$(cc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH="$root" "$python" -c '
 import sys
 sys.path[:] = [entry for entry in sys.path if entry]
 import pytest
-sys.exit(pytest.main(sys.argv[1:]))' -q -m "not slow" tests/native tests/conformance tests/execute
+sys.exit(pytest.main(sys.argv[1:]))' -q -m "not slow" --ignore tests/execute/test_picture.py tests/native tests/conformance tests/execute
