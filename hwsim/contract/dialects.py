@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from hwsim.arith.overflow import Overflow
@@ -77,16 +77,10 @@ RISTRETTO_CPU = Dialect(
     source="Ristretto for Caffe, base_ristretto_layer.cpp: std::round is ties away",
 )
 
-RISTRETTO_GPU = Dialect(
+RISTRETTO_GPU = replace(
+    RISTRETTO_CPU,
     name="ristretto_gpu",
-    accumulator=Accumulator(64),
     rounding=Rounding.TIES_EVEN,
-    overflow=Overflow.SATURATE,
-    activation=Activation.RELU_AFTER_REQUANTIZE,
-    bias=BiasRule.WEIGHT_FORMAT,
-    ranges=RangeRule.RISTRETTO,
-    requantize_inputs=True,
-    unsigned_after_relu=False,
     source="Ristretto for Caffe, base_ristretto_layer.cu: rint is ties even; the published logs",
 )
 
