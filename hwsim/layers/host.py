@@ -121,11 +121,13 @@ class HostLRN(Requantized):
 
 def _moving_sum(values: np.ndarray, axis: int, reach: int) -> np.ndarray:
     """sum of the values at distance 0..reach on both sides along an axis; outside is 0."""
-    pad = [(0, 0)] * values.ndim
-    pad[axis] = (reach, reach)
-    padded = np.pad(values, pad)
     extent = values.shape[axis]
-    return np.sum([np.take(padded, range(i, i + extent), axis=axis) for i in range(2 * reach + 1)], axis=0)
+    reach = min(reach, extent)  # a reach from a file may be of any size; beyond the array there is nothing to sum
+    front = [(1, 0) if i == axis else (0, 0) for i in range(values.ndim)]
+    ends = np.cumsum(np.pad(values, front), axis=axis)
+    places = np.arange(extent)
+    above, below = np.minimum(places + reach + 1, extent), np.maximum(places - reach, 0)
+    return np.take(ends, above, axis=axis) - np.take(ends, below, axis=axis)
 
 
 def _inverse_powers(base: np.ndarray, beta: float) -> np.ndarray:

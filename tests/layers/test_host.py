@@ -12,7 +12,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Output
 from hwsim.formats import FixedPoint
-from hwsim.layers import HostLRN, Region, Softmax
+from hwsim.layers import HostLRN, Region, Softmax, host
 from oracles.cases import family
 from oracles.compare import by_spec
 from oracles.exact import fitted, rounded
@@ -91,3 +91,15 @@ def test_softmax_passes_codes_and_sums_to_one():
 def test_softmax_of_the_widest_codes_neither_overflows_nor_is_nan():
     x = np.array([[1 << 30], [-(1 << 31)]]).reshape(1, 2, 1, 1)
     assert Softmax(FixedPoint(32, 0)).probabilities(x).ravel().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("reach", [0, 1, 2, 5, 6, 10**9, 10**39])
+def test_a_moving_sum_of_any_reach_takes_no_more_than_its_array(axis: int, reach: int) -> None:
+    """A file of a few lines may say any size; the sum is what a loop over the neighbours gives."""
+    values = np.random.default_rng(1).integers(0, 1 << 46, (2, 6, 5, 4))
+    lines = np.moveaxis(values, axis, -1)
+    rows = lines.reshape(-1, lines.shape[-1]).tolist()
+    expected = [[sum(row[max(i - reach, 0) : i + reach + 1]) for i in range(len(row))] for row in rows]
+    found = np.moveaxis(host._moving_sum(values, axis, reach), axis, -1)
+    assert found.reshape(-1, lines.shape[-1]).tolist() == expected
