@@ -30,3 +30,11 @@ def test_a_skip_fails_only_where_everything_is_required(text: str, required: boo
     assert ("skipped" in run.stdout) or required
     # 5: pytest found no test to run, as a file that skips itself has none
     assert run.returncode in ((1, 2) if required else (0, 5)), run.stdout
+
+
+def test_an_instruction_set_that_the_processor_lacks_may_skip_everywhere(tmp_path: Path) -> None:
+    """Nothing can install it, and pytest's header says what was tested."""
+    shutil.copy(CONFTEST, tmp_path / "conftest.py")
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_one():\n    pytest.skip('this processor has no amx; ...')\n")
+    run = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path, HWSIM_REQUIRE_ALL="1")
+    assert "1 skipped" in run.stdout and run.returncode == 0, run.stdout
