@@ -238,7 +238,10 @@ def _check_dump(package: Package, dump: Path, layer: str | None) -> CheckReport:
     memory = packaged.memory("expected")
     assert memory is not None  # read_package demands one of every layer
     expected = load_npy(folder, memory)
-    found, undefined = read_dump(dump, memory.image)
+    try:
+        found, undefined = read_dump(dump, memory.image)
+    except InputError as error:
+        raise InputError(f"layer {packaged.name!r}: {error}") from None
     comparison = Comparison(packaged.name, memory, expected, found, "dump", undefined)
     wrong = (comparison,) if comparison.count else ()
     sentences: tuple[str, ...] = ()

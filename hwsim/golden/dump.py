@@ -100,7 +100,7 @@ def parse_hex(data: bytes, image: Image, where: str) -> Lanes:
                 f"{image.words} words."
             )
         part = slice(address, address + len(words))
-        codes[part], undefined[part] = _lanes(words, width, image, where)
+        codes[part], undefined[part] = _lanes(words, width, image, where, address)
     return codes, undefined
 
 
@@ -116,20 +116,20 @@ def _address(token: bytes, where: str) -> int:
     return int(token[1:].replace(b"_", b""), 16)
 
 
-def _lanes(words: list[bytes], width: int, image: Image, where: str) -> Lanes:
-    """Words -> (codes, undefined) [words][lanes]; a short word is extended as $readmemh does, by 0, x or z."""
+def _lanes(words: list[bytes], width: int, image: Image, where: str, address: int) -> Lanes:
+    """Words from `address` on -> (codes, undefined) [words][lanes]; a short word is extended as $readmemh does, by 0, x or z."""
     shape = (len(words), image.layout.lanes)
     if not words:
         return np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
     fixed = words
     if any(len(word) != width for word in words):
-        fixed = [_fit(word.replace(b"_", b""), width, where) for word in words]
+        fixed = [_fit(word.replace(b"_", b""), width, where, address + i) for i, word in enumerate(words)]
     nibbles = NIBBLE[np.frombuffer(b"".join(fixed), dtype=np.uint8)]
     if (nibbles == INVALID).any():
         if any(b"_" in word for word in fixed):
-            return _lanes([word.replace(b"_", b"") for word in words], width, image, where)
-        bad = words[int((nibbles == INVALID).argmax()) // width]
-        raise InputError(f"{where}: found word {bad[:40].decode('ascii', 'replace')!r}, allowed hex digits, x, z, ? and _.")
+            return _lanes([word.replace(b"_", b"") for word in words], width, image, where, address)
+        bad = int((nibbles == INVALID).argmax()) // width
+        raise InputError(f"{_word(where, address + bad, words[bad])}, allowed hex digits, x, z, ? and _.")
     lanes = nibbles.reshape(*shape, image.digits)[:, ::-1]
     undefined = (lanes == UNDEFINED).any(axis=2)
     value = np.zeros(shape, dtype=np.uint64)
@@ -138,9 +138,14 @@ def _lanes(words: list[bytes], width: int, image: Image, where: str) -> Lanes:
     return signed_value(value, image), undefined
 
 
-def _fit(word: bytes, width: int, where: str) -> bytes:
+def _word(where: str, address: int, word: bytes) -> str:
+    """Say where a bad word stands, and what it is."""
+    return f"{where}: at address {address:x} (hexadecimal) found word {word[:40].decode('ascii', 'replace')!r}"
+
+
+def _fit(word: bytes, width: int, where: str, address: int) -> bytes:
     if not word or len(word) > width and word[:-width].strip(b"0"):
-        raise InputError(f"{where}: found word {word[:40].decode('ascii', 'replace')!r}, allowed are {width} hex digits.")
+        raise InputError(f"{_word(where, address, word)}, allowed are {width} hex digits.")
     return word.rjust(width, word[:1] if word[:1] in b"xXzZ" else b"0")[-width:]
 
 

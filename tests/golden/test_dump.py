@@ -118,6 +118,8 @@ def test_a_port_narrower_than_its_digits_may_extend_either_way(width: str, tmp_p
         ("dut.hex", b"@zz 00", "found address '@zz'"),
         ("dut.hex", b"@ 00", "found address '@'"),
         ("dut.hex", b"0g " * 72, "found word '0g'"),
+        ("dut.hex", b"@2 " + b"00 " * 68 + b"0g 00", r"layer '\w+': .*dut.hex: at address 46 \(hexadecimal\) found word '0g'"),
+        ("dut.hex", b"00 " * 71 + b"100", r"at address 47 \(hexadecimal\) found word '100'"),
         ("dut.hex", b"_ " * 72, "found word ''"),
         ("dut.hex", b"100 " * 72, "found word '100', allowed are 2 hex digits"),
         ("dut.bin", b"\0" * 71, "found 71 bytes, allowed 72"),
