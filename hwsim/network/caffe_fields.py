@@ -25,7 +25,10 @@ WITHOUT_INFLUENCE = {
     "softmax_param": ("engine",),
 }
 
-_TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_]\w*|[{}<>:]""")
+# Strings run from escape to escape: one step per character would make the matcher remember a hundred bytes for each.
+_TOKEN = re.compile(
+    r"""#[^\n]*|"[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'|[A-Za-z_]\w*|[{}<>:]"""
+)
 
 
 def fields(text: str) -> Iterator[tuple[str, str, int]]:

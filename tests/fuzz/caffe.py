@@ -83,6 +83,7 @@ def _prototxts() -> Sequence[bytes]:
     hostile = (
         "a { " * 100_000,
         'name: "' + "x" * 1_000_000 + '"',
+        'name: "' + "\\n" * 500_000 + '"',
         "layer { } " * 100_000,
         'layer { name: "a" type: "Concat" bottom: "data" top: "data" } ' * 20_000,
         'input: "data" input_shape { ' + "dim: 3 " * 100_000 + "}",
