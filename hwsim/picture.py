@@ -131,28 +131,32 @@ def share_axis(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_xlabel(SHARE)
 
 
-def event_bars(axes: Axes, counts: Sequence[tuple[int, int]], outputs: Sequence[int]) -> None:
-    """Bars of the shares of each layer's outputs with an event, at the accumulator and at the output; beside them the counts.
+PLACES = (("accumulator", PURPLE), ("output", RED), ("adder tree", GREEN), ("spill buffer", ORANGE))
+"""Where events are counted, in the order of Events, and their colours."""
 
-    counts: (accumulator, output) events of each layer.  outputs: of each layer, how many there are in all.
+
+def event_bars(axes: Axes, counts: Sequence[tuple[int, ...]], outputs: Sequence[int]) -> None:
+    """Bars of events per output, place by place; beside them the counts.
+
+    counts: events of each layer, (accumulator, output, tree, spill, ...).  outputs: of each layer, how many there are in all.
     """
-    share_axis(axes, [count / total for pair, total in zip(counts, outputs, strict=True) for count in pair])
-    kinds = [kind for kind in range(2) if any(pair[kind] for pair in counts)]
+    share_axis(axes, [count / total for places, total in zip(counts, outputs, strict=True) for count in places[:4]])
+    kinds = [kind for kind in range(len(PLACES)) if any(places[kind] for places in counts)]
     if not kinds:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=GREY)
     for slot, kind in enumerate(kinds):
         offset = 0.72 * ((slot + 0.5) / len(kinds) - 0.5)
-        for y, (pair, total) in enumerate(zip(counts, outputs, strict=True)):
-            if pair[kind]:
-                axes.barh(y + offset, pair[kind] / total, 0.6 / len(kinds), color=(PURPLE, RED)[kind])
-                axes.text(pair[kind] / total, y + offset, f" {pair[kind]:,}", va="center", fontsize=7)
+        for y, (places, total) in enumerate(zip(counts, outputs, strict=True)):
+            if places[kind]:
+                axes.barh(y + offset, places[kind] / total, 0.6 / len(kinds), color=PLACES[kind][1])
+                axes.text(places[kind] / total, y + offset, f" {places[kind]:,}", va="center", fontsize=7)
 
 
 def event_handles() -> list[Any]:
     """The legend of event_bars."""
     from matplotlib.patches import Patch
 
-    return [Patch(color=PURPLE, label="events at the accumulator"), Patch(color=RED, label="events at the output")]
+    return [Patch(color=color, label=f"events at the {name}") for name, color in PLACES]
 
 
 def legend_below(figure: Any, handles: Sequence[Any], columns: int) -> None:

@@ -11,20 +11,23 @@ import numpy as np
 
 from hwsim.backends.buffers import Buffer
 from hwsim.errors import BackendError, ContractError
-from hwsim.layers.base import Events, Layer, Shape
+from hwsim.layers.base import Events, Layer, Shape, Shares
 from hwsim.layers.mac import MacLayer
+
+EVENTS = len(Events._fields)
+COUNTERS = EVENTS + len(Shares._fields)
 
 
 @dataclass
 class Taps:
     """What a kernel leaves behind beside the codes.
 
-    events: int64 [accumulator, output], always counted.  acc: dense array [N][H][W][K] to be filled (int32 where the
-    accumulator has at most 32 bits, else int64), or None when nobody asked.
+    counters: int64 [10], always counted: the seven of Events, then the three of Shares.  acc: dense array [N][H][W][K] to be
+    filled (int32 where the accumulator has at most 32 bits, else int64), or None when nobody asked.
     """
 
     acc: np.ndarray | None = None
-    events: np.ndarray = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
+    counters: np.ndarray = field(default_factory=lambda: np.zeros(COUNTERS, dtype=np.int64))
 
     @classmethod
     def for_layer(cls, layer: Layer, n: int, shape: Shape, acc: bool) -> Taps:
@@ -34,9 +37,35 @@ class Taps:
         return cls(np.zeros((n, shape.h, shape.w, shape.c), dtype=acc_dtype(layer)))
 
     @property
+    def events(self) -> np.ndarray:
+        """The events' counters, in the order of Events: a view."""
+        return self.counters[:EVENTS]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The counters of how outputs were computed, in the order of Shares: a view."""
+        return self.counters[EVENTS:]
+
+    @property
     def counted(self) -> Events:
-        """The events as a pair."""
-        return Events(int(self.events[0]), int(self.events[1]))
+        """The events so far."""
+        return Events(*self.events.tolist())
+
+    @property
+    def shared(self) -> Shares:
+        """How the outputs so far were computed."""
+        return Shares(*self.shares.tolist())
+
+
+def exact_factors(layer: MacLayer, backend: str) -> np.ndarray:
+    """Return the integers by which exact products multiply, in the weights' shape.
+
+    BackendError where this backend would have to walk the declared order, or to round products.
+    """
+    p, factors = layer.numbers, layer.unit.factors
+    if factors is None or p.walk is not None and not all(p.static):
+        raise BackendError(f"backend {backend} has no kernel for this contract's declared order; choose backend spec.")
+    return factors.reshape(layer.weight.shape)
 
 
 def acc_dtype(layer: MacLayer) -> np.dtype:
@@ -92,7 +121,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
-        """Compute into `out`; inputs have the wanted border; events are added to taps.events."""
+        """Compute into `out`; inputs have the wanted border; events are added to taps.counters."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class SpecKernel(Kernel):
                     for x in range(width):
                         cell = self.layer.spec(codes, n, k, y, x)
                         target[n, k, y, x] = cell.code
-                        taps.events += cell.events
+                        taps.events[:] += cell.events
                         if taps.acc is not None:
                             taps.acc[n, y, x, k] = cell.acc
 

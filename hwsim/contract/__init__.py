@@ -1,7 +1,20 @@
 """The numeric contract: everything that can change a bit, as frozen data."""
 
+from hwsim.contract.accumulator import (
+    Accumulator,
+    Axis,
+    BiasPoint,
+    Order,
+    PaddedTaps,
+    RoundAt,
+    Schedule,
+    Spill,
+    Tree,
+    ZeroSkip,
+)
 from hwsim.contract.dialects import DIALECTS, EXACT32, RISTRETTO_CPU, RISTRETTO_GPU, BiasRule, Dialect, RangeRule
-from hwsim.contract.mac import Accumulator, Activation, MacContract, Output
+from hwsim.contract.float_mac import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput
+from hwsim.contract.mac import Activation, MacContract, Output
 from hwsim.contract.product import ShiftAdd
 from hwsim.contract.stochastic import DrawOrder, Lfsr, Reset, StochasticRounding, Tail
 
@@ -12,15 +25,28 @@ __all__ = [
     "RISTRETTO_GPU",
     "Accumulator",
     "Activation",
+    "Axis",
+    "BiasPoint",
     "BiasRule",
     "Dialect",
     "DrawOrder",
+    "ExactSum",
+    "FloatAccumulator",
+    "FloatMacContract",
+    "FloatOutput",
     "Lfsr",
     "MacContract",
+    "Order",
     "Output",
+    "PaddedTaps",
     "RangeRule",
     "Reset",
+    "RoundAt",
+    "Schedule",
     "ShiftAdd",
+    "Spill",
     "StochasticRounding",
     "Tail",
+    "Tree",
+    "ZeroSkip",
 ]

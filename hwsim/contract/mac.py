@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
+from hwsim.arith.accumulate import Pairing
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
-from hwsim.arith.rounding import Rounding
+from hwsim.arith.rounding import Rounding, round_shift
+from hwsim.contract.accumulator import Accumulator, RoundAt, check_kind
+from hwsim.contract.product import ShiftAdd
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
+from hwsim.formats.pow2 import PowerOfTwo
 
 MAX_OPERAND_BITS = 16
 MAX_OUTPUT_BITS = 32
 MAX_SHIFT = 62
-
-
-@dataclass(frozen=True)
-class Accumulator:
-    """A signed register of `bits` that wraps; events are counted at its end.
-
-    bits: 2..64.  fractional_length: its grid, None for the product's own (finest over input x weight, per channel).
-    require_proof: refuse a layer whose exact sum could leave the register (weights' L1 norm times the input range).
-    """
-
-    bits: int = 32
-    fractional_length: int | tuple[int, ...] | None = None
-    require_proof: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 64:
-            raise ContractError(f"Accumulator.bits: found {self.bits!r}, allowed an integer in 2..64.")
-        if not isinstance(self.require_proof, bool):
-            raise ContractError(f"Accumulator.require_proof: found {self.require_proof!r}, allowed True or False.")
-        if self.fractional_length is not None:
-            object.__setattr__(self, "fractional_length", self.grid().fractional_length)
-
-    def grid(self) -> FixedPoint:
-        """Return the register as a format; its grid must be declared."""
-        if self.fractional_length is None:
-            raise ContractError("Accumulator.fractional_length: found None where a resolved grid is needed.")
-        return FixedPoint(self.bits, self.fractional_length, True)
-
-    @property
-    def low(self) -> int:
-        """Smallest content."""
-        return -(1 << (self.bits - 1))
-
-    @property
-    def high(self) -> int:
-        """Largest content."""
-        return (1 << (self.bits - 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +34,7 @@ class Output:
     def __post_init__(self) -> None:
         check_format("Output.format", self.format, MAX_OUTPUT_BITS)
         for name, kind in (("rounding", Rounding), ("overflow", Overflow), ("activation", Activation)):
-            _check_enum(f"Output.{name}", getattr(self, name), kind)
+            check_kind(f"Output.{name}", getattr(self, name), kind)
 
     @property
     def low(self) -> int:
@@ -83,9 +49,10 @@ class Output:
 
 @dataclass(frozen=True)
 class MacContract:
-    """The multiply-accumulate datapath of a convolution or a fully connected layer.
+    """The multiply-accumulate datapath of a convolution or a fully connected layer, in integers.
 
-    input, weight: operands of at most 16 bits; `weight` may have one fractional length per output channel.
+    input, weight: operands of at most 16 bits; a FixedPoint weight may have one fractional length per output channel.
+    product: None for an exact multiplier; a ShiftAdd for PowerOfTwo weights (None takes the exact one).
     bias: its own format, or None for the default: the accumulator's grid and width.
     bias_rounding: used where the bias is finer than the accumulator's grid.
     accumulator, output: see there.
@@ -96,32 +63,84 @@ class MacContract:
     """
 
     input: FixedPoint
-    weight: FixedPoint
+    weight: FixedPoint | PowerOfTwo
     output: Output
     accumulator: Accumulator = Accumulator()
     bias: FixedPoint | None = None
     bias_rounding: Rounding = Rounding.TIES_EVEN
+    product: ShiftAdd | None = None
 
     def __post_init__(self) -> None:
         check_format("input", self.input, MAX_OPERAND_BITS)
-        check_format("weight", self.weight, MAX_OPERAND_BITS, per_channel=True)
+        self._check_product()
         if not isinstance(self.output, Output):
             raise ContractError(f"MacContract.output: found {self.output!r}, allowed an Output.")
         if not isinstance(self.accumulator, Accumulator):
             raise ContractError(f"MacContract.accumulator: found {self.accumulator!r}, allowed an Accumulator.")
+        self._check_tree()
         if self.bias is not None:
             check_format("bias", self.bias, 64, per_channel=True)
-        _check_enum("MacContract.bias_rounding", self.bias_rounding, Rounding)
+        check_kind("MacContract.bias_rounding", self.bias_rounding, Rounding)
+
+    def _check_product(self) -> None:
+        if not isinstance(self.weight, PowerOfTwo):
+            check_format("weight", self.weight, MAX_OPERAND_BITS, per_channel=True)
+            if self.product is not None:
+                raise ContractError(f"MacContract.product: found {self.product!r} with weights {self.weight}, allowed None.")
+            return
+        if self.product is None:
+            object.__setattr__(self, "product", ShiftAdd(max(0, -self.weight.exp_min)))
+        check_kind("MacContract.product", self.product, ShiftAdd)
+        assert self.product is not None
+        self.product.bounds(self.input, self.weight)
+
+    def _check_tree(self) -> None:
+        schedule = self.accumulator.schedule
+        if schedule is None or schedule.tree.bits is None or schedule.tree.overflow is not None:
+            return
+        for level, (bits, need) in enumerate(zip(schedule.tree.bits, self.exact_level_bits, strict=True)):
+            if bits < need:
+                raise ContractError(
+                    f"Schedule.tree.bits[{level}]: found {bits} without an overflow mode, allowed from {need}, which holds the "
+                    f"sums of products {self.product_range}; widen the level or declare Tree.overflow."
+                )
+
+    @property
+    def product_range(self) -> tuple[int, int]:
+        """Smallest and largest product that the operands' formats allow, rounded if the contract rounds each product."""
+        if isinstance(self.weight, PowerOfTwo):
+            assert self.product is not None
+            low, high = self.product.bounds(self.input, self.weight)
+        else:
+            corners = [a * b for a in (self.input.low, self.input.high) for b in (self.weight.low, self.weight.high)]
+            low, high = min(0, *corners), max(0, *corners)
+        acc = self.accumulator
+        drop = acc.dropped_bits if acc.round_at is RoundAt.PRODUCT else 0
+        return round_shift(low, drop, acc.rounding), round_shift(high, drop, acc.rounding)
+
+    @property
+    def exact_level_bits(self) -> tuple[int, ...]:
+        """Width of each level of the adder tree at which no sum of products can overflow, whatever the weights."""
+        schedule = self.accumulator.schedule
+        if schedule is None:
+            return ()
+        lanes, tree = schedule.lanes, schedule.tree
+        low, high = self.product_range
+        terms = (level + 2 if tree.pairing is Pairing.CHAIN else min(2 << level, lanes) for level in range(tree.levels(lanes)))
+        return tuple(max(signed_width(low * n), signed_width(high * n)) for n in terms)
 
     def product_length(self, channel: int) -> int:
-        """fl_product = fl_input + fl_weight[k]."""
+        """fl_product = fl_input + fl_weight[k], or fl_input + guard_bits behind a shift-add unit."""
+        if isinstance(self.weight, PowerOfTwo):
+            assert self.product is not None
+            return self.input.fl() + self.product.guard_bits
         return self.input.fl() + self.weight.fl(channel)
 
     def accumulator_length(self, channel: int) -> int:
         """Return the accumulator's fractional length for output channel k: declared, else the product's."""
         declared = self.accumulator.fractional_length
         if declared is None:
-            return self.product_length(channel)
+            return self.product_length(channel) - self.accumulator.dropped_bits
         return declared[channel] if isinstance(declared, tuple) else declared
 
     def bias_length(self, channel: int) -> int:
@@ -136,6 +155,15 @@ class MacContract:
         return FixedPoint(self.accumulator.bits, lengths if len(set(lengths)) > 1 else lengths[0], True)
 
 
+def signed_width(value: int) -> int:
+    """Return the fewest bits of a two's complement register that holds the value.
+
+    >>> signed_width(127), signed_width(-128), signed_width(128), signed_width(0)
+    (8, 8, 9, 1)
+    """
+    return (value if value >= 0 else -value - 1).bit_length() + 1
+
+
 def check_format(name: str, value: object, max_bits: int = MAX_OUTPUT_BITS, per_channel: bool = False) -> None:
     """Refuse what is no FixedPoint of at most `max_bits`, and one length per channel where a single one is allowed."""
     if not isinstance(value, FixedPoint):
@@ -144,9 +172,3 @@ def check_format(name: str, value: object, max_bits: int = MAX_OUTPUT_BITS, per_
         raise ContractError(f"{name}: found {value.bits} bits, allowed at most {max_bits} here.")
     if value.per_channel and not per_channel:
         raise ContractError(f"{name}: found one fractional length per channel, allowed a single one here.")
-
-
-def _check_enum(name: str, value: object, kind: type[IntEnum]) -> None:
-    if not isinstance(value, kind):
-        names = ", ".join(member.name for member in kind)
-        raise ContractError(f"{name}: found {value!r}, allowed {kind.__name__}: {names}.")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwsim.arith.accumulate import Walk, register_range
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding, round_shift
-from hwsim.contract.mac import MAX_SHIFT, Activation, MacContract, Output
+from hwsim.contract.accumulator import Accumulator, BiasPoint, RoundAt, Schedule, Spill
+from hwsim.contract.mac import MAX_SHIFT, Activation, MacContract, Output, signed_width
 from hwsim.errors import ContractError, ProofError
+from hwsim.formats.pow2 import PowerOfTwo
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,21 @@ class Epilogue:
 
 @dataclass(frozen=True)
 class MacNumbers:
-    """Every integer of a MAC layer but operands: per output channel product shift and bias, then the epilogue.
+    """Every integer of a MAC layer but operands: per output channel shifts and bias, then the walk and the epilogue.
 
-    total_low, total_high: proven bounds of the exact sum of products (before product_shift), over all channels.
-    exact_low, exact_high: proven bounds of the accumulator's exact content, over all channels.
+    product_shift: fl_acc - fl_product.  drop: bits that each product loses before the tree.  step_shift: what is left of
+    product_shift behind the tree (product_shift = step_shift - drop).
+    total_low, total_high: proven bounds of the exact sum of the codes that the tree adds, over all channels.
+    exact_low, exact_high: proven bounds of the accumulator's exact content, over all channels: where an order is declared at
+    every step, else at the end.
+    walk, level_bits: of the declared order; None where none is.  exact: no bit is lost between product and accumulator, so
+    that the exact sum is the answer wherever nothing overflows.  node_low, node_high: range of the narrowest register.
+    safe: no register can overflow in this channel, whatever the image.
     """
 
     product_shift: tuple[int, ...]
+    drop: tuple[int, ...]
+    step_shift: tuple[int, ...]
     bias: tuple[int, ...]
     acc_bits: int
     acc_low: int
@@ -45,20 +56,22 @@ class MacNumbers:
     exact_low: int
     exact_high: int
     epilogue: Epilogue
+    walk: Walk | None
+    level_bits: tuple[int, ...]
+    exact: bool
+    node_low: tuple[int, ...]
+    node_high: tuple[int, ...]
+    safe: tuple[bool, ...]
 
     @property
     def proven_bits(self) -> int:
         """Bits that the exact content of the accumulator is proven to need, whatever the image."""
         return max(signed_width(self.exact_low), signed_width(self.exact_high))
 
-
-def signed_width(value: int) -> int:
-    """Return the fewest bits of a two's complement register that holds the value.
-
-    >>> signed_width(127), signed_width(-128), signed_width(128), signed_width(0)
-    (8, 8, 9, 1)
-    """
-    return (value if value >= 0 else -value - 1).bit_length() + 1
+    @property
+    def static(self) -> tuple[bool, ...]:
+        """Per channel: whether the exact sum is proven to be the answer, without an event, whatever the image."""
+        return tuple(self.exact and safe for safe in self.safe)
 
 
 def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: str) -> Epilogue:
@@ -75,44 +88,143 @@ def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: s
     return Epilogue(shift, output.rounding, output.overflow, output.activation, f.bits, f.signed, output.low, output.high)
 
 
-def resolve_mac(contract: MacContract, sums: list[tuple[int, int]], bias: list[int] | None, where: str) -> MacNumbers:
+def split_shift(contract: MacContract, k: int) -> tuple[int, int]:
+    """Return (drop, step_shift) of channel k: how many bits each product loses, and the shift behind the tree."""
+    shift = contract.accumulator_length(k) - contract.product_length(k)
+    if shift < 0 and contract.accumulator.round_at is RoundAt.PRODUCT:
+        return -shift, 0
+    return 0, shift
+
+
+def resolve_mac(
+    contract: MacContract, sums: list[tuple[int, int]], bias: list[int] | None, taps: int, where: str
+) -> MacNumbers:
     """Resolve a MAC contract for `len(sums)` output channels.
 
-    sums: per channel the proven (smallest, largest) exact sum of products.  bias: codes in the bias's format, or None.
+    sums: per channel proven bounds (N, P), N <= 0 <= P, of every sum of a subset of the codes that the tree adds.
+    bias: codes in the bias's format, or None.  taps: of one output.
     Errors: ContractError where a shift or a sum leaves int64, ProofError where a proof is required and fails.
     """
     channels = range(len(sums))
-    product_shift = tuple(contract.accumulator_length(k) - contract.product_length(k) for k in channels)
+    acc, schedule = contract.accumulator, contract.accumulator.schedule
+    splits = [split_shift(contract, k) for k in channels]
+    if schedule is None and (coarse := next((k for k in channels if splits[k] != (0, max(splits[k][1], 0))), None)) is not None:
+        raise ContractError(
+            f"{where}: the accumulator's fractional_length {contract.accumulator_length(coarse)} is coarser than the product's "
+            f"{contract.product_length(coarse)} (channel {coarse}); allowed is the product's grid or a finer one, or a declared "
+            "schedule (Accumulator.schedule), whose products are rounded."
+        )
     aligned = tuple(_align_bias(contract, bias, k, where) for k in channels)
-    acc = contract.accumulator
-    totals = (min(low for low, _ in sums), max(high for _, high in sums))
-    shifted = []
-    for k, (low, high) in enumerate(sums):
-        s = product_shift[k]
-        if s < 0:
-            raise ContractError(
-                f"{where}: the accumulator's fractional_length {contract.accumulator_length(k)} is coarser than the product's "
-                f"{contract.product_length(k)} (channel {k}); allowed is the product's grid or a finer one."
-            )
-        if s > MAX_SHIFT or (high << s) >= 1 << 63 or (low << s) < -(1 << 63):
-            raise ContractError(
-                f"{where}: the exact sum of channel {k} needs more than 64 bits after a left shift of {s}; "
-                f"choose an accumulator fractional_length nearer to {contract.product_length(k)}."
-            )
-        shifted.append((low << s, high << s))
-    exact = (
-        min(low + b for (low, _), b in zip(shifted, aligned, strict=True)),
-        max(high + b for (_, high), b in zip(shifted, aligned, strict=True)),
-    )
+    intervals = [_content(contract, sums[k], splits[k][1], aligned[k], taps, k, where) for k in channels]
+    nodes = [_narrowest(contract, splits[k][1]) for k in channels]
+    safe = tuple(low >= n_low and high <= n_high for (low, high), (n_low, n_high) in zip(intervals, nodes, strict=True))
+    exact = (min(low for low, _ in intervals), max(high for _, high in intervals))
     need = max(signed_width(exact[0]), signed_width(exact[1]))
-    if acc.require_proof and need > acc.bits:
+    if acc.require_proof and not all(safe):
         raise ProofError(
             f"{where}: the exact sum reaches {exact[0]}..{exact[1]}, which an accumulator of {acc.bits} bits cannot be proven "
-            f"to hold; {need} bits would do: widen the accumulator, or give the operands fewer bits."
+            f"to hold; {need} bits would do: widen the accumulator (and its tree and spill), or give the operands fewer bits."
         )
     lengths = tuple(contract.accumulator_length(k) for k in channels)
-    epilogue = resolve_output(contract.output, lengths, min(need, acc.bits), where)
-    return MacNumbers(product_shift, aligned, acc.bits, acc.low, acc.high, *totals, *exact, epilogue)
+    level_bits = () if schedule is None else schedule.tree.bits or contract.exact_level_bits
+    return MacNumbers(
+        product_shift=tuple(step - drop for drop, step in splits),
+        drop=tuple(drop for drop, _ in splits),
+        step_shift=tuple(step for _, step in splits),
+        bias=aligned,
+        acc_bits=acc.bits,
+        acc_low=acc.low,
+        acc_high=acc.high,
+        total_low=min(low for low, _ in sums),
+        total_high=max(high for _, high in sums),
+        exact_low=exact[0],
+        exact_high=exact[1],
+        epilogue=resolve_output(contract.output, lengths, min(need, acc.bits), where),
+        walk=None if schedule is None else _walk(acc, schedule),
+        level_bits=level_bits,
+        exact=_loses_nothing(contract, splits),
+        node_low=tuple(low for low, _ in nodes),
+        node_high=tuple(high for _, high in nodes),
+        safe=safe,
+    )
+
+
+def _content(
+    contract: MacContract, sums: tuple[int, int], shift: int, bias: int, taps: int, k: int, where: str
+) -> tuple[int, int]:
+    """Bounds of what the accumulator of channel k holds: at every step, or at the end where no order is declared."""
+    low, high = sums
+    schedule = contract.accumulator.schedule
+    if shift >= 0:
+        low, high = low << shift, high << shift
+    else:  # each of at most `taps` steps is rounded, by less than one
+        low, high = (low >> -shift) - taps, -(-high >> -shift) + taps
+    if schedule is not None and schedule.spill is not None and schedule.spill.shift:
+        slack = (taps // schedule.spill.every + 1) << schedule.spill.shift
+        low, high = low - slack, high + slack
+    if shift > MAX_SHIFT or shift < -MAX_SHIFT or high >= 1 << 63 or low < -(1 << 63):
+        raise ContractError(
+            f"{where}: the exact sum of channel {k} needs more than 64 bits after a left shift of {shift}; "
+            f"choose an accumulator fractional_length nearer to {contract.product_length(k)}."
+        )
+    if schedule is None:
+        return low + bias, high + bias
+    if high + max(bias, 0) >= 1 << 63 or low + min(bias, 0) < -(1 << 63):
+        raise ContractError(
+            f"{where}: the exact sum of channel {k} with its bias needs more than 64 bits; give the operands fewer bits."
+        )
+    return low + min(bias, 0), high + max(bias, 0)
+
+
+def _narrowest(contract: MacContract, shift: int) -> tuple[int, int]:
+    """Range, on the accumulator's grid, that every register of the declared order holds."""
+    acc, schedule = contract.accumulator, contract.accumulator.schedule
+    ranges = [(acc.low, acc.high)]
+    if schedule is not None and schedule.tree.bits is not None and schedule.tree.overflow is not None:
+        overflow, left = schedule.tree.overflow, max(shift, 0)
+        levels = [register_range(bits, overflow) for bits in schedule.tree.bits]
+        if shift >= 0:
+            ranges += [(low << left, high << left) for low, high in levels]
+        else:
+            ranges += [(low >> -shift, high >> -shift) for low, high in levels]
+    if schedule is not None and schedule.spill is not None:
+        low, high = register_range(schedule.spill.bits, schedule.spill.overflow)
+        ranges.append((low << schedule.spill.shift, high << schedule.spill.shift))
+    return max(low for low, _ in ranges), min(high for _, high in ranges)
+
+
+def _loses_nothing(contract: MacContract, splits: list[tuple[int, int]]) -> bool:
+    """Whether no bit is dropped between the product and the end of the accumulator."""
+    schedule = contract.accumulator.schedule
+    rounds = any(drop > 0 or step < 0 for drop, step in splits)
+    spills = schedule is not None and schedule.spill is not None and schedule.spill.shift > 0
+    inexact = isinstance(contract.weight, PowerOfTwo) and contract.product is not None
+    return not rounds and not spills and not (inexact and not contract.product.is_exact(contract.weight))  # type: ignore
+
+
+def _walk(acc: Accumulator, schedule: Schedule) -> Walk:
+    """The declared order's rules as plain ints."""
+    spill = schedule.spill or Spill(1, 2)
+    low, high = register_range(spill.bits, spill.overflow)
+    return Walk(
+        lanes=int(schedule.lanes),
+        pairing=int(schedule.tree.pairing),
+        tree_overflow=int(schedule.tree.overflow or Overflow.WRAP),
+        bits=int(acc.bits),
+        low=acc.low,
+        high=acc.high,
+        overflow=int(acc.overflow),
+        rounding=int(acc.rounding),
+        bias_last=int(schedule.bias is BiasPoint.LAST),
+        spill_every=int(spill.every) if schedule.spill is not None else 0,
+        spill_bits=int(spill.bits),
+        spill_low=low,
+        spill_high=high,
+        spill_overflow=int(spill.overflow),
+        spill_shift=int(spill.shift),
+        spill_rounding=int(spill.rounding),
+        spill_last=int(spill.last),
+    )
 
 
 def _align_bias(contract: MacContract, bias: list[int] | None, k: int, where: str) -> int:

@@ -139,7 +139,7 @@ class Plan:
     def execute(self) -> None:
         """Run on what lies in the pixel buffer: codes in, logits out, events counted."""
         for bound in self.bound:
-            bound.step.taps.events[:] = 0
+            bound.step.taps.counters[:] = 0
         for program in self.programs:
             program()
         for bound in self.bound:

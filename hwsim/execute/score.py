@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.backends.base import COUNTERS, EVENTS
 from hwsim.errors import InputError
 from hwsim.execute.plan import Plan
 from hwsim.execute.trace import best
-from hwsim.layers import Events, HostLRN
+from hwsim.layers import Events, HostLRN, Shares
 from hwsim.network.quantized import QuantizedNetwork
 
 Baseline = Callable[[np.ndarray], np.ndarray]
@@ -62,6 +63,7 @@ class Score:
     gained: tuple[int, ...]
     lost: tuple[int, ...]
     events: dict[str, Events]
+    shares: dict[str, Shares]
     outputs: dict[str, int]
     host_layers: tuple[str, ...]
     seconds: float
@@ -97,8 +99,11 @@ class Score:
                 ("same first guess as float", f"{self.agreement:.2%}"),
                 ("gained / lost", f"{len(self.gained)} / {len(self.lost)} images"),
             ]
-        output = sum(e.output for e in self.events.values())
-        rows.append(("overflow events", f"{sum(e.accumulator for e in self.events.values())} accumulator, {output} output"))
+        rows.append(("overflow events", told_events(self.events.values())))
+        shares = [sum(counts) for counts in zip(*self.shares.values(), strict=True)]
+        if any(shares[1:]):
+            parts = zip(shares, ("by bounds", "by sums", "step by step"), strict=True)
+            rows.append(("accumulators", ", ".join(f"{count / sum(shares):.2%} {how}" for count, how in parts)))
         if self.host_layers:
             rows.append(("on the host, in float", ", ".join(self.host_layers)))
         rows.append(("computed by", ", ".join(self.backends)))
@@ -116,6 +121,7 @@ class Score:
             "host_layers": list(self.host_layers),
             "seconds": self.seconds,
             "events": {name: events._asdict() for name, events in self.events.items()},
+            "shares": {name: shares._asdict() for name, shares in self.shares.items()},
             "outputs": self.outputs,
         }
         if self.baseline is not None:
@@ -197,7 +203,7 @@ def score(
     plan = Plan(network, backend, min(batch, total))
     fixed, floats = _Tally(), _Tally()
     truth: list[np.ndarray] = []
-    events = {node.name: np.zeros(2, dtype=np.int64) for node in network.nodes}
+    counters = {node.name: np.zeros(COUNTERS, dtype=np.int64) for node in network.nodes}
     seconds, done = 0.0, 0
     for pixels, labels in _batches(items, plan.batch):
         if len(pixels) < plan.batch:
@@ -208,14 +214,28 @@ def score(
         fixed.add(logits, labels)
         truth.append(labels)
         for bound in plan.bound:
-            events[bound.node.name] += bound.step.taps.events
+            counters[bound.node.name] += bound.step.taps.counters
         if baseline is not None:
             floats.add(baseline(pixels), labels)
         done += len(pixels)
         if progress is not None:
             progress(done, total)
     answers = np.concatenate(truth)
-    return _result(network, plan, answers, fixed, floats if baseline is not None else None, events, seconds)
+    return _result(network, plan, answers, fixed, floats if baseline is not None else None, counters, seconds)
+
+
+def told_events(events: Iterable[Events]) -> str:
+    """Return the sums over layers in words: always accumulator and output, the other places where they have any.
+
+    >>> told_events([Events(3, 1), Events(2, 0, tree=7, transient_accumulator=4)])
+    '5 accumulator (4 transient), 1 output, 7 tree'
+    """
+    total = Events()
+    for one in events:
+        total = total.plus(one)
+    transient = f" ({total.transient_accumulator} transient)" if total.transient_accumulator else ""
+    words = [f"{total.accumulator} accumulator{transient}", f"{total.output} output"]
+    return ", ".join(words + [f"{count} {name}" for name, count in (("tree", total.tree), ("spill", total.spill)) if count])
 
 
 def _result(
@@ -224,7 +244,7 @@ def _result(
     answers: np.ndarray,
     fixed: _Tally,
     floats: _Tally | None,
-    events: dict[str, np.ndarray],
+    counters: dict[str, np.ndarray],
     seconds: float,
 ) -> Score:
     gained: tuple[int, ...] = ()
@@ -243,7 +263,8 @@ def _result(
         agreeing=agreeing,
         gained=gained,
         lost=lost,
-        events={name: Events(int(a), int(o)) for name, (a, o) in events.items()},
+        events={name: Events(*counts[:EVENTS].tolist()) for name, counts in counters.items()},
+        shares={name: Shares(*counts[EVENTS:].tolist()) for name, counts in counters.items()},
         outputs={name: len(answers) * math.prod(shape) for name, shape in network.shapes().items()},
         host_layers=tuple(node.name for node in network.nodes if isinstance(node.layer, HostLRN)),
         seconds=seconds,

@@ -33,7 +33,8 @@ def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: boo
     out = kernel(ready, taps)
     trap.check(layer.kind, kernel, ready, taps)
     tapped = None if taps.acc is None else np.ascontiguousarray(taps.acc.transpose(0, 3, 1, 2))
-    return LayerTrace(layer.kind, layer, batches, tapped, np.ascontiguousarray(out.codes), taps.counted, kernel.backend)
+    codes = np.ascontiguousarray(out.codes)
+    return LayerTrace(layer.kind, layer, batches, tapped, codes, taps.counted, kernel.backend, taps.shared)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from hwsim.errors import InputError
 from hwsim.execute.plan import Bound, Plan
 from hwsim.images import Image
-from hwsim.layers import Events, Layer, MacLayer, Softmax
+from hwsim.layers import Events, Layer, MacLayer, Shares, Softmax
 from hwsim.network.quantized import QuantizedNetwork
 
 HEADINGS = ("layer", "kind", "CxHxW", "format", "acc range", "code range", "acc events", "output events", "computed by")
@@ -24,7 +24,7 @@ class LayerTrace:
     """One layer of a trace. Axes N C H W; arrays are copies and belong to the trace.
 
     inputs: codes of each input.  acc: after the bias, before requantize; None where the layer has none or it was not kept.
-    backend: who computed it.
+    backend: who computed it.  shares: outputs proven by bounds, proven by sums, walked; all 0 where nothing is ordered.
     """
 
     name: str
@@ -34,6 +34,7 @@ class LayerTrace:
     codes: np.ndarray
     events: Events
     backend: str
+    shares: Shares = Shares()
 
     @property
     def kind(self) -> str:
@@ -139,6 +140,7 @@ class Trace:
                     "shape": list(t.codes.shape),
                     "format": str(t.layer.output_format),
                     "events": t.events._asdict(),
+                    "shares": t.shares._asdict(),
                     "backend": t.backend,
                 }
                 for t in self
@@ -173,7 +175,8 @@ def _layer_trace(bound: Bound) -> LayerTrace:
     acc = None if step.taps.acc is None else np.ascontiguousarray(step.taps.acc.transpose(0, 3, 1, 2))
     inputs = tuple(np.ascontiguousarray(buffer.codes) for buffer in step.inputs)
     codes = np.ascontiguousarray(step.out.codes)
-    return LayerTrace(bound.node.name, bound.node.layer, inputs, acc, codes, step.taps.counted, step.kernel.backend)
+    taps, name = step.taps, bound.node.name
+    return LayerTrace(name, bound.node.layer, inputs, acc, codes, taps.counted, step.kernel.backend, taps.shared)
 
 
 def run(network: QuantizedNetwork, image: Image | np.ndarray, backend: str = "auto", acc: bool = True) -> Trace:

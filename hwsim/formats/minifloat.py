@@ -107,6 +107,21 @@ class Minifloat:
         return 1 + self.exp_bits + self.man_bits
 
     @property
+    def signed(self) -> bool:
+        """False: codes are words of sign and fields, not two's complement numbers."""
+        return False
+
+    @property
+    def low(self) -> int:
+        """Smallest word."""
+        return 0
+
+    @property
+    def high(self) -> int:
+        """Largest word that the width holds; not every word need stand for a number."""
+        return (1 << self.bits) - 1
+
+    @property
     def dtype(self) -> np.dtype:
         """Storage type of the codes: uint8, uint16 or uint32, the narrowest that holds them."""
         return np.dtype("uint8" if self.bits <= 8 else "uint16" if self.bits <= 16 else "uint32")

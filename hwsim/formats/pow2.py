@@ -86,6 +86,21 @@ class PowerOfTwo:
         return 1 + self.index_bits
 
     @property
+    def signed(self) -> bool:
+        """False: codes are words of sign and fields, not two's complement numbers."""
+        return False
+
+    @property
+    def low(self) -> int:
+        """Smallest word."""
+        return 0
+
+    @property
+    def high(self) -> int:
+        """Largest word that the width holds; not every word need stand for a number."""
+        return (1 << self.bits) - 1
+
+    @property
     def dtype(self) -> np.dtype:
         """Storage type of the codes."""
         return np.dtype(np.uint8)

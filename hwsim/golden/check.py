@@ -176,8 +176,9 @@ def _compute(packaged: PackagedLayer, codes: Arrays, backend: str) -> tuple[list
 def _event_problem(packaged: PackagedLayer, events: Events, by: str) -> list[str]:
     if events == packaged.events:
         return []
-    told, counted = tuple(packaged.events), tuple(events)
-    return [f"{packaged.name}: events at (accumulator, output): the package says {told}, {by} counts {counted}."]
+    differ = [name for name in Events._fields if getattr(events, name) != getattr(packaged.events, name)]
+    told = "; ".join(f"{name} {getattr(packaged.events, name)}, {by} counts {getattr(events, name)}" for name in differ)
+    return [f"{packaged.name}: events: the package says {told}."]
 
 
 def _specify(packaged: PackagedLayer, codes: Arrays, wanted: int) -> tuple[list[Comparison], list[str], int]:
@@ -193,7 +194,7 @@ def _specify(packaged: PackagedLayer, codes: Arrays, wanted: int) -> tuple[list[
         found["expected"][at] = cell.code
         if cell.acc is not None:
             found["accumulator"][at] = cell.acc
-        events = Events(events.accumulator + cell.events.accumulator, events.output + cell.events.output)
+        events = events.plus(cell.events)
     memories = [(memory, found[memory.role]) for memory in packaged.memories if memory.role in found]
     comparisons = [Comparison(packaged.name, memory, codes[memory.role], values, "spec") for memory, values in memories]
     whole = len(cells) == int(np.prod(packaged.shape))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, Format
 from hwsim.golden.package import Memory
 
 
@@ -27,7 +27,7 @@ class Mismatch:
     coordinate: tuple[int, ...]
     expected: int
     found: int | None
-    format: FixedPoint
+    format: Format
     channel: int
     by: str
 
@@ -41,9 +41,11 @@ class Mismatch:
         digits = -(-self.format.bits // 4)
         return "x" * digits if code is None else f"{code % (1 << 4 * digits):0{digits}x}"
 
-    def real(self, code: int) -> Fraction:
-        """Exact value of a code."""
-        return self.format.decode(code, self.channel if self.format.per_channel else 0)
+    def real(self, code: int) -> Fraction | float:
+        """Exact value of a code; NaN and infinity are floats."""
+        if isinstance(self.format, FixedPoint):
+            return self.format.decode(code, self.channel if self.format.per_channel else 0)
+        return self.format.decode(code)
 
     def _told(self, code: int | None) -> str:
         if code is None:
@@ -77,12 +79,14 @@ class Mismatch:
 NAMES = {"NCHW": ("n", "c", "y", "x"), "KCRS": ("k", "c", "r", "s"), "K": ("k",)}
 
 
-def decimal(value: Fraction) -> str:
+def decimal(value: Fraction | float) -> str:
     """A dyadic fraction written out exactly, or with an exponent of two where that is shorter.
 
     >>> decimal(Fraction(-5, 16)), decimal(Fraction(3, 2**40))
     ('-0.3125', '3*2^-40')
     """
+    if isinstance(value, float):
+        return str(value)  # nan, inf
     twos = value.denominator.bit_length() - 1
     if twos > 24:
         return f"{value.numerator}*2^-{twos}"

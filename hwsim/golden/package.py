@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import InputError, printable
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, Format
 from hwsim.golden.describe import plain, resolved
 from hwsim.golden.layout import Layout, MemoryLayout
 from hwsim.golden.words import Image
@@ -45,7 +45,7 @@ class Memory:
 
     role: str
     source: str | None
-    format: FixedPoint
+    format: Format
     image: Image
     sha256: tuple[tuple[str, str], ...]
 
@@ -243,7 +243,7 @@ class Slot:
 
     role: str
     source: str | None
-    format: FixedPoint
+    format: Format
     axes: str
     shape: tuple[int, ...]
 

@@ -139,7 +139,7 @@ def _layer(path: Path, data: Any, layout: Layout, present: dict[str, int], where
     inputs = typed(tuple[str, ...], data["inputs"], f"{where}.inputs")
     if not 0 <= index < 1 << 20:
         raise InputError(f"{where}.index: found {index}, allowed the layer's place in its network.")
-    fields(data["events"], {"accumulator", "output"}, f"{where}.events")
+    fields(data["events"], set(Events._fields), f"{where}.events")
     events = Events(**{k: typed(int, v, f"{where}.events.{k}") for k, v in data["events"].items()})
     shapes, digests = _claims(data["memories"], f"{where}.memories")
     kind = typed(str, data["kind"], f"{where}.kind")

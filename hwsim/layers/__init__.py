@@ -1,6 +1,6 @@
 """One file per kind of layer: attributes, output shape, bounds and the specification in plain Python ints."""
 
-from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape
+from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape, Shares
 from hwsim.layers.concat import Concat
 from hwsim.layers.conv import Convolution
 from hwsim.layers.elementwise import EltwiseSum, ReLU, Rescale
@@ -29,6 +29,7 @@ __all__ = [
     "Region",
     "Rescale",
     "Shape",
+    "Shares",
     "Softmax",
     "Window",
 ]

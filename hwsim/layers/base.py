@@ -26,10 +26,31 @@ class Shape(NamedTuple):
 
 
 class Events(NamedTuple):
-    """How often an exact result did not fit: at the accumulator's end, and at the output."""
+    """How often an exact result did not fit before overflow: steps, by place.
+
+    accumulator, tree, spill: all steps there; without a declared order, the accumulator's end alone.  output: outputs.
+    transient_*: those of them in outputs whose exact final value fits the accumulator. The rest is persistent.
+    """
 
     accumulator: int = 0
     output: int = 0
+    tree: int = 0
+    spill: int = 0
+    transient_accumulator: int = 0
+    transient_tree: int = 0
+    transient_spill: int = 0
+
+    def plus(self, other: Events) -> Events:
+        """Add place by place."""
+        return Events(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Shares(NamedTuple):
+    """How many outputs of a layer were proven free of events by their bounds, by their sums, and walked step by step."""
+
+    static: int = 0
+    sums: int = 0
+    walked: int = 0
 
 
 class Cell(NamedTuple):

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwsim.arith.accumulate import dot
 from hwsim.errors import ContractError
-from hwsim.layers.base import Cell, Codes, Shape, checked_codes, one_input, pair
-from hwsim.layers.mac import MacLayer
+from hwsim.layers.base import Shape, one_input, pair
+from hwsim.layers.integer_unit import Extents
+from hwsim.layers.mac import MacLayer, checked_weights
 
 MAX_PADDED = 1 << 28  # codes of one image with its padding: a file of a few lines must not ask for gigabytes
 
@@ -33,7 +33,7 @@ class Convolution(MacLayer):
     kind: ClassVar[str] = "convolution"
 
     def __post_init__(self) -> None:
-        weight = checked_codes("convolution.weight", self.weight, self.contract.weight, "KCRS")
+        weight = checked_weights("convolution.weight", self.weight, self.contract.weight, "KCRS")
         object.__setattr__(self, "weight", weight)
         for name, low in (("stride", 1), ("pad", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(f"convolution.{name}", getattr(self, name), low))
@@ -67,20 +67,22 @@ class Convolution(MacLayer):
             raise ContractError(f"convolution.pad: {self.pad} makes the input {padded} codes large, allowed {MAX_PADDED}.")
         return Shape(self.channels, *size)
 
-    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
-        """One output in plain ints: the taps in order (c, r, s), then the end of the accumulator."""
-        image = inputs[0][n]
+    def extents(self, shape: Shape) -> Extents:
+        """(channels of a group, kernel rows, kernel columns)."""
+        return self.weight.shape[1], *self.kernel
+
+    def taps(self, image: Sequence[Sequence[Sequence[int]]], k: int, y: int, x: int) -> tuple[list[int], list[bool]]:
+        """Return the codes under the kernel in the order (c, r, s), and which of them lie in the padding."""
         per_group = self.weight.shape[1]
         first = k // (self.channels // self.groups) * per_group
-        weights = self.weight[k].tolist()
-        taps, factors = [], []
+        codes, padded = [], []
         for c in range(per_group):
             plane = image[first + c]
             for r in range(self.kernel[0]):
                 row = y * self.stride[0] - self.pad[0] + r * self.dilation[0]
                 for s in range(self.kernel[1]):
                     column = x * self.stride[1] - self.pad[1] + s * self.dilation[1]
-                    if 0 <= row < len(plane) and 0 <= column < len(plane[row]):
-                        taps.append(plane[row][column])
-                        factors.append(weights[c][r][s])
-        return self.end(dot(taps, factors), k)
+                    inside = 0 <= row < len(plane) and 0 <= column < len(plane[row])
+                    codes.append(plane[row][column] if inside else 0)
+                    padded.append(not inside)
+        return codes, padded

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hwsim.arith.accumulate import dot
 from hwsim.errors import ContractError
-from hwsim.layers.base import Cell, Codes, Shape, checked_codes, one_input
-from hwsim.layers.mac import MacLayer
+from hwsim.layers.base import Shape, one_input
+from hwsim.layers.integer_unit import Extents
+from hwsim.layers.mac import MacLayer, checked_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class FullyConnected(MacLayer):
     kind: ClassVar[str] = "fully_connected"
 
     def __post_init__(self) -> None:
-        weight = checked_codes("fully_connected.weight", self.weight, self.contract.weight, "KI")
+        weight = checked_weights("fully_connected.weight", self.weight, self.contract.weight, "KI")
         object.__setattr__(self, "weight", weight)
         super().__post_init__()
 
@@ -36,7 +36,11 @@ class FullyConnected(MacLayer):
             )
         return Shape(self.channels, 1, 1)
 
-    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
-        """One output in plain ints."""
-        flat = [code for plane in inputs[0][n] for row in plane for code in row]
-        return self.end(dot(flat, self.weight[k].tolist()), k)
+    def extents(self, shape: Shape) -> Extents:
+        """The input's channels, rows and columns."""
+        return shape.c, shape.h, shape.w
+
+    def taps(self, image: Sequence[Sequence[Sequence[int]]], k: int, y: int, x: int) -> tuple[list[int], list[bool]]:
+        """Return the whole input; nothing is padded."""
+        codes = [code for plane in image for row in plane for code in row]
+        return codes, [False] * len(codes)

@@ -1,19 +1,21 @@
-"""What convolution and fully connected layers share: the MAC contract resolved, its bounds, the end of a sum."""
+"""What convolution and fully connected layers share: operands, and the multiply-accumulate unit that their contract names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from hwsim.arith.accumulate import accumulate
 from hwsim.contract.mac import MacContract
-from hwsim.contract.resolve import MacNumbers, resolve_mac
+from hwsim.contract.resolve import MacNumbers
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Events, checked_codes, finish, rounded_range
+from hwsim.formats.pow2 import PowerOfTwo
+from hwsim.layers.base import Bounds, Cell, Codes, Shape, checked_codes
+from hwsim.layers.integer_unit import Extents, IntegerUnit
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,8 @@ class MacLayer:
 
     def __post_init__(self) -> None:
         channels = len(self.weight)
-        self.contract.weight.lengths(channels)
+        if isinstance(self.contract.weight, FixedPoint):
+            self.contract.weight.lengths(channels)
         if self.contract.accumulator.fractional_length is not None:
             self.contract.accumulator.grid().lengths(channels)
         if self.bias is not None:
@@ -55,37 +58,47 @@ class MacLayer:
         return self.contract.output.format
 
     @cached_property
+    def unit(self) -> IntegerUnit:
+        """The unit that computes: the contract with the operands."""
+        return IntegerUnit(self.contract, self.weight.reshape(self.channels, -1), self.bias, self.kind)
+
+    @property
     def sums(self) -> list[tuple[int, int]]:
-        """Per output channel (N, P): the smallest and largest exact sum of products with inputs free in their range.
+        """Per output channel (N, P): bounds of the sum of any of its products, with inputs free in their range."""
+        return self.unit.sums
 
-        Padded taps are 0, which every format holds, so they change nothing.
-        """
-        low, high = self.contract.input.low, self.contract.input.high
-        flat = self.weight.reshape(self.channels, -1).astype(np.int64)
-        positive = np.where(flat > 0, flat, 0).sum(axis=1).tolist()
-        negative = np.where(flat < 0, flat, 0).sum(axis=1).tolist()
-        return [(p * low + n * high, p * high + n * low) for p, n in zip(positive, negative, strict=True)]
-
-    @cached_property
+    @property
     def numbers(self) -> MacNumbers:
         """The datapath's integers: shifts, aligned biases, limits and proven bounds."""
-        bias = None if self.bias is None else self.bias.tolist()
-        return resolve_mac(self.contract, self.sums, bias, self.kind)
+        return self.unit.numbers
 
-    @cached_property
+    @property
     def bounds(self) -> Bounds:
-        """Both ends are reached by some input; where the exact sum can leave the register, the output's may be wider."""
-        p = self.numbers
-        outputs = []
-        for k, (low, high) in enumerate(self.sums):
-            exact = ((low << p.product_shift[k]) + p.bias[k], (high << p.product_shift[k]) + p.bias[k])
-            wraps = exact[0] < p.acc_low or exact[1] > p.acc_high
-            outputs.append(rounded_range((p.acc_low, p.acc_high) if wraps else exact, k, p.epilogue))
-        return Bounds((p.exact_low, p.exact_high), (min(low for low, _ in outputs), max(high for _, high in outputs)))
+        """Worst case at the accumulator and at the output."""
+        return self.unit.bounds
 
-    def end(self, total: int, k: int) -> Cell:
-        """Finish the exact sum of products of output channel k: align, add the bias, wrap, requantize; count events."""
-        p = self.numbers
-        acc, left = accumulate(total, p.product_shift[k], p.bias[k], p.acc_bits, p.acc_low, p.acc_high)
-        code, event = finish(acc, k, p.epilogue)
-        return Cell(code, acc, Events(left, event))
+    def extents(self, shape: Shape) -> Extents:
+        """Taps of one output along (c, r, s), for an input of this shape."""
+        raise NotImplementedError
+
+    def taps(self, image: Sequence[Sequence[Sequence[int]]], k: int, y: int, x: int) -> tuple[list[int], list[bool]]:
+        """Return the codes that one output reads, in the order (c, r, s), 0 in the padding; and which taps are padded."""
+        raise NotImplementedError
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints: its taps, then the unit."""
+        image = inputs[0][n]
+        shape = Shape(len(image), len(image[0]), len(image[0][0]))
+        return self.unit.cell(*self.taps(image, k, y, x), self.extents(shape), k)
+
+
+def checked_weights(name: str, codes: np.ndarray, fmt: FixedPoint | PowerOfTwo, axes: str) -> np.ndarray:
+    """Return a read-only copy of weight codes in their format's dtype; every code must stand for a number."""
+    if isinstance(fmt, FixedPoint):
+        return checked_codes(name, codes, fmt, axes)
+    owned = checked_codes(name, codes, FixedPoint(fmt.bits, 0, signed=False), axes)
+    try:
+        fmt.fields(owned)
+    except ContractError as error:
+        raise ContractError(f"{name}: {error}") from None
+    return owned

@@ -66,7 +66,8 @@ def _line(node: QuantizedNode, seen: Range | None) -> LayerFormats:
     output = None if seen is None else output_cover(seen, node.layer.output_format)
     if not isinstance(node.layer, MacLayer):
         return LayerFormats(node.name, output, None, None, None)
-    weight = None if node.source is None else weight_cover(node.source.weight, node.layer.contract.weight)
+    fmt = node.layer.contract.weight
+    weight = None if node.source is None or not isinstance(fmt, FixedPoint) else weight_cover(node.source.weight, fmt)
     numbers = node.layer.numbers
     return LayerFormats(node.name, output, weight, numbers.proven_bits, numbers.acc_bits)
 

@@ -20,6 +20,7 @@ import numpy as np
 from hwsim.contract import MacContract, Output
 from hwsim.errors import InputError
 from hwsim.formats.fixed import FixedPoint
+from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers import AveragePool, Concat, Convolution, HostLRN, Layer, MacLayer, MaxPool, Window
 from hwsim.network.lower.settle import output_stage, without_branch_rescales
 from hwsim.network.preprocessing import Preprocessing
@@ -155,8 +156,10 @@ def _output_stanza(layer: Layer) -> Stanza:
     return {"output": format_stanza(output.format) | modes}
 
 
-def format_stanza(fmt: FixedPoint) -> Stanza:
+def format_stanza(fmt: FixedPoint | PowerOfTwo) -> Stanza:
     """Return bits, integer bits (the sign's included; a list where each channel has its own) and whether it is signed."""
+    if isinstance(fmt, PowerOfTwo):
+        return {"exp_min": fmt.exp_min, "exp_max": fmt.exp_max, "zero": fmt.zero.name}
     if isinstance(fmt.fractional_length, tuple):
         return {"bits": fmt.bits, "integer_bits": [fmt.bits - fl for fl in fmt.fractional_length], "signed": fmt.signed}
     return {"bits": fmt.bits, "integer_bits": fmt.bits - fmt.fractional_length, "signed": fmt.signed}

@@ -29,7 +29,16 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-enum { HW_ABI_VERSION = 1, HW_SLACK = 4096 };
+enum { HW_ABI_VERSION = 2, HW_SLACK = 4096 };
+
+/* Counters of a call: how often an exact result did not fit, by place, and of these the transient ones (the exact final
+ * value fits the accumulator); then how many outputs were proven free of events by their bounds, by their sums, or walked
+ * step by step. */
+enum hw_counter {
+    HW_AT_ACCUMULATOR = 0, HW_AT_OUTPUT = 1, HW_AT_TREE = 2, HW_AT_SPILL = 3,
+    HW_TRANSIENT_ACCUMULATOR = 4, HW_TRANSIENT_TREE = 5, HW_TRANSIENT_SPILL = 6,
+    HW_BY_BOUNDS = 7, HW_BY_SUMS = 8, HW_WALKED = 9, HW_COUNTERS = 10
+};
 
 /* Element types. */
 enum hw_type { HW_S8 = 0, HW_U8 = 1, HW_S16 = 2, HW_U16 = 3, HW_S32 = 4, HW_U32 = 5, HW_S64 = 6 };
@@ -148,7 +157,7 @@ const char *hw_op_path(const hw_op *op);
 /* One operator bound to its tensors.
  * acc: the accumulators after the bias, wrapped: [n][h][w][k] dense, of acc_type HW_S32 (acc_bits <= 32) or HW_S64;
  *      NULL: not wanted. Convolutions only.
- * events: hw_run adds to these two: {accumulator, output}. */
+ * events: [HW_COUNTERS]; hw_run adds to them. */
 typedef struct hw_call {
     const hw_op *op;
     const hw_tensor *inputs;

@@ -28,7 +28,7 @@ static int concat_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     return HW_OK;
 }
 
-static void concat_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+static void concat_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     (void)phase;
     (void)worker;

@@ -61,7 +61,7 @@ hw_gemm_fn hw_gemm_u8s8s32__amx, hw_gemm_s8s8s32__amx, hw_tiles_collect;
 
 extern const hw_family hw_conv_family;
 int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status);
-void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[2]);
+void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS]);
 void hw_conv_stage_row(const hw_plan *plan, int64_t row);
 int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status);
 

@@ -23,7 +23,7 @@ static int64_t total_at(const hw_plan *plan, int64_t n, int64_t k, int64_t y, in
     return total;
 }
 
-void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[2])
+void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     (void)worker;
     const hw_conv_op *op = (const hw_conv_op *)plan->op;

@@ -203,7 +203,7 @@ static void compute_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker,
         plan->conv.gemm(gemm);
 }
 
-static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y, int64_t x, int64_t events[2])
+static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y, int64_t x, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
@@ -217,7 +217,7 @@ static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y
 }
 
 /* Hand the valid pixels of a block to the last stage, row by row. */
-static void store_block(const hw_plan *plan, const hw_block *block, const hw_worker *worker, int64_t events[2])
+static void store_block(const hw_plan *plan, const hw_block *block, const hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_tensor *out = &plan->call->output;
     const bool wide = ((const hw_conv_op *)plan->op)->path == PATH_SPLIT_HALVES;
@@ -238,7 +238,7 @@ static void store_block(const hw_plan *plan, const hw_block *block, const hw_wor
 /* Blocks from..to-1 of the pixels with the weight blocks of one gemm. With tiles the sums of a block stay in the tiles while
  * the block before it goes through the last stage, so that both units have work. */
 static void run_blocks(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block, int64_t from, int64_t to,
-                       hw_worker *worker, int64_t events[2])
+                       hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     hw_block blocks[2], *block = &blocks[0], *before = NULL;
     for (int64_t index = from; index < to; index++) {
@@ -263,7 +263,7 @@ static void run_blocks(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block,
         store_block(plan, before, worker, events);
 }
 
-static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int64_t events[2])
+static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const int64_t total = plan->conv.images * plan->conv.segments * plan->conv.blocks;
@@ -283,7 +283,7 @@ static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int6
     }
 }
 
-static void conv_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+static void conv_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     if (phase == 0) {

@@ -30,10 +30,10 @@ typedef struct hw_plan hw_plan;
 struct hw_gemm; /* conv.h */
 
 /* One family of operators. bind checks the tensors and fills the plan; phases run one after the other, the tasks of a
- * phase in any order and on any thread. A task adds its events to events[2]. */
+ * phase in any order and on any thread. A task adds to the counters in events. */
 typedef struct hw_family {
     int (*bind)(const hw_op *op, hw_plan *plan, hw_status *status);
-    void (*task)(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2]);
+    void (*task)(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS]);
     void (*free)(hw_op *op);
 } hw_family;
 

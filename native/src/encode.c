@@ -14,7 +14,7 @@ typedef struct hw_encode_op {
     int64_t *table;          /* [c][256], 2 * code + event; NULL with a mean per pixel */
 } hw_encode_op;
 
-static int64_t encode_pixel(const hw_encode_op *op, int64_t pixel, int64_t mean, int64_t events[2])
+static int64_t encode_pixel(const hw_encode_op *op, int64_t pixel, int64_t mean, int64_t events[HW_COUNTERS])
 {
     int64_t acc;
     const int64_t value = ((pixel << op->encode.mean_shift) - mean) * op->encode.scale;
@@ -65,7 +65,7 @@ static inline __attribute__((always_inline)) int64_t table_row(const int64_t *ta
     return counted;
 }
 
-static void row_by_table(const hw_encode_op *op, const hw_plan *plan, int64_t n, int64_t y, int64_t events[2])
+static void row_by_table(const hw_encode_op *op, const hw_plan *plan, int64_t n, int64_t y, int64_t events[HW_COUNTERS])
 {
     const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
     const uint8_t *from = hw_pixel(in, n, y, 0);
@@ -79,7 +79,7 @@ static void row_by_table(const hw_encode_op *op, const hw_plan *plan, int64_t n,
         events[1] += table_row(op->table, from, in->stride_w, to, bytes, out->stride_w, out->w, out->c);
 }
 
-static void encode_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+static void encode_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     (void)phase;
     (void)worker;
@@ -124,7 +124,7 @@ static int make_table(hw_encode_op *op, hw_status *status)
 {
     op->table = hw_alloc((size_t)op->encode.c * 256 * sizeof(int64_t), status);
     for (int64_t i = 0; op->table && i < op->encode.c * 256; i++) {
-        int64_t events[2] = {0, 0};
+        int64_t events[HW_COUNTERS] = {0};
         const int64_t code = encode_pixel(op, i % 256, op->mean[i / 256], events);
         op->table[i] = 2 * code + events[1];
     }

@@ -120,7 +120,7 @@ static void window_sums(const hw_plan *plan, int64_t n, span rows, span columns,
         sums[i] += narrow[i];
 }
 
-static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, int64_t events[2])
+static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, int64_t events[HW_COUNTERS])
 {
     const hw_output *o = &op->pool.output;
     const int shift = op->pool.shift;
@@ -133,7 +133,7 @@ static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, 
     return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
 }
 
-static void average_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out, int64_t events[2])
+static void average_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out, int64_t events[HW_COUNTERS])
 {
     const hw_pool_op *op = (const hw_pool_op *)plan->op;
     const hw_tensor *to = &plan->call->output;
@@ -146,7 +146,7 @@ static void average_pixel(const hw_plan *plan, int64_t n, span rows, span column
     }
 }
 
-static void pool_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+static void pool_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     (void)phase;
     (void)worker;

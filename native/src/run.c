@@ -68,12 +68,12 @@ static void run_phase(hw_job *job, int64_t call, int phase, hw_worker *worker)
     const hw_plan *plan = &job->plans[call];
     const int64_t tasks = plan->tasks[phase];
     hw_progress *progress = &job->progress[call * PHASES + phase];
-    int64_t events[2] = {0, 0}, mine = 0, task;
+    int64_t events[HW_COUNTERS] = {0}, mine = 0, task;
     while ((task = __atomic_fetch_add(&progress->next, 1, __ATOMIC_RELAXED)) < tasks) {
         plan->op->family->task(plan, phase, task, worker, events);
         mine++;
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < HW_COUNTERS; i++)
         if (events[i])
             __atomic_fetch_add(&job->calls[call].events[i], events[i], __ATOMIC_RELAXED);
     if (job->threads == 1)

@@ -151,7 +151,7 @@ void hw_stage_free(hw_stage *stage)
     free(stage->product_shift);
 }
 
-int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *acc, int64_t events[2])
+int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *acc, int64_t events[HW_COUNTERS])
 {
     const hw_output *o = &stage->output;
     const hw_wide exact = ((hw_wide)total << stage->product_shift[k]) + stage->bias[k];
@@ -164,7 +164,7 @@ int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *
     return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
 }
 
-void hw_row__exact(const hw_stage *stage, const hw_row *row, int64_t events[2])
+void hw_row__exact(const hw_stage *stage, const hw_row *row, int64_t events[HW_COUNTERS])
 {
     const int64_t last = min64(stage->channels, row->first_channel + row->blocks * LANES);
     for (int64_t p = 0; p < row->pixels; p++) {

@@ -61,9 +61,9 @@ int hw_stage_init(hw_stage *stage, int64_t channels, const hw_output *output, co
 void hw_stage_free(hw_stage *stage);
 
 /* One value through the exact rule. */
-int64_t hw_stage_code(const hw_stage *stage, int64_t channel, int64_t total, int64_t *acc, int64_t events[2]);
+int64_t hw_stage_code(const hw_stage *stage, int64_t channel, int64_t total, int64_t *acc, int64_t events[HW_COUNTERS]);
 
-typedef void hw_row_fn(const hw_stage *stage, const hw_row *row, int64_t events[2]);
+typedef void hw_row_fn(const hw_stage *stage, const hw_row *row, int64_t events[HW_COUNTERS]);
 hw_row_fn hw_row__exact;
 hw_row_fn hw_row_s32__portable, hw_row_s32__avx2, hw_row_s32__avx512vnni;
 hw_row_fn hw_row_s64__portable, hw_row_s64__avx2, hw_row_s64__avx512vnni;

@@ -189,7 +189,7 @@ static int64_t single_bytes(const hw_stage *s, const hw_row *row, int64_t block)
     return sum_words(events);
 }
 
-void hw_row_s32__avx512vnni(const hw_stage *s, const hw_row *row, int64_t events[2])
+void hw_row_s32__avx512vnni(const hw_stage *s, const hw_row *row, int64_t events[HW_COUNTERS])
 {
     if (row->folded) {
         int64_t block = 0;

@@ -43,7 +43,7 @@ static bool takes_lanes(const hw_sum_op *op, const hw_call *call)
     return narrow;
 }
 
-static void row_by_lanes(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[2])
+static void row_by_lanes(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_sum_op *op = (const hw_sum_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
@@ -67,7 +67,7 @@ static void row_by_lanes(const hw_plan *plan, int64_t n, int64_t y, hw_worker *w
     }
 }
 
-static void row_by_definition(const hw_plan *plan, int64_t n, int64_t y, int64_t events[2])
+static void row_by_definition(const hw_plan *plan, int64_t n, int64_t y, int64_t events[HW_COUNTERS])
 {
     const hw_sum_op *op = (const hw_sum_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
@@ -83,7 +83,7 @@ static void row_by_definition(const hw_plan *plan, int64_t n, int64_t y, int64_t
     }
 }
 
-static void sum_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[2])
+static void sum_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     (void)phase;
     const int64_t height = plan->call->output.h;

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.arith.accumulate import accumulate, dot
+from hwsim.arith.accumulate import accumulate, total_of
 from hwsim.arith.overflow import (
     Overflow,
     code_max,
@@ -80,7 +80,7 @@ def test_accumulate_up_to_64_bits(bits, total, data):
 
 @given(st.lists(st.tuples(st.integers(-(1 << 70), 1 << 70), st.integers(-(1 << 70), 1 << 70)), max_size=9))
 def test_dot_is_exact(pairs):
-    assert dot([x for x, _ in pairs], [w for _, w in pairs]) == sum(x * w for x, w in pairs)
+    assert total_of([x * w for x, w in pairs]) == sum(x * w for x, w in pairs)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 8, 16, 32, 33, 62, 63, 64])

@@ -32,7 +32,7 @@ def alone(backend, case: Case) -> Outcome:
     out = kernel(case.inputs, taps)
     assert out.codes.dtype == case.layer.output_format.dtype
     acc = None if taps.acc is None else taps.acc.transpose(0, 3, 1, 2)
-    return Outcome(out.codes, acc, tuple(taps.counted))
+    return Outcome(out.codes, acc, taps.counted)
 
 
 def joint(f, n: int, shape: Shape, border: tuple[int, int], seed: int) -> tuple[Buffer, Buffer]:
@@ -71,7 +71,7 @@ def amid(backend, case: Case) -> Outcome:
     np.testing.assert_array_equal(outside(wide, out), around, f"{case.name}: written beside the output\n{layer!r}")
     for piece, was in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(piece.padded, was, f"{case.name}: an input was written\n{layer!r}")
-    return Outcome(out.codes.copy(), None, tuple(taps.counted))
+    return Outcome(out.codes.copy(), None, taps.counted)
 
 
 def conforms(target, case: Case) -> None:
@@ -109,7 +109,7 @@ def test_events_are_counted_beyond_16_bits_in_every_lane(fast, bits, operand):
         taps = Taps()
         codes = backend.prepare(layer, [Shape(4, 300, 310)])([inputs], taps).codes
     assert (codes == min(want, 127)).all()
-    assert tuple(taps.counted) == ((0, size) if bits == 40 else (size, 0))
+    assert taps.counted == ((0, size) if bits == 40 else (size, 0))
 
 
 @pytest.mark.parametrize("native", [t for t in TARGETS if t.backend == "native"], ids=str)

@@ -10,6 +10,7 @@ import pytest
 from hwsim.errors import InputError
 from hwsim.execute.plan import Plan
 from hwsim.execute.score import score
+from hwsim.layers import Events
 from hwsim.quantize.float_twin import float_twin
 from support.networks import branching, pixels
 
@@ -38,7 +39,7 @@ def test_top1_top5_agreement_gained_and_lost_are_counted_by_hand():
 
 def test_events_of_a_score_are_the_sum_over_its_images():
     network, images = branching(), pixels(3)
-    total = np.zeros(2, np.int64)
+    total = np.zeros(len(Events._fields), np.int64)
     for i in range(3):
         plan = Plan(network, "jit")
         plan.run(images[i : i + 1])

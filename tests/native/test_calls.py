@@ -39,7 +39,7 @@ def test_one_call_gives_what_its_layers_give_one_by_one(isa, monkeypatch):
     for step in steps:
         Calls([step]).run()
     alone = snapshot(steps)
-    assert any(events != (0, 0) for _, events in alone)
+    assert any(any(events) for _, events in alone)
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("HWSIM_THREADS", threads)
         native_program(cleared(steps))()
@@ -52,7 +52,7 @@ def test_events_are_added_not_set(library):
     program()
     once = snapshot(steps)
     program()
-    assert [tuple(step.taps.counted) for step in steps] == [(2 * a, 2 * b) for _, (a, b) in once]
+    assert [tuple(step.taps.counted) for step in steps] == [tuple(2 * count for count in events) for _, events in once]
 
 
 def test_threads_may_call_at_once(library, monkeypatch):
@@ -164,7 +164,7 @@ int main(void)
                     .dilation_w = 1, .in_low = -128, .in_high = 127, .weights = weights, .bias = &bias,
                     .product_shift = &zero, .shift = &one, .output = {32, HW_TIES_EVEN, HW_SATURATE, HW_NONE, -128, 127}};
     hw_op *op = hw_conv_new(&conv, HW_ISA_AUTO, &status);
-    int64_t events[2] = {0, 0};
+    int64_t events[HW_COUNTERS] = {0};
     hw_tensor in = {.data = x, .type = HW_S8, .n = 1, .h = 2, .w = 2, .c = 2, .stride_n = 8, .stride_h = 4, .stride_w = 2};
     hw_tensor to = {.data = out, .type = HW_S8, .n = 1, .h = 2, .w = 2, .c = 1, .stride_n = 4, .stride_h = 2, .stride_w = 1};
     hw_call call = {.op = op, .inputs = &in, .n_inputs = 1, .output = to, .events = events};

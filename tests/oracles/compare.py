@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from hwsim.layers import MacLayer, Shape
+from hwsim.layers import Events, MacLayer, Shape
 from oracles.cases import Case
 
 
 class Outcome(NamedTuple):
-    """Codes and accumulators [N][K][H][W] (acc None where there is none), events (accumulator, output)."""
+    """Codes and accumulators [N][K][H][W] (acc None where there is none), events."""
 
     codes: np.ndarray
     acc: np.ndarray | None
-    events: tuple[int, int]
+    events: Events
 
 
 def shapes(case: Case) -> list[Shape]:
@@ -31,15 +31,14 @@ def by_spec(case: Case) -> Outcome:
     inputs = [x.tolist() for x in case.inputs]
     codes = np.zeros((n, *shape), dtype=object)
     acc = np.zeros((n, *shape), dtype=object) if isinstance(case.layer, MacLayer) else None
-    events = [0, 0]
+    events = Events()
     for at in np.ndindex(*codes.shape):
         cell = case.layer.spec(inputs, *at)
         codes[at] = cell.code
         if acc is not None:
             acc[at] = cell.acc
-        events[0] += cell.events.accumulator
-        events[1] += cell.events.output
-    return Outcome(codes, acc, (events[0], events[1]))
+        events = events.plus(cell.events)
+    return Outcome(codes, acc, events)
 
 
 def assert_same(case: Case, who: str, want: Outcome, got: Outcome) -> None:
@@ -55,6 +54,6 @@ def assert_same(case: Case, who: str, want: Outcome, got: Outcome) -> None:
             at = tuple(int(i) for i in different[0])
             said = f"{what} at (n, k, y, x) = {at} is {b[at]}, not {a[at]}; {len(different)} of {a.size} differ"
             pytest.fail(head + said, pytrace=False)
-    if tuple(want.events) != tuple(got.events):
-        said = f"events (accumulator, output) are {tuple(got.events)}, not {tuple(want.events)}"
+    if Events(*want.events) != Events(*got.events):
+        said = f"events are {got.events}, not {want.events}"
         pytest.fail(head + said, pytrace=False)

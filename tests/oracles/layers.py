@@ -20,6 +20,7 @@ from hwsim.layers import (
     Convolution,
     CountRule,
     EltwiseSum,
+    Events,
     FullyConnected,
     ImageEncoding,
     MaxPool,
@@ -31,11 +32,11 @@ from oracles.exact import limits, rounded, stored, wrapped
 
 
 class Result(NamedTuple):
-    """Codes [N][K][H][W]; accumulators likewise or None; events (accumulator, output)."""
+    """Codes [N][K][H][W]; accumulators likewise or None; events."""
 
     codes: np.ndarray
     acc: np.ndarray | None
-    events: tuple[int, int]
+    events: Events
 
 
 def two(exponent: int) -> Fraction:
@@ -92,7 +93,7 @@ def end_of_mac(contract: MacContract, bias: np.ndarray | None, total: np.ndarray
             acc[where], codes[where], both = known[total[where]]
             events[0] += both // 2
             events[1] += both % 2
-    return Result(codes, acc, (events[0], events[1]))
+    return Result(codes, acc, Events(events[0], events[1]))
 
 
 def leave(real: Fraction, output: Output) -> tuple[int, int]:
@@ -162,7 +163,7 @@ def average_pool(layer: AveragePool, x: np.ndarray) -> Result:
             real = Fraction(int(total), count) * two(-layer.format.fractional_length)
             codes[n, c, oy, ox], event = leave(real, layer.output)
             events += event
-    return Result(codes, None, (0, events))
+    return Result(codes, None, Events(0, events))
 
 
 def elementwise(output: Output, reals: np.ndarray) -> Result:
@@ -171,7 +172,7 @@ def elementwise(output: Output, reals: np.ndarray) -> Result:
     for at in np.ndindex(*reals.shape):
         codes[at], event = leave(reals[at], output)
         events += event
-    return Result(codes, None, (0, events))
+    return Result(codes, None, Events(0, events))
 
 
 def image_encoding(layer: ImageEncoding, x: np.ndarray) -> Result:

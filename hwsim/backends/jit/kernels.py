@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.base import Kernel, Taps, exact_factors
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops
 from hwsim.backends.threads import over_rows
@@ -53,7 +53,7 @@ class MacKernel(JitKernel):
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
-        weight = self.layer.weight
+        weight = exact_factors(self.layer, self.backend)
         if isinstance(layer, Convolution):
             self.stride, self.pad, self.dilation, self.groups = layer.stride, layer.pad, layer.dilation, layer.groups
         else:
@@ -84,7 +84,7 @@ class MacKernel(JitKernel):
         over_rows(loops.product_sums, rows, bordered, self.weight, self.stride, self.dilation, origin, self.groups, totals)
         p = self.layer.numbers
         acc = np.empty((0, 0, 0, 0) if taps.acc is None else codes.shape, dtype=np.int64)
-        taps.events += over_rows(
+        taps.events[:2] += over_rows(
             loops.finish_sums,
             rows,
             totals,

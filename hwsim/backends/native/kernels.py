@@ -9,7 +9,7 @@ import numpy as np
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.backends.base import Kernel, Step, Taps
+from hwsim.backends.base import Kernel, Step, Taps, exact_factors
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.native.library import Library, isa_number, require
 from hwsim.backends.native.program import Calls
@@ -83,7 +83,7 @@ class MacKernel(NativeKernel):
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator; the C core copies the weights."""
         numbers, shape = self.layer.numbers, self.input_shapes[0]
-        weight = self.layer.weight
+        weight = exact_factors(self.layer, self.backend)
         conv = library.ffi.new("hw_conv *")
         if isinstance(self.layer, Convolution):
             layer = self.layer

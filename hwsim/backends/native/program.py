@@ -46,7 +46,7 @@ class Calls:
             describe(tensor, buffer, self.library)
         describe(call.output, step.out, self.library)
         call.op, call.inputs, call.n_inputs = kernel.op, inputs, len(step.inputs)
-        call.events = ffi.cast("int64_t *", step.taps.events.ctypes.data)
+        call.events = ffi.cast("int64_t *", step.taps.counters.ctypes.data)
         if step.taps.acc is not None:
             self._tap(call, step.taps.acc)
         return inputs

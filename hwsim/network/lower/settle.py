@@ -17,6 +17,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.formats.fixed import FixedPoint
+from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers import Concat, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
 from hwsim.network.quantized import QuantizedNode, Source
 
@@ -160,13 +161,20 @@ def recoded(layer: MacLayer, contract: MacContract, source: Source | None) -> An
     return replace(layer, contract=contract, weight=weight, bias=bias)
 
 
+def encode_weight(contract: MacContract, weight: np.ndarray) -> np.ndarray:
+    """Return the weight codes: rounded as contract.bias_rounding says, or to the nearest power of two."""
+    if isinstance(contract.weight, PowerOfTwo):
+        return contract.weight.encode_array(weight)
+    return contract.weight.encode_array(weight, contract.bias_rounding)
+
+
 def codes(contract: MacContract, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
     """Return weight and bias codes: rounded as contract.bias_rounding says, saturated to their formats.
 
     A bias on the accumulator's own grid must fit: ContractError where the accumulator cannot hold it.
     """
     rounding = contract.bias_rounding
-    weight = contract.weight.encode_array(source.weight, rounding)
+    weight = encode_weight(contract, source.weight)
     if source.bias is None:
         return weight, None
     overflow = Overflow.TRAP if contract.bias is None else Overflow.SATURATE
