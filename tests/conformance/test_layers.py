@@ -16,7 +16,7 @@ from hwsim.backends.base import Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.formats import FixedPoint
-from hwsim.layers import Convolution, Shape
+from hwsim.layers import Convolution, Events, Shape
 from oracles.cases import FAMILIES, Case, codes, family, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
 from oracles.generate import cases
@@ -109,7 +109,7 @@ def test_events_are_counted_beyond_16_bits_in_every_lane(fast, bits, operand):
         taps = Taps()
         codes = backend.prepare(layer, [Shape(4, 300, 310)])([inputs], taps).codes
     assert (codes == min(want, 127)).all()
-    assert taps.counted == ((0, size) if bits == 40 else (size, 0))
+    assert taps.counted == (Events(0, size) if bits == 40 else Events(size, 0))
 
 
 @pytest.mark.parametrize("native", [t for t in TARGETS if t.backend == "native"], ids=str)
