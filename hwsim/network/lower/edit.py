@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwsim.contract import Accumulator
 from hwsim.errors import InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import Concat, MacLayer
@@ -66,6 +65,6 @@ def with_accumulator(
         raise InputError(f"{where}: a {old.kind} has no accumulator; allowed are convolution and fully connected layers.")
     proof = old.contract.accumulator.require_proof if require_proof is None else require_proof
     with naming(where):
-        accumulator = Accumulator(bits, old.contract.accumulator.fractional_length, proof)
+        accumulator = replace(old.contract.accumulator, bits=bits, require_proof=proof)
         changed = replace(node, layer=recoded(old, replace(old.contract, accumulator=accumulator), source))
     return tuple(changed if other is node else other for other in network.nodes)

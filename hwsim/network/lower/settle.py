@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.contract import MacContract, Output
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.formats.pow2 import PowerOfTwo
@@ -134,25 +134,33 @@ def refit(node: QuantizedNode, formats: tuple[FixedPoint, ...]) -> Layer:
 
 
 def with_grid(contract: MacContract, channels: int) -> MacContract:
-    """Return the contract with its accumulator's grid: the product's, or the bias's where that is finer.
+    """Return the contract with its accumulator's grid derived: the product's, or the bias's where that is finer.
 
-    A bias on the accumulator's grid (contract.bias None) leaves the product's: then the grid stays undeclared.
+    A bias on the accumulator's grid (contract.bias None) leaves the product's, and so do dropped bits: then the grid stays
+    undeclared.
     """
-    bits, proof = contract.accumulator.bits, contract.accumulator.require_proof
-    undeclared = replace(contract, accumulator=Accumulator(bits, None, proof))
-    if contract.bias is None:
+    undeclared = replace(contract, accumulator=replace(contract.accumulator, fractional_length=None))
+    if contract.bias is None or contract.accumulator.dropped_bits:
         return undeclared
     lengths = tuple(max(undeclared.product_length(k), contract.bias.fl(k)) for k in range(channels))
     grid = lengths if len(set(lengths)) > 1 else lengths[0]
-    return replace(contract, accumulator=Accumulator(bits, grid, proof))
+    return replace(contract, accumulator=replace(contract.accumulator, fractional_length=grid))
+
+
+def grid_is_derived(contract: MacContract, channels: int) -> bool:
+    """Return whether the accumulator's grid is the one that follows, so that it moves with the formats; else it was declared."""
+    return contract.accumulator == with_grid(contract, channels).accumulator
 
 
 def recoded(layer: MacLayer, contract: MacContract, source: Source | None) -> Any:
-    """Return the layer under this contract, its accumulator's grid derived, with the codes that follow from the weights.
+    """Return the layer under this contract, a derived grid derived again, with the codes that follow from the weights.
 
     A layer without float weights keeps its codes.
     """
-    contract = with_grid(contract, len(layer.weight))
+    channels, grid = len(layer.weight), contract.accumulator.fractional_length
+    same = grid == layer.contract.accumulator.fractional_length
+    if grid is None or same and grid_is_derived(layer.contract, channels):
+        contract = with_grid(contract, channels)
     if contract == layer.contract:
         return layer
     if source is None:
