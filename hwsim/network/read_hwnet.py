@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.arith.overflow import Overflow
-from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, Activation, MacContract, Output, RangeRule
-from hwsim.contract.mac import MAX_OPERAND_BITS, MAX_OUTPUT_BITS
+from hwsim.contract import RangeRule
+from hwsim.contract.mac import MAX_OUTPUT_BITS
 from hwsim.errors import InputError
-from hwsim.formats.fixed import MAX_FRACTIONAL_LENGTH, FixedPoint
+from hwsim.formats.fixed import MAX_FRACTIONAL_LENGTH
 from hwsim.layers import (
     AveragePool,
     Concat,
@@ -33,12 +31,14 @@ from hwsim.layers import (
     Softmax,
     Window,
 )
+from hwsim.network.contract_stanzas import read_contract, read_output
 from hwsim.network.files import read_bytes
 from hwsim.network.lower.layers import encoding
-from hwsim.network.lower.settle import codes, naming, settle, with_grid
+from hwsim.network.lower.settle import codes, naming, settle
 from hwsim.network.preprocessing import MAX_SIDE, ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
 from hwsim.network.ranges import Calibration, Range, WeightRule
+from hwsim.network.records import read_format
 from hwsim.network.strict import Fields, checked_file, load_npy, read_json
 from hwsim.network.write_hwnet import (
     FORMAT,
@@ -54,7 +54,7 @@ from hwsim.network.write_hwnet import (
 MAX_JSON = 1 << 24
 MAX_NPY = 1 << 32
 
-Formats = tuple[FixedPoint, ...]
+Formats = tuple[Any, ...]  # of any kind: each layer says which it takes
 Build = Callable[["Fields", Formats, "Source | None"], Layer]
 
 
@@ -123,7 +123,7 @@ class _Reader:
 
     def _nodes(self, stanzas: Sequence[Any], preprocessing: Preprocessing) -> list[QuantizedNode]:
         """The nodes in order, each with its inputs' formats; rescales before concatenations come when they are settled."""
-        formats: dict[str, FixedPoint] = {}
+        formats: dict[str, Any] = {}
         nodes = []
         for number, value in enumerate(stanzas):
             f = Fields(value, f"{self.file}: nodes[{number}]")
@@ -138,7 +138,7 @@ class _Reader:
         return nodes
 
     def _node(
-        self, f: Fields, name: str, preprocessing: Preprocessing, formats: dict[str, FixedPoint]
+        self, f: Fields, name: str, preprocessing: Preprocessing, formats: dict[str, Any]
     ) -> QuantizedNode:
         kind, reads = f.text("kind"), f.texts("reads")
         for read in reads:
@@ -147,7 +147,7 @@ class _Reader:
         if (kind == "image_encoding") != (not formats):
             raise InputError(f"{f.where}, kind: found {kind!r}; the first layer is an image_encoding, and no other is.")
         if kind == "image_encoding":
-            output = _output(f)
+            output = read_output(f)
             with naming(f.where):
                 return QuantizedNode(name, reads, encoding(preprocessing.mean, preprocessing.scale, output))
         if kind not in BUILD:
@@ -206,55 +206,14 @@ class _Reader:
         return edited
 
 
-def _format(f: Fields, most: int, channels: int | None = None) -> FixedPoint:
-    """bits, integer_bits, signed; integer_bits may be a list of `channels` numbers."""
-    bits, signed = f.integer("bits", 1, most), f.boolean("signed")
-    low, high = bits - MAX_FRACTIONAL_LENGTH, bits + MAX_FRACTIONAL_LENGTH
-    whole = f.any("integer_bits")
-    if isinstance(whole, list) and channels is not None:
-        if len(whole) != channels or not all(type(v) is int and low <= v <= high for v in whole):
-            raise InputError(f"{f.where}, integer_bits: allowed one integer in {low}..{high}, or a list of {channels}.")
-        return FixedPoint(bits, tuple(bits - v for v in whole), signed)
-    if type(whole) is not int or not low <= whole <= high:
-        raise InputError(f"{f.where}, integer_bits: found {str(whole)[:40]}, allowed an integer in {low}..{high}.")
-    return FixedPoint(bits, bits - whole, signed)
-
-
-def _output(f: Fields) -> Output:
-    out = f.fields("output")
-    rounding, overflow = out.choice("rounding", Rounding), out.choice("overflow", Overflow)
-    activation = out.choice("activation", Activation)
-    output = Output(_format(out, MAX_OUTPUT_BITS), rounding, overflow, activation)
-    out.done()
-    return output
-
-
 def _pair(f: Fields, name: str, low: int) -> tuple[int, int]:
     first, second = f.integers(name, low, 65535, 2)
     return first, second
 
 
-def _contract(f: Fields, fmt: FixedPoint, channels: int) -> MacContract:
-    weight_fields, accumulator_fields = f.fields("weight"), f.fields("accumulator")
-    weight = _format(weight_fields, MAX_OPERAND_BITS, channels)
-    weight_fields.done()
-    bias = None
-    bias_value = f.any("bias")
-    if bias_value is not None:
-        bias_fields = Fields(bias_value, f"{f.where}, bias")
-        bias = _format(bias_fields, 64, channels)
-        bias_fields.done()
-    accumulator = Accumulator(
-        accumulator_fields.integer("bits", 2, 64), None, accumulator_fields.boolean("require_proof")
-    )
-    accumulator_fields.done()
-    contract = MacContract(fmt, weight, _output(f), accumulator, bias, f.choice("parameter_rounding", Rounding))
-    return with_grid(contract, channels)
-
-
 def _convolution(f: Fields, formats: Formats, source: Source | None) -> Layer:
     assert source is not None
-    contract = _contract(f, formats[0], len(source.weight))
+    contract = read_contract(f, formats[0], len(source.weight))
     weight, bias = codes(contract, source)
     stride, pad, dilation = _pair(f, "stride", 1), _pair(f, "pad", 0), _pair(f, "dilation", 1)
     return Convolution(contract, weight, bias, stride, pad, dilation, f.integer("groups", 1, 1 << 20))
@@ -262,7 +221,7 @@ def _convolution(f: Fields, formats: Formats, source: Source | None) -> Layer:
 
 def _fully_connected(f: Fields, formats: Formats, source: Source | None) -> Layer:
     assert source is not None
-    contract = _contract(f, formats[0], len(source.weight))
+    contract = read_contract(f, formats[0], len(source.weight))
     return FullyConnected(contract, *codes(contract, source))
 
 
@@ -278,18 +237,16 @@ def _max_pool(f: Fields, formats: Formats, source: Source | None) -> Layer:
 
 
 def _average_pool(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    return AveragePool(formats[0], _window(f), f.choice("count", CountRule), _output(f))
+    return AveragePool(formats[0], _window(f), f.choice("count", CountRule), read_output(f))
 
 
 def _host_lrn(f: Fields, formats: Formats, source: Source | None) -> Layer:
     region, size = f.choice("region", Region), f.integer("local_size", 1, MAX_SIDE)
-    return HostLRN(formats[0], region, size, f.real("alpha"), f.real("beta"), f.real("k"), _output(f))
+    return HostLRN(formats[0], region, size, f.real("alpha"), f.real("beta"), f.real("k"), read_output(f))
 
 
 def _concat(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    fields = f.fields("format")
-    fmt = _format(fields, MAX_OUTPUT_BITS)
-    fields.done()
+    fmt: Any = read_format(f.any("format"), f"{f.where}, format", MAX_OUTPUT_BITS)
     return Concat(fmt, len(formats))
 
 
@@ -299,9 +256,9 @@ BUILD: dict[str, Build] = {
     "max_pool": _max_pool,
     "average_pool": _average_pool,
     "relu": lambda f, formats, source: ReLU(formats[0]),
-    "rescale": lambda f, formats, source: Rescale(formats[0], _output(f)),
+    "rescale": lambda f, formats, source: Rescale(formats[0], read_output(f)),
     "concat": _concat,
-    "eltwise_sum": lambda f, formats, source: EltwiseSum(formats, _output(f)),
+    "eltwise_sum": lambda f, formats, source: EltwiseSum(formats, read_output(f)),
     "host_lrn": _host_lrn,
     "softmax": lambda f, formats, source: Softmax(formats[0]),
 }

@@ -144,7 +144,7 @@ class Fields:
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: found {_short(value)}, allowed an object of named fields.")
+            raise InputError(f"{where}: found {short(value)}, allowed an object of named fields.")
         self._value, self.where = dict(value), where
 
     def __contains__(self, name: str) -> bool:
@@ -157,7 +157,7 @@ class Fields:
         return self._value.pop(name)
 
     def _wrong(self, name: str, value: Any, allowed: str) -> InputError:
-        return InputError(f"{self.where}, {name}: found {_short(value)}, allowed {allowed}.")
+        return InputError(f"{self.where}, {name}: found {short(value)}, allowed {allowed}.")
 
     def integer(self, name: str, low: int, high: int) -> int:
         """Take an integer in low..high."""
@@ -227,10 +227,11 @@ class Fields:
     def done(self) -> None:
         """Refuse what was not taken."""
         if self._value:
-            raise InputError(f"{self.where}: the field {_short(next(iter(self._value)))} is unknown; remove it.")
+            raise InputError(f"{self.where}: the field {short(next(iter(self._value)))} is unknown; remove it.")
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value as a sentence quotes it, at most 60 characters."""
     text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -239,7 +240,7 @@ def checked_file(folder: Path, name: str, where: str) -> Path:
     """Return folder/name for a name that is a plain file of that folder: no path, no link, no hidden file."""
     plain = name and len(name) <= 128 and name[0] != "." and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
     if not plain:
-        raise InputError(f"{where}: found the file name {_short(name)}, allowed letters, digits, '.', '_' and '-' only.")
+        raise InputError(f"{where}: found the file name {short(name)}, allowed letters, digits, '.', '_' and '-' only.")
     path = folder / name
     if folder.is_symlink() or path.is_symlink() or not path.is_file():
         raise InputError(f"{where}: the file {folder.name}/{name} is missing or no plain file in a plain folder; restore it.")

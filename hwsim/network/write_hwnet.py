@@ -1,8 +1,7 @@
 """QuantizedNetwork -> the directory NAME.hwnet: network.json to read and to edit, weights/*.npy as the source had them.
 
 What a layer decides for itself is written; what follows (input formats, the accumulator's grid, the rescales before a
-concatenation, all codes) is derived on opening.  A format is written with its integer bits, the sign's included, so that
-`bits` can be edited alone and the range stays: fractional_length = bits - integer_bits.
+concatenation, all codes) is derived on opening.  How a contract is written: contract_stanzas.py and records.py.
 """
 
 from __future__ import annotations
@@ -17,23 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.contract import MacContract, Output
 from hwsim.errors import InputError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers import AveragePool, Concat, Convolution, HostLRN, Layer, MacLayer, MaxPool, Window
+from hwsim.network.contract_stanzas import contract_stanza, output_stanza
 from hwsim.network.lower.settle import output_stage, without_branch_rescales
 from hwsim.network.preprocessing import Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.network.ranges import Range
+from hwsim.network.records import Stanza, format_stanza
 from hwsim.network.storage import writing_directory
 
 NETWORK_FILE, WEIGHTS_FOLDER = "network.json", "weights"
 MEAN_FILE = "mean.npy"
 FORMAT, SCHEMA = "hwsim quantized network", 1
-
-Stanza = dict[str, Any]
-
 
 def write_hwnet(network: QuantizedNetwork, path: str | os.PathLike[str], force: bool = False) -> Path:
     """Write the network; return its path. The directory appears whole under its name, or not at all."""
@@ -128,7 +123,7 @@ def node_stanza(node: QuantizedNode) -> Stanza:
         stanza |= {"region": layer.region.name, "local_size": layer.local_size}
         stanza |= {"alpha": layer.alpha, "beta": layer.beta, "k": layer.k}
     if isinstance(layer, MacLayer):
-        stanza |= _contract_stanza(layer.contract)
+        stanza |= contract_stanza(layer.contract, layer.channels)
     if isinstance(layer, Concat):
         stanza["format"] = format_stanza(layer.format)
     return stanza | _output_stanza(layer)
@@ -139,30 +134,9 @@ def _window_stanza(window: Window) -> Stanza:
     return {"kernel": kernel, "stride": list(window.stride), "pad": list(window.pad), "ceil_mode": window.ceil_mode}
 
 
-def _contract_stanza(contract: MacContract) -> Stanza:
-    return {
-        "weight": format_stanza(contract.weight),
-        "bias": None if contract.bias is None else format_stanza(contract.bias),
-        "parameter_rounding": contract.bias_rounding.name,
-        "accumulator": {"bits": contract.accumulator.bits, "require_proof": contract.accumulator.require_proof},
-    }
-
-
 def _output_stanza(layer: Layer) -> Stanza:
-    output: Output | None = output_stage(layer)
-    if output is None:
-        return {}
-    modes = {name: getattr(output, name).name for name in ("rounding", "overflow", "activation")}
-    return {"output": format_stanza(output.format) | modes}
-
-
-def format_stanza(fmt: FixedPoint | PowerOfTwo) -> Stanza:
-    """Return bits, integer bits (the sign's included; a list where each channel has its own) and whether it is signed."""
-    if isinstance(fmt, PowerOfTwo):
-        return {"exp_min": fmt.exp_min, "exp_max": fmt.exp_max, "zero": fmt.zero.name}
-    if isinstance(fmt.fractional_length, tuple):
-        return {"bits": fmt.bits, "integer_bits": [fmt.bits - fl for fl in fmt.fractional_length], "signed": fmt.signed}
-    return {"bits": fmt.bits, "integer_bits": fmt.bits - fmt.fractional_length, "signed": fmt.signed}
+    output = output_stage(layer)
+    return {} if output is None else {"output": output_stanza(output)}
 
 
 def range_stanza(seen: Range) -> Stanza:
