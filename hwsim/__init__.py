@@ -50,6 +50,8 @@ _API: dict[str, str] = {
     "Rounding": "hwsim.arith.rounding:Rounding",
     "check": "hwsim.golden.check:check",
     "dialects": "hwsim.contract.dialects",
+    "explain": "hwsim.execute.explain:explain",
+    "explain_layer": "hwsim.execute.explain:explain_layer",
     "images": "hwsim.images:images",
     "load": "hwsim.network.read_hwnet:load",
     "quantize": "hwsim.quantize.quantize:quantize",

@@ -22,6 +22,7 @@ COMMANDS = {
     "quantize": "A float network and calibration images -> a network in integers.",
     "score": "Top-1 and top-5 over a data set, with the float network beside it.",
     "run": "One image, layer by layer.",
+    "explain": "One output of a layer, step by step through its accumulator.",
     "vectors": "One image -> golden vectors of every layer.",
     "check": "A golden package computed again, or a device's dump compared with it.",
     "show": "The contract of a network or of a golden package.",

@@ -1,0 +1,45 @@
+"""hwsim explain: one output of one layer, step by step."""
+
+from __future__ import annotations
+
+import click
+
+from hwsim.cli.frame import emit, json_option
+from hwsim.cli.options import Numbers, backend_option, input_options, network_argument, one_image, plot_option
+
+PLACE_HELP = "The output, as a trap or a mismatch names it; N is 0 for one image."
+STEPS_HELP = "About how many rows the table shows: the first, the last, and overflows; --json has all.  [20]"
+
+
+@click.command(epilog="Example:  hwsim explain digits.hwnet --input digits --layer conv1 --at 0,3,2,2")
+@network_argument
+@input_options
+@click.option("--layer", metavar="NAME", required=True, help="A convolution or a fully connected layer.")
+@click.option("--at", metavar="N,K,Y,X", required=True, type=Numbers(int, 4), help=PLACE_HELP)
+@click.option("--steps", type=click.IntRange(min=1), default=20, help=STEPS_HELP)
+@backend_option
+@plot_option("Draw the accumulator over the steps.")
+@json_option
+def explain(
+    network: str,
+    image: str,
+    index: int,
+    layer: str,
+    at: tuple[int, ...],
+    steps: int,
+    backend: str,
+    plot: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Show how one output comes about: products, adder tree, accumulator before and after, overflows, spills, requantize.
+
+    TRAP stops nothing here, so that the output which stopped a run can be looked at.
+    """
+    import hwsim
+
+    q = hwsim.load(network)
+    found = hwsim.explain_layer(q, one_image(q, image, index), layer, at, backend=backend, limit=steps)
+    emit(found, as_json)
+    if plot is not None:
+        found.plot(plot, force)

@@ -1,0 +1,168 @@
+"""Explain one output of a multiply-accumulate layer: by the leaves that the specification runs, one row per step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from hwsim.arith.requantize import Activation
+from hwsim.arith.rounding import round_shift
+from hwsim.backends.buffers import Buffer
+from hwsim.errors import InputError
+from hwsim.execute.explain_integer import datapath, integer_rows
+from hwsim.execute.explanation import Ending, Explanation, text
+from hwsim.execute.plan import choose, prepare
+from hwsim.execute.trace import LayerTrace
+from hwsim.images import Image
+from hwsim.layers import Events, Layer, MacLayer, Shape
+from hwsim.layers.base import finish_rounded
+from hwsim.layers.integer_unit import Extents
+from hwsim.network.quantized import QuantizedNetwork
+
+Place = tuple[int, int, int, int]
+
+
+def explain(layer: LayerTrace | Layer, at: Sequence[int], inputs: np.ndarray | None = None) -> Explanation:
+    """Explain output (n, k, y, x) of a layer: one row for each step of its accumulator.
+
+    layer: of a trace, which knows its inputs, or a bare one with inputs: codes [N][C][H][W] or one image [C][H][W].
+    Errors: InputError for a layer that accumulates nothing, and for an output that it does not have.
+
+    >>> from hwsim.contract import Accumulator, MacContract, Output
+    >>> from hwsim.arith.overflow import Overflow
+    >>> from hwsim.execute.single import Linear
+    >>> from hwsim.formats import FixedPoint
+    >>> s8 = FixedPoint(8, 0)
+    >>> contract = MacContract(s8, s8, Output(s8), Accumulator(8, overflow=Overflow.SATURATE))
+    >>> layer = Linear().layer(np.array([[50, 50, -50]]), contract)
+    >>> found = explain(layer, (0, 0, 0, 0), np.array([[[2, 1, 1]]]))
+    >>> [(row.before, row.exact, row.after, row.events.accumulator) for row in found.rows]
+    [(0, 100, 100, 0), (100, 150, 127, 1), (127, 77, 77, 0)]
+    """
+    name, bare, codes = _operands(layer, inputs)
+    return _explain(name, bare, at, codes)
+
+
+def explain_layer(
+    network: QuantizedNetwork,
+    image: Image | np.ndarray,
+    layer: str,
+    at: Sequence[int],
+    backend: str = "auto",
+    limit: int | None = 20,
+) -> Explanation:
+    """Explain output (n, k, y, x) of a network's layer for one image (n is 0 then) or several.
+
+    Only the layers before it are run, and none of them stops: so an output at which a run is trapped can be explained.
+    image: as in hwsim.run.  limit: about how many rows the printed table shows.
+    """
+    pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
+    node = network[layer]
+    _mac(layer, node.layer)
+    codes = _computed(network, pixels[None] if pixels.ndim == 3 else pixels, node.inputs, backend)
+    return replace(_explain(layer, node.layer, at, codes), limit=limit)
+
+
+def _mac(name: str, layer: Layer) -> MacLayer:
+    if not isinstance(layer, MacLayer):
+        raise InputError(f"{name}: found a layer of kind {layer.kind}, allowed one that multiplies and accumulates.")
+    return layer
+
+
+def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray) -> Explanation:
+    mac = _mac(name, layer)
+    place = _place(name, at, layer, codes)
+    image = codes[place[0]].tolist()
+    taps, padded = mac.taps(image, *place[1:])
+    events = layer.spec([[image]], 0, *place[1:]).events
+    return _explain_integers(name, mac, place, (taps, padded, mac.extents(Shape(*codes.shape[1:]))), events)
+
+
+def _computed(network: QuantizedNetwork, pixels: np.ndarray, wanted: Sequence[str], backend: str) -> Any:
+    """Return the codes that a layer reads, computing what comes before it and nothing else; a TRAP stops nothing here."""
+    needed = set(wanted)
+    for node in reversed(network.nodes):
+        needed |= set(node.inputs) if node.name in needed else set()
+    shapes, backends = network.shapes(), choose(backend)
+    codes: dict[str, Buffer] = {}
+    for node in network.nodes:
+        if node.name in needed:
+            read = [shapes[name] for name in node.inputs] or [network.input_shape]
+            kernel = prepare(node, read, backends)[1]
+            codes[node.name] = kernel([codes[name] for name in node.inputs] or [pixels])
+    return codes[wanted[0]].codes
+
+
+def _operands(layer: LayerTrace | Layer, inputs: np.ndarray | None) -> tuple[str, Layer, np.ndarray]:
+    if isinstance(layer, LayerTrace):
+        if inputs is not None:
+            raise InputError(f"{layer.name}: found inputs beside a trace, which has its own; leave them away.")
+        return layer.name, layer.layer, layer.inputs[0]
+    if inputs is None:
+        raise InputError(f"{layer.kind}: found no inputs, allowed codes [N][C][H][W] or [C][H][W].")
+    codes = np.asarray(inputs)
+    codes = codes[None] if codes.ndim == 3 else codes
+    if codes.ndim != 4 or codes.dtype.kind not in "iu" or 0 in codes.shape:
+        raise InputError(f"{layer.kind}: found inputs of shape {codes.shape}, {codes.dtype}, allowed codes [N][C][H][W].")
+    low, high = layer.input_formats[0].low, layer.input_formats[0].high
+    if not low <= int(codes.min()) <= int(codes.max()) <= high:
+        raise InputError(f"{layer.kind}: inputs reach {codes.min()}..{codes.max()}, allowed {low}..{high}.")
+    return layer.kind, layer, codes
+
+
+def _place(name: str, at: Sequence[int], layer: Layer, codes: np.ndarray) -> Place:
+    """Return (n, k, y, x), checked against what the layer has."""
+    sizes = (len(codes), *layer.output_shape([Shape(*codes.shape[1:])]))
+    ints = isinstance(at, (tuple, list)) and all(isinstance(i, (int, np.integer)) for i in at)
+    if not ints or len(at) != 4 or not all(0 <= i < size for i, size in zip(at, sizes, strict=True)):
+        last = tuple(size - 1 for size in sizes)
+        raise InputError(f"{name}: found output {at!r}, allowed (n, k, y, x) from (0, 0, 0, 0) to {last}.")
+    return int(at[0]), int(at[1]), int(at[2]), int(at[3])
+
+
+def _explain_integers(
+    name: str, layer: MacLayer, at: Place, taps: tuple[list[int], list[bool], Extents], events: Events
+) -> Explanation:
+    k, unit = at[1], layer.unit
+    codes, padded, extents = taps
+    rows, persistent = integer_rows(unit, codes, padded, extents, k)
+    acc = int(rows[-1].after) if rows else 0
+    p = unit.numbers
+    return Explanation(
+        name=name,
+        at=at,
+        datapath=datapath(unit, extents, k),
+        rows=rows,
+        low=p.acc_low,
+        high=p.acc_high,
+        unit=Fraction(2) ** -layer.contract.accumulator_length(k),
+        product_unit=Fraction(2) ** (p.step_shift[k] - layer.contract.accumulator_length(k)),
+        acc=acc,
+        persistent=persistent,
+        events=events,
+        ending=_ending(layer, acc, k),
+    )
+
+
+def _ending(layer: MacLayer, acc: int, k: int) -> Ending:
+    """From the accumulator to the code, each rule by its leaf."""
+    e, fmt = layer.numbers.epilogue, layer.contract.output.format
+    said, value = [f"acc = {acc}"], acc
+    if e.activation == Activation.RELU_BEFORE_REQUANTIZE:
+        value = max(acc, 0)
+        said.append(f"ReLU: {value}")
+    shift = e.shift[k]
+    rounded = round_shift(value, shift, e.rounding)
+    said.append(f"requantize: {value} {'>>' if shift >= 0 else '<<'} {abs(shift)}, {e.rounding.name}: {rounded}")
+    code, event = finish_rounded(rounded, e)
+    if event:
+        said.append(f"beyond {e.low}..{e.high}, {e.overflow.name}: an event at the output")
+    if e.activation == Activation.RELU_AFTER_REQUANTIZE:
+        said.append("ReLU")
+    real = fmt.decode(code)
+    said.append(f"code = {code} ({fmt}), real {text(real)}")
+    return Ending(code, real, event, tuple(said))

@@ -1,0 +1,209 @@
+"""An explanation is the specification's own story: its rows join, and they end in the specification's code and events."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import hwsim
+from hwsim.arith.accumulate import Pairing
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
+from hwsim.arith.shift_add import SignOrder
+from hwsim.contract import (
+    Accumulator,
+    Axis,
+    BiasPoint,
+    MacContract,
+    Order,
+    Output,
+    PaddedTaps,
+    RoundAt,
+    Schedule,
+    ShiftAdd,
+    Spill,
+    Tail,
+    Tree,
+    ZeroSkip,
+)
+from hwsim.errors import ContractError, InputError
+from hwsim.execute.explain import explain
+from hwsim.execute.explanation import Explanation, Kind
+from hwsim.formats import FixedPoint, PowerOfTwo
+from hwsim.layers import Convolution
+
+S8 = FixedPoint(8, 0)
+overflows, roundings = st.sampled_from(list(Overflow)), st.sampled_from(list(Rounding))
+
+
+@st.composite
+def trees(draw: st.DrawFn, lanes: int) -> Tree:
+    pairing = draw(st.sampled_from(Pairing))
+    if draw(st.booleans()):
+        return Tree(pairing)
+    levels = Tree(pairing).levels(lanes)
+    return Tree(pairing, tuple(draw(st.lists(st.integers(9, 18), min_size=levels, max_size=levels))), draw(overflows))
+
+
+@st.composite
+def spills(draw: st.DrawFn, bits: int) -> Spill:
+    return Spill(draw(st.integers(1, 5)), draw(st.integers(2, bits)), draw(st.integers(0, 3)), draw(roundings), draw(overflows))
+
+
+@st.composite
+def accumulators(draw: st.DrawFn) -> Accumulator:
+    bits, lanes, order = draw(st.integers(8, 20)), draw(st.integers(1, 5)), draw(st.sampled_from(Order))
+    if draw(st.integers(0, 9)) == 0:
+        return Accumulator(bits)
+    packed = draw(st.booleans())
+    schedule = Schedule(
+        order,
+        lanes,
+        Axis[order.name[-1]] if packed else draw(st.sampled_from(Axis)),
+        Tail.PACKED if packed else Tail.IDLE,
+        draw(trees(lanes)),
+        draw(st.sampled_from(BiasPoint)),
+        draw(st.sampled_from(PaddedTaps)),
+        draw(st.sampled_from(ZeroSkip)),
+        draw(st.none() | spills(bits)),
+    )
+    drop = draw(st.integers(0, 3))
+    return Accumulator(bits, None, False, draw(overflows), drop, draw(roundings), draw(st.sampled_from(RoundAt)), schedule)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Convolution, np.ndarray]:
+    """A convolution with an accumulator of any kind, and codes that make it overflow more often than not."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    acc, output = draw(accumulators()), Output(FixedPoint(8, 0), draw(roundings), draw(overflows))
+    low = draw(st.sampled_from((-128, -100, 0)))
+    codes = rng.integers(low, 128, (2, 3, 4, 5)) * rng.integers(0, 4, (2, 3, 4, 5)).clip(0, 1)
+    if draw(st.booleans()):
+        weight = PowerOfTwo(-4, 2)
+        product = ShiftAdd(draw(st.integers(0, 5)), draw(roundings), draw(st.sampled_from(SignOrder)))
+        weights = rng.integers(0, 1 << weight.bits, (2, 3, 2, 3))
+    else:
+        weight, product, weights = FixedPoint(8, 3), None, rng.integers(-20, 128, (2, 3, 2, 3))
+    bias = rng.integers(-128, 128, 2) if draw(st.booleans()) else None
+    try:
+        contract = MacContract(FixedPoint(8, 2), weight, output, acc, product=product)
+        return Convolution(contract, weights, bias, (2, 1), (1, 0)), codes
+    except ContractError:
+        assume(False)
+        raise
+
+
+def check_story(found: Explanation) -> None:
+    """The rows join, and each adds what it says."""
+    held = 0 if found.rows[:1] and found.rows[0].kind is not Kind.SUM else None
+    for row in found.rows:
+        assert held is None or row.before == held
+        assert row.adds is None or row.exact == row.before + row.adds
+        assert row.after == row.exact or any(row.events)
+        assert found.low <= row.after <= found.high
+        held = row.after
+    assert found.acc == (held or 0)
+    taken = [lane.tap for row in found.rows for lane in row.lanes if lane.tap is not None]
+    assert len(set(taken)) == len(taken), "no tap is taken twice"
+
+
+@settings(max_examples=150)
+@given(cases(), st.integers(0, 1), st.integers(0, 1), st.integers(0, 1), st.integers(0, 2))
+def test_the_last_row_is_the_specifications_cell(case: tuple[Convolution, np.ndarray], n: int, k: int, y: int, x: int) -> None:
+    layer, codes = case
+    found, cell = explain(layer, (n, k, y, x), codes), layer.spec([codes.tolist()], n, k, y, x)
+    check_story(found)
+    assert (found.acc, found.code, found.events) == (cell.acc, cell.code, cell.events)
+    tree, accumulator, spill = (sum(row.events[i] for row in found.rows) for i in range(3))
+    assert (tree, accumulator, spill, found.ending.event) == tuple(cell.events[i] for i in (2, 0, 3, 1))
+    ordered = layer.contract.accumulator.schedule is not None
+    transient = (accumulator, tree, spill) if ordered and not found.persistent else (0, 0, 0)
+    assert tuple(cell.events[4:]) == transient
+    assert json.loads(json.dumps(found.to_json()))["code"] == cell.code
+    assert str(found).count("\n") > 3
+
+
+def test_products_and_taps_are_the_convolutions() -> None:
+    """Against numpy: what each step reads, and the exact end, which no register limits here."""
+    rng = np.random.default_rng(3)
+    codes, weights = rng.integers(-128, 128, (1, 5, 4, 7)), rng.integers(-128, 128, (2, 5, 2, 3))
+    for schedule in (None, Schedule(Order.SCR, lanes=2, lane_axis=Axis.R), Schedule(Order.RSC, lanes=3, tail=Tail.PACKED)):
+        layer = Convolution(MacContract(S8, S8, Output(S8), Accumulator(32, schedule=schedule)), weights, np.array([77, -99]))
+        found = explain(layer, (0, 1, 2, 3), codes)
+        lanes = [lane for row in found.rows for lane in row.lanes if lane.tap is not None]
+        assert {lane.tap for lane in lanes} == set(np.ndindex(5, 2, 3))
+        for lane in lanes:
+            c, r, s = lane.tap
+            assert (lane.x, lane.w) == (codes[0, c, 2 + r, 3 + s], weights[1, c, r, s])
+            assert lane.product == lane.x * lane.w
+            assert lane.how == f"{lane.x} * {lane.w} = {lane.product}"
+        assert found.acc == found.rows[-1].unlimited == (codes[0, :, 2:4, 3:6] * weights[1]).sum() - 99
+
+
+def saturated() -> Explanation:
+    """100 + 100 - 50 - 50 in 8 bits, lane by lane."""
+    contract = MacContract(S8, S8, Output(S8), Accumulator(8, overflow=Overflow.SATURATE))
+    return explain(hwsim.Linear().layer(np.array([[100, 100, -50, -50]]), contract), (0, 0, 0, 0), np.ones((1, 4, 1, 1), int))
+
+
+def test_a_transient_overflow_reads_as_one() -> None:
+    found = saturated()
+    assert [(row.before, row.exact, row.after, row.unlimited) for row in found.rows] == [
+        (0, 100, 100, 100),
+        (100, 200, 127, 200),
+        (127, 77, 77, 150),
+        (77, 27, 27, 100),
+    ]
+    assert [found.event_text(row) for row in found.rows] == ["", "accumulator (transient)", "", ""]
+    assert (found.persistent, found.code, found.unit) == (False, 27, Fraction(1))
+
+
+def test_shift_add_says_how_it_shifts() -> None:
+    weight = PowerOfTwo(-4, 2)
+    codes = weight.encode_array(np.array([-0.125, 2.0, 0.0, 0.5])).reshape(1, 4)
+    texts = {}
+    for sign in SignOrder:
+        contract = MacContract(S8, weight, Output(S8), product=ShiftAdd(1, Rounding.FLOOR, sign))
+        found = explain(hwsim.Linear().layer(codes, contract), (0, 0, 0, 0), np.array([[[5]], [[-3]], [[9]], [[7]]]))
+        texts[sign] = [lane.how for lane in found.rows[0].lanes]
+    rest = ["-3 * +2^1: ((-3 << 1) << 1) = -12", "9 * 0 = 0", "7 * +2^-1: ((7 << 1) >> 1) = 7"]
+    assert texts[SignOrder.BEFORE_ROUNDING] == ["5 * -2^-3: ((-5 << 1) >> 3) = -2", *rest]
+    assert texts[SignOrder.AFTER_ROUNDING] == ["5 * -2^-3: -((5 << 1) >> 3) = -1", *rest]
+
+
+def test_a_trace_explains_its_own_outputs() -> None:
+    x, w = np.arange(-9, 9).reshape(1, 2, 3, 3), np.arange(16).reshape(2, 2, 2, 2)
+    trace = hwsim.Conv2d().run(x, w, MacContract(S8, S8, Output(S8)), backend="spec")
+    for at in np.ndindex(1, 2, 2, 2):
+        assert hwsim.explain(trace, at).acc == trace.acc[at]
+    with pytest.raises(InputError, match="found inputs beside a trace"):
+        hwsim.explain(trace, (0, 0, 0, 0), x)
+
+
+def test_what_cannot_be_explained_is_refused() -> None:
+    layer = hwsim.Linear().layer(np.ones((2, 4), int), MacContract(S8, S8, Output(S8)))
+    good = np.ones((1, 4, 1, 1), int)
+    for at in ((0, 2, 0, 0), (0, 0, 0), (0, 0, 0, 0.5), "0000", (1, 0, 0, 0), (0, -1, 0, 0)):
+        with pytest.raises(InputError, match=r"found output .*, allowed \(n, k, y, x\) from \(0, 0, 0, 0\) to \(0, 1, 0, 0\)"):
+            explain(layer, at, good)
+    with pytest.raises(InputError, match=r"inputs reach -200\.\.1, allowed -128\.\.127"):
+        explain(layer, (0, 0, 0, 0), np.array([1, 1, 1, -200]).reshape(1, 4, 1, 1))
+    for bad in (None, np.ones(4, int), good.astype(float)):
+        with pytest.raises(InputError, match=r"allowed codes \[N\]\[C\]\[H\]\[W\]"):
+            explain(layer, (0, 0, 0, 0), bad)
+
+
+@pytest.mark.parametrize("kind", ["undeclared", "tree and spill", "many steps"])
+def test_every_kind_of_picture_is_drawn(kind: str, tmp_path) -> None:
+    taps = 300 if kind == "many steps" else 10
+    x, w = np.arange(taps).reshape(1, taps, 1, 1) % 50, np.full((1, taps), 3)
+    tree = Schedule(lanes=4, tree=Tree(bits=(8, 8), overflow=Overflow.WRAP), spill=Spill(1, 7, 1), bias=BiasPoint.LAST)
+    schedule = {"undeclared": None, "tree and spill": tree, "many steps": Schedule()}[kind]
+    layer = hwsim.Linear().layer(w, MacContract(S8, S8, Output(S8), Accumulator(9, schedule=schedule)), np.array([5]))
+    explain(layer, (0, 0, 0, 0), x).plot(tmp_path / "explained.svg")
+    assert (tmp_path / "explained.svg").read_bytes().startswith(b"<?xml")
