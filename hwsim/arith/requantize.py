@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.overflow import Overflow, fits, saturate, wrap
 from hwsim.arith.rounding import round_shift
 
@@ -63,3 +64,15 @@ def finish(value, shift, rounding, overflow, activation, bits, signed, low, high
     if activation == Activation.RELU_BEFORE_REQUANTIZE:
         value = max(value, 0)
     return finish_rounded(round_shift(value, shift, rounding), overflow, activation, bits, signed, low, high)
+
+
+def finish_stochastic(value, shift, noise, overflow, activation, bits, signed, low, high):
+    """finish_stochastic(v) = (code, event): finish, with the noise of the dropped bits in place of a rounding mode.
+
+    >>> stage = (Overflow.SATURATE, Activation.RELU_BEFORE_REQUANTIZE, 8, True, -128, 127)
+    >>> [finish_stochastic(value, 2, noise, *stage)[0] for value in (5, -5) for noise in range(4)]
+    [1, 1, 1, 2, 0, 0, 0, 0]
+    """
+    if activation == Activation.RELU_BEFORE_REQUANTIZE:
+        value = max(value, 0)
+    return finish_rounded(round_shift_stochastic(value, shift, noise), overflow, activation, bits, signed, low, high)

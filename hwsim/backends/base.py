@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hwsim.backends.buffers import Buffer
+from hwsim.contract.draws import Draws
 from hwsim.errors import BackendError, ContractError
 from hwsim.layers.base import Events, Layer, Shape, Shares
+from hwsim.layers.draws import draws_of, epilogue_of
 from hwsim.layers.mac import MacLayer
 
 EVENTS = len(Events._fields)
@@ -24,10 +26,13 @@ class Taps:
 
     counters: int64 [10], always counted: the seven of Events, then the three of Shares.  acc: dense array [N][H][W][K] to be
     filled (int32 where the accumulator has at most 32 bits, else int64), or None when nobody asked.
+    first_turns: int64 [N], what a kernel that draws is told: the turn since the last reset in which each image begins; None
+    where all begin with the seeds.
     """
 
     acc: np.ndarray | None = None
     counters: np.ndarray = field(default_factory=lambda: np.zeros(COUNTERS, dtype=np.int64))
+    first_turns: np.ndarray | None = None
 
     @classmethod
     def for_layer(cls, layer: Layer, n: int, shape: Shape, acc: bool) -> Taps:
@@ -35,6 +40,10 @@ class Taps:
         if not acc or not isinstance(layer, MacLayer):
             return cls()
         return cls(np.zeros((n, shape.h, shape.w, shape.c), dtype=acc_dtype(layer)))
+
+    def turns_of(self, n: int) -> list[int]:
+        """Return the first turn of each of n images."""
+        return [0] * n if self.first_turns is None else self.first_turns[:n].tolist()
 
     @property
     def events(self) -> np.ndarray:
@@ -86,6 +95,12 @@ class Kernel(ABC):
         self.layer = layer
         self.input_shapes = tuple(shapes)
         self.output_shape = layer.output_shape(self.input_shapes)
+
+    @property
+    def draws(self) -> Draws | None:
+        """Return the draws of this layer for one image; None where it rounds by a fixed mode."""
+        epilogue = epilogue_of(self.layer)
+        return None if epilogue is None else draws_of(epilogue, self.output_shape)
 
     @property
     def input_border(self) -> tuple[int, int]:
@@ -149,6 +164,9 @@ def run_steps(steps: Sequence[Step]) -> Program:
 
 Prepare = Callable[[Layer, Sequence[Shape]], Kernel]
 
+WithNoise = Callable[[Kernel, Draws], Kernel]
+"""From the kernel of a layer that draws, prepared without its noise, to the one that draws."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -157,9 +175,16 @@ class Backend:
     name: str
     table: dict[str, Prepare]
     program: Callable[[Sequence[Step]], Program] = run_steps
+    with_noise: WithNoise | None = None
 
     def prepare(self, layer: Layer, shapes: Sequence[Shape]) -> Kernel:
         """Return the kernel for a layer; BackendError where this backend has none."""
         if layer.kind not in self.table:
             raise BackendError(f"backend {self.name} has no kernel for {layer.kind}; allowed: {', '.join(sorted(self.table))}.")
-        return self.table[layer.kind](layer, shapes)
+        kernel = self.table[layer.kind](layer, shapes)
+        draws = kernel.draws
+        if draws is None:
+            return kernel
+        if self.with_noise is None:
+            raise BackendError(f"backend {self.name} cannot draw the noise of this {layer.kind}; choose backend spec.")
+        return self.with_noise(kernel, draws)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hwsim.backends.base import Backend, Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.host import HOST_TABLE
+from hwsim.contract.draws import Draws
 
 KINDS = (
     "image_encoding",
@@ -29,17 +30,24 @@ class SpecKernel(Kernel):
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out` in row-major order (n, k, y, x)."""
         codes = [buffer.codes.tolist() for buffer in inputs]
-        target = out.codes
+        target, draws = out.codes, self.draws
+        first_turns = taps.turns_of(out.n)
         channels, height, width = self.output_shape
         for n in range(out.n):
+            drawn = {} if draws is None else {"first_turn": first_turns[n]}
             for k in range(channels):
                 for y in range(height):
                     for x in range(width):
-                        cell = self.layer.spec(codes, n, k, y, x)
+                        cell = self.layer.spec(codes, n, k, y, x, **drawn)
                         target[n, k, y, x] = cell.code
                         taps.events[:] += cell.events
                         if taps.acc is not None:
                             taps.acc[n, y, x, k] = cell.acc
 
 
-SPEC = Backend("spec", {**dict.fromkeys(KINDS, SpecKernel), **HOST_TABLE})
+def as_it_is(kernel: Kernel, draws: Draws) -> Kernel:
+    """Return the kernel: the specification draws for itself."""
+    return kernel
+
+
+SPEC = Backend("spec", {**dict.fromkeys(KINDS, SpecKernel), **HOST_TABLE}, with_noise=as_it_is)

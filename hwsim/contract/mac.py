@@ -10,6 +10,7 @@ from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.contract.accumulator import Accumulator, RoundAt, check_kind
 from hwsim.contract.product import ShiftAdd
+from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.formats.pow2 import PowerOfTwo
@@ -23,18 +24,30 @@ MAX_SHIFT = 62
 class Output:
     """The last stage of every computing layer: code = activation(overflow(round(value))).
 
-    format: of the output codes (at most 32 bits).  rounding first, overflow second.
+    format: of the output codes (at most 32 bits).  rounding first, overflow second; StochasticRounding draws its noise
+    between ReLU before requantize and the overflow, as any rounding stands there.
     """
 
     format: FixedPoint
-    rounding: Rounding = Rounding.TIES_EVEN
+    rounding: Rounding | StochasticRounding = Rounding.TIES_EVEN
     overflow: Overflow = Overflow.SATURATE
     activation: Activation = Activation.NONE
 
     def __post_init__(self) -> None:
         check_format("Output.format", self.format, MAX_OUTPUT_BITS)
-        for name, kind in (("rounding", Rounding), ("overflow", Overflow), ("activation", Activation)):
+        if not isinstance(self.rounding, StochasticRounding):
+            check_kind("Output.rounding", self.rounding, Rounding)
+        for name, kind in (("overflow", Overflow), ("activation", Activation)):
             check_kind(f"Output.{name}", getattr(self, name), kind)
+
+    def fixed_rounding(self, where: str) -> Rounding:
+        """Return the rounding of a layer that cannot draw; ContractError where it is stochastic."""
+        if isinstance(self.rounding, StochasticRounding):
+            raise ContractError(
+                f"{where}.output.rounding: found a StochasticRounding, allowed here are {', '.join(r.name for r in Rounding)}; "
+                "convolution, fully_connected and rescale can draw, so let a rescale behind this layer do it."
+            )
+        return self.rounding
 
     @property
     def low(self) -> int:

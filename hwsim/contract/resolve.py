@@ -12,13 +12,17 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.contract.accumulator import Accumulator, BiasPoint, RoundAt, Schedule, Spill
 from hwsim.contract.mac import MAX_SHIFT, Activation, MacContract, Output, signed_width
+from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, ProofError
 from hwsim.formats.pow2 import PowerOfTwo
 
 
 @dataclass(frozen=True)
 class Epilogue:
-    """requantize with resolved numbers: code = activation(fit(round_shift(value, shift[k])))."""
+    """requantize with resolved numbers: code = activation(fit(round_shift(value, shift[k]))).
+
+    stochastic: whose noise is added to the dropped bits; rounding is then FLOOR, since (value + noise) >> s is all there is.
+    """
 
     shift: tuple[int, ...]
     rounding: Rounding
@@ -28,6 +32,7 @@ class Epilogue:
     signed: bool
     low: int
     high: int
+    stochastic: StochasticRounding | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,11 @@ class MacNumbers:
         return tuple(self.exact and safe for safe in self.safe)
 
 
-def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: str) -> Epilogue:
-    """shift[k] = lengths[k] - fl_out, checked against int64: values of `bits` bits shifted left must fit 64 bits."""
+def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: str, draws: bool = False) -> Epilogue:
+    """shift[k] = lengths[k] - fl_out, checked against int64: values of `bits` bits shifted left must fit 64 bits.
+
+    draws: whether this kind of layer can round by noise; ContractError where it cannot and the output asks for it.
+    """
     shift = tuple(length - output.format.fl() for length in lengths)
     for s in shift:
         if s > MAX_SHIFT or s < 0 and bits - s > 64:
@@ -85,7 +93,9 @@ def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: s
                 f"fractional_length nearer to {lengths[0]}."
             )
     f = output.format
-    return Epilogue(shift, output.rounding, output.overflow, output.activation, f.bits, f.signed, output.low, output.high)
+    stochastic = output.rounding if draws and isinstance(output.rounding, StochasticRounding) else None
+    rounding = Rounding.FLOOR if stochastic is not None else output.fixed_rounding(where)
+    return Epilogue(shift, rounding, output.overflow, output.activation, f.bits, f.signed, output.low, output.high, stochastic)
 
 
 def split_shift(contract: MacContract, k: int) -> tuple[int, int]:
@@ -139,7 +149,7 @@ def resolve_mac(
         total_high=max(high for _, high in sums),
         exact_low=exact[0],
         exact_high=exact[1],
-        epilogue=resolve_output(contract.output, lengths, min(need, acc.bits), where),
+        epilogue=resolve_output(contract.output, lengths, min(need, acc.bits), where, draws=True),
         walk=None if schedule is None else _walk(acc, schedule),
         level_bits=level_bits,
         exact=_loses_nothing(contract, splits),

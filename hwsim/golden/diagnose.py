@@ -93,7 +93,8 @@ def _variants(layer: Layer) -> Iterator[tuple[str, Layer]]:
 def _outputs(output: Output) -> Iterator[tuple[str, Output]]:
     for rounding in Rounding:
         if rounding != output.rounding:
-            yield f"rounded {rounding.name} instead of {output.rounding.name}", replace(output, rounding=rounding)
+            declared = output.rounding.name if isinstance(output.rounding, Rounding) else "by an LFSR's noise"
+            yield f"rounded {rounding.name} instead of {declared}", replace(output, rounding=rounding)
     for overflow in (Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
         if overflow != output.overflow:
             yield f"under {overflow.name} instead of {output.overflow.name}", replace(output, overflow=overflow)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from hwsim.arith import requantize as arith
+from hwsim.arith.lfsr import noise_bits, round_shift_stochastic
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
@@ -145,9 +146,11 @@ class Requantized(OneInput):
         return self.output.format
 
 
-def finish(value: int, k: int, epilogue: Epilogue) -> tuple[int, int]:
-    """(code, event) of an exact value of output channel k: the leaf, with the epilogue's numbers."""
+def finish(value: int, k: int, epilogue: Epilogue, noise: int = 0) -> tuple[int, int]:
+    """(code, event) of an exact value of output channel k: the leaf, with the epilogue's numbers; noise: where it draws."""
     e = epilogue
+    if e.stochastic is not None:
+        return arith.finish_stochastic(value, e.shift[k], noise, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
     return arith.finish(value, e.shift[k], e.rounding, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
 
 
@@ -158,11 +161,17 @@ def finish_rounded(rounded: int, epilogue: Epilogue) -> tuple[int, int]:
 
 
 def rounded_range(value: Range, k: int, epilogue: Epilogue) -> Range:
-    """Return the range of round(value / 2**shift[k]), behind a ReLU that stands before it: rounding is monotone."""
+    """Return the range of round(value / 2**shift[k]), behind a ReLU that stands before it: rounding is monotone.
+
+    A stochastic rounding reaches from no noise to a register full of ones.
+    """
     low, high = value
     if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
         low, high = max(low, 0), max(high, 0)
-    shift, mode = epilogue.shift[k], epilogue.rounding
+    shift, mode, rule = epilogue.shift[k], epilogue.rounding, epilogue.stochastic
+    if rule is not None:
+        noise = noise_bits((1 << rule.lfsr.width) - 1, rule.lfsr.width, shift, rule.alignment)
+        return round_shift(low, shift, mode), round_shift_stochastic(high, shift, noise)
     return round_shift(low, shift, mode), round_shift(high, shift, mode)
 
 

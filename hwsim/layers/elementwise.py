@@ -12,6 +12,7 @@ from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Shape, Unchanged, finish, rounded_range
+from hwsim.layers.draws import noise_of
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,18 @@ class Rescale(Requantized):
     @cached_property
     def epilogue(self) -> Epilogue:
         """The shift, limits and modes."""
-        return resolve_output(self.output, (self.format.fl(),), self.format.bits + 1, self.kind)
+        return resolve_output(self.output, (self.format.fl(),), self.format.bits + 1, self.kind, draws=True)
 
     @property
     def bounds(self) -> Bounds:
         """The format's range, rescaled."""
         return Bounds(None, rounded_range((self.format.low, self.format.high), 0, self.epilogue))
 
-    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
-        """One output in plain ints."""
-        code, event = finish(inputs[0][n][k][y][x], 0, self.epilogue)
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int, first_turn: int = 0) -> Cell:
+        """One output in plain ints; first_turn: where it draws, the turn since the last reset in which image n begins."""
+        image = inputs[0][n]
+        shape = Shape(len(image), len(image[0]), len(image[0][0]))
+        code, event = finish(image[k][y][x], 0, self.epilogue, noise_of(self.epilogue, shape, (k, y, x), first_turn))
         return Cell(code, None, Events(0, event))
 
 

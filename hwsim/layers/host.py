@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from hwsim.arith.overflow import Overflow, fits
+from hwsim.arith.rounding import Rounding
 from hwsim.contract.mac import Output, check_format
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
@@ -55,6 +56,7 @@ class HostLRN(Requantized):
 
     def __post_init__(self) -> None:
         check_format("host_lrn.format", self.format, MAX_SQUARED_BITS)
+        self.rounding  # noqa: B018  refuse now what this layer cannot draw
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
             raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
         if not (0 <= self.alpha <= 2.0**32 and 0 <= self.beta <= 16 and 2.0**-32 <= self.k <= 2.0**32):
@@ -62,6 +64,11 @@ class HostLRN(Requantized):
                 f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed alpha in 0..2**32, beta in 0..16, "
                 f"k in 2**-32..2**32: float64 then holds every power."
             )
+
+    @property
+    def rounding(self) -> Rounding:
+        """Where ties go."""
+        return self.output.fixed_rounding(self.kind)
 
     def _neighbours(self, image: Sequence, k: int, y: int, x: int) -> list[int]:
         reach = self.local_size // 2
@@ -89,7 +96,7 @@ class HostLRN(Requantized):
         """The divisor is at least k**beta, so |output| <= |x| * k**-beta."""
         most = inverse_power(self.k, self.beta)
         low, high = (math.ldexp(float(code), -self.format.fl()) * most for code in (self.format.low, self.format.high))
-        f, mode = self.output.format, self.output.rounding
+        f, mode = self.output.format, self.rounding
         return Bounds(None, (f.round_real(low, mode), f.round_real(high, mode)))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
@@ -98,7 +105,7 @@ class HostLRN(Requantized):
         squares = sum(c * c for c in self._neighbours(image, k, y, x))
         real = self._real(image[k][y][x], squares)
         f = self.output.format
-        rounded = f.round_real(real, self.output.rounding)
+        rounded = f.round_real(real, self.rounding)
         event = 0 if fits(rounded, self.output.low, self.output.high) else 1
         return Cell(f.fit(rounded, self._overflow), None, Events(0, event))
 
@@ -114,9 +121,9 @@ class HostLRN(Requantized):
         base = self.k + self.alpha / count * np.ldexp(sums.astype(np.float64), -2 * fl)
         real = np.ldexp(codes.astype(np.float64), -fl) * _inverse_powers(base, self.beta)
         f, output = self.output.format, self.output
-        wide = FixedPoint(60, f.fl()).encode_array(real, output.rounding)
+        wide = FixedPoint(60, f.fl()).encode_array(real, self.rounding)
         events = int(np.count_nonzero((wide < output.low) | (wide > output.high)))
-        return f.encode_array(real, output.rounding, self._overflow), events
+        return f.encode_array(real, self.rounding, self._overflow), events
 
 
 def _moving_sum(values: np.ndarray, axis: int, reach: int) -> np.ndarray:

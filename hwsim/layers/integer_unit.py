@@ -114,16 +114,16 @@ class IntegerUnit:
             outputs.append(rounded_range(content, k, p.epilogue))
         return Bounds((p.exact_low, p.exact_high), (min(low for low, _ in outputs), max(high for _, high in outputs)))
 
-    def cell(self, codes: Sequence[int], padded: Sequence[bool], extents: Extents, k: int) -> Cell:
-        """One output in plain ints. codes, padded: of the taps in the order (c, r, s), 0 where padded."""
+    def cell(self, codes: Sequence[int], padded: Sequence[bool], extents: Extents, k: int, noise: int = 0) -> Cell:
+        """One output in plain ints. codes, padded: of the taps in the order (c, r, s), 0 where padded; noise: where it draws."""
         products = [self.product(x, k, tap) for tap, x in enumerate(codes)]
         p = self.numbers
         if p.walk is None:
             acc, left = accumulate(total_of(products), p.product_shift[k], p.bias[k], p.acc_bits, p.acc_low, p.acc_high)
-            code, event = finish(acc, k, p.epilogue)
+            code, event = finish(acc, k, p.epilogue, noise)
             return Cell(code, acc, Events(left, event))
         acc, persistent, tree, accumulator, spill, _ = self.walked(codes, padded, extents, k)
-        code, event = finish(acc, k, p.epilogue)
+        code, event = finish(acc, k, p.epilogue, noise)
         transient = (0, 0, 0) if persistent else (accumulator, tree, spill)
         return Cell(code, acc, Events(accumulator, event, tree, spill, *transient))
 

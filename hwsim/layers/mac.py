@@ -15,6 +15,7 @@ from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers.base import Bounds, Cell, Codes, Shape, checked_codes
+from hwsim.layers.draws import noise_of
 from hwsim.layers.integer_unit import Extents, IntegerUnit
 
 
@@ -77,6 +78,10 @@ class MacLayer:
         """Worst case at the accumulator and at the output."""
         return self.unit.bounds
 
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Return the output's shape; ContractError where the input does not match the attributes."""
+        raise NotImplementedError
+
     def extents(self, shape: Shape) -> Extents:
         """Taps of one output along (c, r, s), for an input of this shape."""
         raise NotImplementedError
@@ -85,11 +90,15 @@ class MacLayer:
         """Return the codes that one output reads, in the order (c, r, s), 0 in the padding; and which taps are padded."""
         raise NotImplementedError
 
-    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
-        """One output in plain ints: its taps, then the unit."""
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int, first_turn: int = 0) -> Cell:
+        """One output in plain ints: its taps, then the unit.
+
+        first_turn: where the output draws its rounding, the turn since the last reset in which image n begins.
+        """
         image = inputs[0][n]
         shape = Shape(len(image), len(image[0]), len(image[0][0]))
-        return self.unit.cell(*self.taps(image, k, y, x), self.extents(shape), k)
+        noise = noise_of(self.numbers.epilogue, self.output_shape([shape]), (k, y, x), first_turn)
+        return self.unit.cell(*self.taps(image, k, y, x), self.extents(shape), k, noise)
 
 
 def checked_weights(name: str, codes: np.ndarray, fmt: FixedPoint | PowerOfTwo, axes: str) -> np.ndarray:

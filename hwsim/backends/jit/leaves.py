@@ -20,6 +20,7 @@ LEAVES = (
     requantize.requantize,
     requantize.finish_rounded,
     requantize.finish,
+    requantize.finish_stochastic,
     accumulate.accumulate,
     accumulate.add_to,
     accumulate.register_range,
