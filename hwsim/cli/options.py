@@ -74,7 +74,9 @@ class Numbers(click.ParamType):
         return found
 
     def _example(self) -> str:
-        return "1,227,227" if self.kind is int else "104,117,123"
+        if self.kind is float:
+            return "104,117,123"
+        return "0,3,5,7" if self.count == 4 else "1,227,227"
 
 
 def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
