@@ -16,6 +16,7 @@ from hwsim.formats.fixed import FixedPoint
 
 MAX_LANES = 4096
 MAX_STEPS = 1 << 24
+MAX_TABLE = 1 << 24
 MAX_TREE_BITS = 62
 MAX_DROPPED = 62
 
@@ -196,9 +197,21 @@ class Schedule:
         """Whether any tap may be left out."""
         return self.padded is PaddedTaps.SKIPPED or self.skip_zeros is not ZeroSkip.NONE
 
+    def steps(self, c: int, r: int, s: int) -> int:
+        """Return the number of steps where no tap is left out."""
+        if self.tail is Tail.PACKED:
+            return -(-c * r * s // self.lanes)
+        along = (c, r, s)[self.lane_axis.value]
+        return c * r * s // along * -(-along // self.lanes)
+
     def table(self, c: int, r: int, s: int) -> np.ndarray:
         """table[step, lane] = (c*R + r)*S + s of the tap that is taken there, -1 for an idle lane; int64."""
         extents, order = (c, r, s), self.order.value
+        if self.steps(*extents) * self.lanes > MAX_TABLE:
+            raise ContractError(
+                f"Schedule.lanes: found {self.lanes} along {self.lane_axis.name} with {c} x {r} x {s} taps, most of them idle; "
+                f"allowed are at most {MAX_TABLE:,} places in all steps; take fewer lanes, or tail PACKED."
+            )
         at = [np.arange(extent) for extent in extents]
         if self.tail is Tail.PACKED:
             grid = np.ix_(*(at[axis] for axis in order))

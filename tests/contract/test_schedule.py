@@ -1,0 +1,26 @@
+"""The table of steps: every tap once, as many steps as told, and no table out of proportion."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from hwsim.contract import Axis, Order, Schedule, Tail
+from hwsim.errors import ContractError
+
+extents = st.integers(1, 7)
+
+
+@given(st.sampled_from(Order), st.integers(1, 9), st.sampled_from(Axis), st.sampled_from(Tail), extents, extents, extents)
+def test_every_tap_is_taken_once_in_the_steps_that_are_told(order, lanes, axis, tail, c, r, s):
+    assume(tail is Tail.IDLE or lanes == 1 or axis.value == order.value[-1])
+    schedule = Schedule(order, lanes, axis, tail)
+    table = schedule.table(c, r, s)
+    assert table.shape == (schedule.steps(c, r, s), lanes)
+    assert sorted(tap for tap in table.ravel().tolist() if tap >= 0) == list(range(c * r * s))
+
+
+def test_idle_lanes_out_of_proportion_are_refused_before_the_table_is_made():
+    with pytest.raises(ContractError, match="found 4096 along R with 25088 x 1 x 1 taps, most of them idle"):
+        Schedule(lanes=4096, lane_axis=Axis.R).table(25088, 1, 1)
