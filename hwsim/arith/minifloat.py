@@ -142,6 +142,16 @@ def infinity_code(sign, f):
     return (f.largest + 1) | (sign << f.sign_shift)  # infinity in IEEE, NaN in FN
 
 
+def relu_float(code, f):
+    """relu_float(code) = the code of max(value, +0): zeros become +0, NaN passes.
+
+    Under NaN at the code of -0 (FNUZ) and a zero at the code of the most negative magnitude, each is what it means.
+    """
+    if (code >> f.sign_shift == 1) & (not is_nan(code, f)):
+        return f.zero
+    return code
+
+
 def overflows_outward(sign, mode):
     """Return whether a result beyond the largest number goes on to infinity under that mode.
 

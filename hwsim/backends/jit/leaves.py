@@ -49,6 +49,7 @@ LEAVES = (
     minifloat.nan_code,
     minifloat.zero_code,
     minifloat.infinity_code,
+    minifloat.relu_float,
     minifloat.overflows_outward,
     minifloat.pack,
     minifloat.round_pack,
