@@ -11,7 +11,7 @@ import numpy as np
 
 from hwsim.backends.registry import backend as backend_by_name
 from hwsim.backends.registry import native_available
-from hwsim.errors import InputError, OverflowTrap
+from hwsim.errors import BackendError, InputError, OverflowTrap
 from hwsim.execute.single import run_layer
 from hwsim.golden.compare import Comparison
 from hwsim.golden.diagnose import diagnose
@@ -43,7 +43,8 @@ def check(
 ) -> CheckReport:
     """passed = every file is what the manifest says, and every output, accumulator and event count is computed again equal.
 
-    backends: compute every output; None for jit, and native where it is installed.  spec_outputs: at least so many outputs
+    backends: compute every output; None for jit, and native where it is installed and has a kernel; the report tells who
+    computed each layer.  spec_outputs: at least so many outputs
     of each layer are computed by the specification too, in plain integers: corners, every channel, and a fixed choice.
     dump: a device's output of one layer (.hex, .bin or .npy) to compare instead; `layer` says of which one.
     Errors: InputError for a file that is damaged or no package; a difference in a computed bit is no error but the report.
@@ -56,18 +57,23 @@ def check(
     names = ("jit", *(("native",) if native_available() else ())) if backends is None else tuple(backends)
     for name in names:
         backend_by_name(name)
+    asked = backends is not None
     chosen = [opened[layer]] if layer is not None else list(opened)
     found = []
     for done, packaged in enumerate(chosen):
         if progress is not None:
             progress(done, len(chosen))
-        found.append(_check_layer(opened, packaged, names, spec_outputs))
+        found.append(_check_layer(opened, packaged, names, asked, spec_outputs))
     if progress is not None:
         progress(len(chosen), len(chosen))
-    return CheckReport(opened.path.name, tuple(found), backends=names)
+    computed = tuple(name for name in names if any(name in line.backends for line in found))
+    return CheckReport(opened.path.name, tuple(found), backends=computed)
 
 
-def _check_layer(package: Package, packaged: PackagedLayer, backends: Sequence[str], spec_outputs: int) -> LayerCheck:
+def _check_layer(
+    package: Package, packaged: PackagedLayer, backends: Sequence[str], asked: bool, spec_outputs: int
+) -> LayerCheck:
+    """One layer's line. asked: the backends were asked for by name, so that one without a kernel is an error."""
     folder = package.path / packaged.folder
     codes: Arrays = {m.role: load_npy(folder, m) for m in packaged.memories}
     failures: list[Comparison] = []
@@ -77,8 +83,15 @@ def _check_layer(package: Package, packaged: PackagedLayer, backends: Sequence[s
     _demand_codes(packaged, codes)
     _demand_room(packaged)
     problems: list[str] = []
+    computed = []
     for backend in backends:
-        wrong, told = _compute(packaged, codes, backend)
+        try:
+            wrong, told = _compute(packaged, codes, backend)
+        except BackendError:
+            if asked:
+                raise
+            continue
+        computed.append(backend)
         failures += wrong
         problems += told
     wrong, told, count = _specify(packaged, codes, spec_outputs)
@@ -88,7 +101,7 @@ def _check_layer(package: Package, packaged: PackagedLayer, backends: Sequence[s
         packaged.layer.kind,
         packaged.host,
         int(np.prod(shape)),
-        tuple(backends),
+        tuple(computed),
         count,
         packaged.events,
         tuple(failures + wrong),

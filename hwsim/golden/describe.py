@@ -1,6 +1,7 @@
 """Layers as plain data and back: every attribute and contract field by its own name; arrays stay outside.
 
-One generic rule: a dataclass is an object of its fields, an enumeration member its name, a tuple a list.
+One generic rule: a dataclass is an object of its fields, an enumeration member its name, a tuple a list. What can stand in
+one place with others (formats, contracts, outputs, float accumulators) names its class in a field "type".
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.contract import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.errors import InputError
+from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
 from hwsim.layers import (
     AveragePool,
     Concat,
@@ -37,6 +40,8 @@ KINDS: dict[str, type] = {
         AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, MaxPool, ReLU, Rescale, Softmax,
     )
 }  # fmt: skip
+TAGGED = (FixedPoint, PowerOfTwo, Minifloat, MacContract, FloatMacContract, Output, FloatOutput, ExactSum, FloatAccumulator)
+"""Classes that name themselves."""
 MAX_REAL = 1e300
 ARRAYS = ("weight", "bias", "mean")
 """Fields of layers that hold arrays: they are files of the package."""
@@ -45,7 +50,8 @@ ARRAYS = ("weight", "bias", "mean")
 def plain(value: Any) -> Any:
     """Return a dataclass, enumeration member, tuple or number as what JSON holds; arrays are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_array(value, f.name)}
+        shown = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_array(value, f.name)}
+        return {"type": type(value).__name__} | shown if isinstance(value, TAGGED) else shown
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, tuple):
@@ -57,22 +63,6 @@ def plain(value: Any) -> Any:
 
 def _is_array(value: Any, name: str) -> bool:
     return name in ARRAYS and isinstance(value, (MacLayer, ImageEncoding))
-
-
-def resolved(layer: Layer) -> dict[str, Any]:
-    """Return the integers of the datapath that follow from formats: what RTL is built with, never an input of hwsim."""
-    if isinstance(layer, MacLayer):
-        numbers, channels = layer.numbers, range(layer.channels)
-        return {
-            "accumulator_fractional_length": [layer.contract.accumulator_length(k) for k in channels],
-            "bias_format": plain(layer.contract.bias_format(layer.channels)),
-            "product_shift": list(numbers.product_shift),
-            "requantize_shift": list(numbers.epilogue.shift),
-            "aligned_bias": list(numbers.bias),
-        }
-    if isinstance(layer, (EltwiseSum, ImageEncoding, Rescale)):
-        return {"requantize_shift": list(layer.epilogue.shift)}
-    return {}
 
 
 def build(kind: str, attributes: Any, arrays: Mapping[str, np.ndarray | None], where: str) -> Layer:
@@ -103,12 +93,25 @@ def typed(hint: Any, value: Any, where: str) -> Any:
 
 
 def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The alternative that has the JSON type of the value: null, list, object, or a number."""
+    """The alternative that has the JSON type of the value: null, list, text, number, or the object of the named class."""
+    records = {option.__name__: option for option in options if dataclasses.is_dataclass(option)}
+    if isinstance(value, dict) and len(records) > 1:
+        name = value.get("type")
+        if not isinstance(name, str) or name not in records:
+            raise InputError(f"{where}.type: found {_short(name)}, allowed {', '.join(records)}.")
+        return typed(records[name], value, where)
     for option in options:
-        shape = list if typing.get_origin(option) is tuple else dict if dataclasses.is_dataclass(option) else option
-        if type(value) is shape:
+        if type(value) is _json_type(option):
             return typed(option, value, where) if value is not None else None
     raise InputError(f"{where}: found {_short(value)}, allowed {' or '.join(_name(o) for o in options)}.")
+
+
+def _json_type(option: Any) -> Any:
+    if dataclasses.is_dataclass(option):
+        return dict
+    if isinstance(option, type) and issubclass(option, Enum):
+        return str
+    return list if typing.get_origin(option) is tuple else option
 
 
 def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -122,7 +125,10 @@ def _tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 def _dataclass(cls: type, value: Any, where: str, arrays: Mapping[str, np.ndarray | None]) -> Any:
     names = {f.name for f in dataclasses.fields(cls) if f.name not in arrays}
-    fields(value, names, where)
+    tag = {"type"} if cls in TAGGED else set()
+    fields(value, names | tag, where)
+    if tag and value["type"] != cls.__name__:
+        raise InputError(f"{where}.type: found {_short(value['type'])}, allowed {cls.__name__!r}.")
     hints = typing.get_type_hints(cls)
     values = {name: typed(hints[name], value[name], f"{where}.{name}") for name in sorted(names)}
     return cls(**values, **arrays)
@@ -144,4 +150,6 @@ def _short(value: Any) -> str:
 
 def _name(hint: Any) -> str:
     names = {int: "an integer", str: "a text", bool: "true or false", float: "a finite number", type(None): "null"}
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(hint.__members__)
     return names.get(hint, "a list" if typing.get_origin(hint) is tuple else "an object")

@@ -15,12 +15,13 @@ import numpy as np
 
 from hwsim.errors import InputError, printable
 from hwsim.formats import FixedPoint, Format
-from hwsim.golden.describe import plain, resolved
+from hwsim.golden.describe import plain
 from hwsim.golden.layout import Layout, MemoryLayout
+from hwsim.golden.resolved import resolved
 from hwsim.golden.words import Image
 from hwsim.layers import Convolution, Events, HostLRN, ImageEncoding, Layer, MacLayer, Shape, Softmax
 
-SCHEMA = "hwsim.golden/1"
+SCHEMA = "hwsim.golden/2"
 MANIFEST = "manifest.json"
 CODE_AXES, WEIGHT_AXES, BIAS_AXES = "NCHW", "KCRS", "K"
 IMAGE_SOURCE = "image"
@@ -105,11 +106,15 @@ class PackagedLayer:
         """The memories of its inputs, in order."""
         return tuple(m for m in self.memories if m.role.startswith("stimulus"))
 
+    @property
+    def input_shapes(self) -> list[Shape]:
+        """C, H, W of each input."""
+        return [Shape(*m.image.shape[1:]) for m in self.stimuli]
+
     @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         """N, C, H, W of the output."""
-        shapes = [Shape(*m.image.shape[1:]) for m in self.stimuli]
-        return (self.stimuli[0].image.shape[0], *self.layer.output_shape(shapes))
+        return (self.stimuli[0].image.shape[0], *self.layer.output_shape(self.input_shapes))
 
     def memory(self, role: str) -> Memory | None:
         """Return the memory of that role, or None."""
@@ -125,7 +130,7 @@ class PackagedLayer:
             "host": self.host,
             "inputs": list(self.inputs),
             "attributes": plain(self.layer),
-            "resolved": resolved(self.layer),
+            "resolved": resolved(self.layer, self.input_shapes),
             "events": self.events._asdict(),
             "memories": [m.to_json() for m in self.memories],
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.contract import MacContract
+from hwsim.contract import FloatMacContract, MacContract
 from hwsim.errors import ContractError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.golden.describe import build, fields, typed
@@ -248,14 +248,14 @@ class _Constants:
         if kind not in ("convolution", "fully_connected"):
             return {}
         data = attributes.get("contract") if isinstance(attributes, dict) else None
-        contract = typed(MacContract, data, f"{where}.attributes.contract")
+        contract = typed(MacContract | FloatMacContract, data, f"{where}.attributes.contract")
         weight = self._load(Slot("weights", None, contract.weight, WEIGHT_AXES, self.shapes.get("weights", ())))
         channels = len(weight)
-        contract.weight.lengths(channels)
+        if isinstance(contract.weight, FixedPoint):
+            contract.weight.lengths(channels)
         bias = None
         if "bias" in self.shapes:
-            fmt: FixedPoint = contract.bias_format(channels)
-            bias = self._load(Slot("bias", None, fmt, BIAS_AXES, self.shapes["bias"]))
+            bias = self._load(Slot("bias", None, contract.bias_format(channels), BIAS_AXES, self.shapes["bias"]))
         return {"weight": weight if kind == "convolution" else weight.reshape(channels, -1), "bias": bias}
 
     def _load(self, slot: Slot) -> np.ndarray:

@@ -156,8 +156,8 @@ def test_a_damaged_folder_is_one_sentence(damage: Any, sentence: str, tmp_path: 
         (b'{"schema": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[]", "allowed an object"),
-        (b'{"schema": "hwsim.golden/9"}', "found schema 'hwsim.golden/9', allowed 'hwsim.golden/1'"),
-        (b'{"schema": "hwsim.golden/1"}', "field 'command' is missing"),
+        (b'{"schema": "hwsim.golden/9"}', "found schema 'hwsim.golden/9', allowed 'hwsim.golden/2'"),
+        (b'{"schema": "hwsim.golden/2"}', "field 'command' is missing"),
     ],
 )
 def test_a_manifest_that_is_none_is_one_sentence(text: bytes, sentence: str, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The integers of a layer's datapath that follow from its contract: what RTL is built with, never an input of hwsim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hwsim.contract import MacContract
+from hwsim.golden.describe import plain
+from hwsim.layers import EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale, Shape
+
+MAX_TABLE = 4096
+"""Entries of a table of steps that is written out; a longer one follows from the schedule as the rule says."""
+MODES = ("pairing", "tree_overflow", "overflow", "rounding", "spill_overflow", "spill_rounding")
+"""Fields of the walk that the attributes already name."""
+
+
+def resolved(layer: Layer, inputs: Sequence[Shape]) -> dict[str, Any]:
+    """Return the numbers of one layer. inputs: shapes of what it reads."""
+    if isinstance(layer, MacLayer):
+        return _integer_mac(layer, inputs[0])
+    if isinstance(layer, (EltwiseSum, ImageEncoding, Rescale)):
+        return {"requantize_shift": list(layer.epilogue.shift)}
+    return {}
+
+
+def _integer_mac(layer: MacLayer, shape: Shape) -> dict[str, Any]:
+    numbers, contract = layer.numbers, layer.contract
+    assert isinstance(contract, MacContract)
+    found = {
+        "accumulator_fractional_length": [contract.accumulator_length(k) for k in range(layer.channels)],
+        "bias_format": plain(contract.bias_format(layer.channels)),
+        "product_shift": list(numbers.product_shift),
+        "requantize_shift": list(numbers.epilogue.shift),
+        "aligned_bias": list(numbers.bias),
+    }
+    return found if numbers.walk is None else found | _order(layer, shape)
+
+
+def _order(layer: MacLayer, shape: Shape) -> dict[str, Any]:
+    """The declared order: bits dropped before and behind the tree, registers, and the taps of each step.
+
+    steps[step][lane] = (c*R + r)*S + s of the tap that is taken there, -1 in an idle lane, before any tap is skipped.
+    """
+    numbers, schedule = layer.numbers, layer.contract.accumulator.schedule
+    assert numbers.walk is not None and schedule is not None
+    extents = layer.extents(shape)
+    steps = schedule.steps(*extents)
+    small = steps * schedule.lanes <= MAX_TABLE
+    return {
+        "product_drop": list(numbers.drop),
+        "step_shift": list(numbers.step_shift),
+        "level_bits": list(numbers.level_bits),
+        "walk": {name: value for name, value in numbers.walk._asdict().items() if name not in MODES},
+        "extents": list(extents),
+        "step_count": steps,
+        "steps": schedule.table(*extents).tolist() if small else None,
+    }
