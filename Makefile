@@ -13,7 +13,7 @@ SOURCES := $(shell find hwsim native CMakeLists.txt build_backend.py pyproject.t
 C_SOURCES := $(shell find native CMakeLists.txt -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check native asan fuzz golden bench study clean
+.PHONY: help demo test check native asan fuzz golden bench study pictures clean
 
 help:
 	@echo "make demo    environment, installation, and the main job on a small network (start here)"
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz    attack every reader of files for FUZZ_SECONDS each (60); by coverage where atheris is installed"
 	@echo "make golden  regenerate golden/ byte for byte"
 	@echo "make bench   equality first, then time     make study  the figures in docs/"
+	@echo "make pictures  run the examples of docs/mac.md, and draw them"
 
 # A stamp is the file whose age says when its step was last done.
 $(BIN)/activate:
@@ -84,6 +85,9 @@ bench: $(VENV)/.dev native
 
 study: $(VENV)/.dev native
 	@$(BIN)/python -m bench.study
+
+pictures: $(VENV)/.dev
+	@$(BIN)/python docs/pictures/draw.py
 
 clean:
 	rm -rf build dist hwsim/_native .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
 from hwsim.backends.buffers import Buffer
+from hwsim.contract.draws import Draws
 from hwsim.errors import InputError
 from hwsim.execute.explain_integer import datapath, integer_rows
 from hwsim.execute.explanation import Ending, Explanation, text
@@ -20,16 +22,20 @@ from hwsim.execute.trace import LayerTrace
 from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Shape
 from hwsim.layers.base import finish_rounded
+from hwsim.layers.draws import draws_of
 from hwsim.layers.integer_unit import Extents
 from hwsim.network.quantized import QuantizedNetwork
 
 Place = tuple[int, int, int, int]
 
 
-def explain(layer: LayerTrace | Layer, at: Sequence[int], inputs: np.ndarray | None = None) -> Explanation:
+def explain(
+    layer: LayerTrace | Layer, at: Sequence[int], inputs: np.ndarray | None = None, first_turn: int = 0
+) -> Explanation:
     """Explain output (n, k, y, x) of a layer: one row for each step of its accumulator.
 
     layer: of a trace, which knows its inputs, or a bare one with inputs: codes [N][C][H][W] or one image [C][H][W].
+    first_turn: where the output draws its rounding, the turn since the last reset in which image n begins.
     Errors: InputError for a layer that accumulates nothing, and for an output that it does not have.
 
     >>> from hwsim.contract import Accumulator, MacContract, Output
@@ -44,7 +50,7 @@ def explain(layer: LayerTrace | Layer, at: Sequence[int], inputs: np.ndarray | N
     [(0, 100, 100, 0), (100, 150, 127, 1), (127, 77, 77, 0)]
     """
     name, bare, codes = _operands(layer, inputs)
-    return _explain(name, bare, at, codes)
+    return _explain(name, bare, at, codes, first_turn)
 
 
 def explain_layer(
@@ -73,13 +79,22 @@ def _mac(name: str, layer: Layer) -> MacLayer:
     return layer
 
 
-def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray) -> Explanation:
-    mac = _mac(name, layer)
+def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, first_turn: int = 0) -> Explanation:
+    mac, shape = _mac(name, layer), Shape(*codes.shape[1:])
     place = _place(name, at, layer, codes)
     image = codes[place[0]].tolist()
     taps, padded = mac.taps(image, *place[1:])
-    events = layer.spec([[image]], 0, *place[1:]).events
-    return _explain_integers(name, mac, place, (taps, padded, mac.extents(Shape(*codes.shape[1:]))), events)
+    events = mac.spec([[image]], 0, *place[1:], first_turn).events
+    draws = draws_of(mac.numbers.epilogue, mac.output_shape([shape]))
+    draw = None if draws is None else _draw(draws, place, first_turn)
+    return _explain_integers(name, mac, place, (taps, padded, mac.extents(shape)), events, draw)
+
+
+def _draw(draws: Draws, at: Place, first_turn: int) -> tuple[int, str]:
+    """The noise of an output, and who drew it when."""
+    place = draws.place(*at[1:])
+    who = "nobody draws" if place is None else f"lane {place[1]} in turn {first_turn + place[0]}"
+    return draws.noise(*at[1:], first_turn), who
 
 
 def _computed(network: QuantizedNetwork, pixels: np.ndarray, wanted: Sequence[str], backend: str) -> Any:
@@ -125,7 +140,12 @@ def _place(name: str, at: Sequence[int], layer: Layer, codes: np.ndarray) -> Pla
 
 
 def _explain_integers(
-    name: str, layer: MacLayer, at: Place, taps: tuple[list[int], list[bool], Extents], events: Events
+    name: str,
+    layer: MacLayer,
+    at: Place,
+    taps: tuple[list[int], list[bool], Extents],
+    events: Events,
+    draw: tuple[int, str] | None,
 ) -> Explanation:
     k, unit = at[1], layer.unit
     codes, padded, extents = taps
@@ -144,20 +164,24 @@ def _explain_integers(
         acc=acc,
         persistent=persistent,
         events=events,
-        ending=_ending(layer, acc, k),
+        ending=_ending(layer, acc, k, draw),
     )
 
 
-def _ending(layer: MacLayer, acc: int, k: int) -> Ending:
-    """From the accumulator to the code, each rule by its leaf."""
+def _ending(layer: MacLayer, acc: int, k: int, draw: tuple[int, str] | None) -> Ending:
+    """From the accumulator to the code, each rule by its leaf. draw: noise and who drew it, where rounding is stochastic."""
     e, fmt = layer.numbers.epilogue, layer.contract.output.format
-    said, value = [f"acc = {acc}"], acc
+    said, value, shift = [f"acc = {acc}"], acc, e.shift[k]
     if e.activation == Activation.RELU_BEFORE_REQUANTIZE:
         value = max(acc, 0)
         said.append(f"ReLU: {value}")
-    shift = e.shift[k]
-    rounded = round_shift(value, shift, e.rounding)
-    said.append(f"requantize: {value} {'>>' if shift >= 0 else '<<'} {abs(shift)}, {e.rounding.name}: {rounded}")
+    moved = f"{'>>' if shift >= 0 else '<<'} {abs(shift)}"
+    if draw is None:
+        rounded = round_shift(value, shift, e.rounding)
+        said.append(f"requantize: {value} {moved}, {e.rounding.name}: {rounded}")
+    else:
+        rounded = round_shift_stochastic(value, shift, draw[0])
+        said.append(f"requantize: ({value} + noise {draw[0]}) {moved} = {rounded}, {draw[1]}")
     code, event = finish_rounded(rounded, e)
     if event:
         said.append(f"beyond {e.low}..{e.high}, {e.overflow.name}: an event at the output")
