@@ -138,6 +138,26 @@ typedef struct hw_encode {
     hw_output output;        /* rounding, overflow, activation, low, high */
 } hw_encode;
 
+/* Rounding by noise: lane l has a shift register, seeds[l] in the first turn and `clocks` clocks on in each turn that
+ * follows. Draw d of an image belongs to lane d % lanes in turn d / lanes; the outputs draw in the order of their places.
+ *     r = (v + noise) >> shift[k], noise = the top (align_low: the bottom) shift[k] bits of the lane's state
+ * A register: all bits move up by one and the parity of state & taps enters at the bottom; or, galois, all move down and
+ * the taps are added where the bit that leaves is set. */
+typedef struct hw_noise {
+    int64_t k;               /* output channels */
+    int32_t width;           /* bits of a register, 2..64 */
+    int32_t galois;          /* 0 or 1 */
+    uint64_t taps;           /* bit i - 1 for each term x^i of the polynomial, x^width included */
+    int64_t lanes;           /* 1..4096 */
+    int64_t clocks;          /* per turn, 1.. */
+    const uint64_t *seeds;   /* [lanes], not 0 */
+    int32_t order[3];        /* axes of the outputs, slowest first: 0 channels, 1 rows, 2 columns */
+    int32_t idle_tail;       /* 1: each run along the fastest axis begins in lane 0 */
+    int32_t align_low, zero_shift_draws; /* 0 or 1; the latter: outputs of shift <= 0 draw, too */
+    const int32_t *shift;    /* [k], -62..62 */
+    hw_output output;        /* overflow, activation, low, high; its rounding is not used */
+} hw_noise;
+
 typedef struct hw_op hw_op;
 
 /* Makers: NULL and a filled status on error. isa: hw_isa. */
@@ -150,6 +170,8 @@ hw_op *hw_sum_new(int64_t c, int64_t n, const int32_t *align, int32_t shift, con
 /* the inputs' channels one after the other; same element type everywhere. */
 hw_op *hw_concat_new(int64_t n, hw_status *status);
 hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
+/* inputs: exact values [n][h][w][k] of any type, then int64 [n][1][1][1]: the turn in which each image begins. */
+hw_op *hw_noise_new(const hw_noise *noise, hw_status *status);
 void hw_op_free(hw_op *op);
 /* How it is computed: of a convolution "amx s8s8s32", "avx2 s16s16s64", "portable any", ...; else the instruction set. */
 const char *hw_op_path(const hw_op *op);

@@ -10,6 +10,7 @@ from hwsim.backends.jit.kernels import (
     ReluKernel,
     ValueKernel,
 )
+from hwsim.backends.jit.noise import JitNoisyKernel
 
 JIT = Backend(
     "jit",
@@ -25,4 +26,5 @@ JIT = Backend(
         "concat": ConcatKernel,
         **HOST_TABLE,
     },
+    with_noise=JitNoisyKernel,
 )

@@ -13,6 +13,7 @@ from hwsim.backends.native.kernels import (
     RescaleKernel,
 )
 from hwsim.backends.native.library import NativeInfo, available, info, require
+from hwsim.backends.native.noise import NativeNoisyKernel
 from hwsim.backends.native.program import native_program
 
 NATIVE = Backend(
@@ -30,6 +31,7 @@ NATIVE = Backend(
         **HOST_TABLE,
     },
     native_program,
+    NativeNoisyKernel,
 )
 
 __all__ = ["NATIVE", "NativeInfo", "available", "info", "require"]

@@ -63,11 +63,16 @@ class Calls:
 
 
 def native_program(steps: Sequence[Step]) -> Program:
-    """Return a program that runs neighbouring native steps in one call of the C core, and host steps between them."""
+    """Return a program that runs neighbouring steps in one call of the C core.
+
+    What runs on the host, or is more than one operator, stands between such calls.
+    """
+    from hwsim.backends.native.kernels import NativeKernel
+
     programs: list[Program] = []
     group: list[Step] = []
     for step in steps:
-        if step.kernel.backend == "native":
+        if isinstance(step.kernel, NativeKernel):
             group.append(step)
             continue
         if group:
