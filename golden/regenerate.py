@@ -17,12 +17,29 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 
+from hwsim.arith.accumulate import Pairing  # noqa: E402
 from hwsim.arith.overflow import Overflow  # noqa: E402
 from hwsim.arith.rounding import Rounding  # noqa: E402
-from hwsim.contract import Accumulator, Activation, MacContract, Output  # noqa: E402
+from hwsim.arith.shift_add import SignOrder  # noqa: E402
+from hwsim.contract import (  # noqa: E402
+    Accumulator,
+    Activation,
+    Axis,
+    BiasPoint,
+    MacContract,
+    Order,
+    Output,
+    PaddedTaps,
+    Schedule,
+    ShiftAdd,
+    Spill,
+    Tail,
+    Tree,
+    ZeroSkip,
+)
 from hwsim.execute.single import run_layer  # noqa: E402
 from hwsim.execute.trace import LayerTrace, Trace, run  # noqa: E402
-from hwsim.formats import FixedPoint  # noqa: E402
+from hwsim.formats import FixedPoint, PowerOfTwo, ZeroCode  # noqa: E402
 from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout  # noqa: E402
 from hwsim.golden.write import write_golden  # noqa: E402
 from hwsim.layers import (  # noqa: E402
@@ -94,6 +111,32 @@ def ristretto() -> tuple[LayerTrace, Layout]:
     return _named("depthwise", layer, numbers(11, (1, 3, 4, 5), -128, 127)), Layout(codes=MemoryLayout("NCHW", lanes=3))
 
 
+def convolution_saturating() -> tuple[LayerTrace, Layout]:
+    """A 16-bit accumulator that saturates at every step of a declared order, a tree that wraps, a spill that rounds."""
+    tree = Tree(Pairing.HALVES, (14, 15), Overflow.WRAP)
+    spill = Spill(every=3, bits=12, shift=3, rounding=Rounding.TIES_AWAY, overflow=Overflow.SATURATE_SYMMETRIC)
+    skips = {"padded": PaddedTaps.SKIPPED, "skip_zeros": ZeroSkip.INPUT}
+    schedule = Schedule(Order.RSC, 3, Axis.C, tree=tree, bias=BiasPoint.LAST, spill=spill, **skips)
+    accumulator = Accumulator(16, overflow=Overflow.SATURATE, dropped_bits=1, rounding=Rounding.FLOOR, schedule=schedule)
+    contract = MacContract(S8, FixedPoint(8, 5), Output(FixedPoint(8, 0), Rounding.TIES_AWAY), accumulator)
+    layer = Convolution(contract, numbers(15, (4, 5, 3, 2), -128, 127), numbers(16, (4,), -32768, 32767), pad=(1, 0))
+    stimulus = numbers(17, (1, 5, 4, 6), -192, 127)  # what lies below the range becomes zeros, to be skipped
+    codes = np.where(stimulus < -128, 0, stimulus)
+    return _named("conv_saturate", layer, codes), Layout(codes=MemoryLayout("NHWC"))
+
+
+def powers_of_two() -> tuple[LayerTrace, Layout]:
+    """Shift-add units of two guard bits: products round down before the sign, a code is given up for zero, lanes are packed."""
+    weight = PowerOfTwo(-6, 0, ZeroCode.LAST)
+    product = ShiftAdd(2, Rounding.FLOOR, SignOrder.AFTER_ROUNDING)
+    accumulator = Accumulator(11, overflow=Overflow.SATURATE, schedule=Schedule(Order.CRS, 2, Axis.S, Tail.PACKED))
+    contract = MacContract(S8, weight, Output(FixedPoint(8, 3)), accumulator, product=product)
+    choice = numbers(18, (3, 2, 3, 3), 0, len(weight.codes) - 1)
+    layer = Convolution(contract, np.array(weight.codes)[choice], numbers(19, (3,), -500, 500), stride=(2, 1))
+    layout = Layout(weights=MemoryLayout("KCRS", lanes=9))
+    return _named("pow2", layer, numbers(20, (1, 2, 7, 5), -128, 127)), layout
+
+
 def _named(name: str, layer: Convolution | FullyConnected, codes: np.ndarray) -> LayerTrace:
     return replace(run_layer(layer, codes.astype(layer.contract.input.dtype), backend="spec"), name=name)
 
@@ -128,7 +171,9 @@ PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
     "conv_ties": convolution_ties,
     "conv_wrap": convolution_wrap,
     "every_layer": network,
+    "conv_saturate": convolution_saturating,
     "fc_s16": fully_connected_s16,
+    "pow2": powers_of_two,
     "ristretto": ristretto,
 }
 

@@ -94,7 +94,7 @@ def typed(hint: Any, value: Any, where: str) -> Any:
 
 def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     """The alternative that has the JSON type of the value: null, list, text, number, or the object of the named class."""
-    records = {option.__name__: option for option in options if dataclasses.is_dataclass(option)}
+    records = {_class_name(option): option for option in options if dataclasses.is_dataclass(option)}
     if isinstance(value, dict) and len(records) > 1:
         name = value.get("type")
         if not isinstance(name, str) or name not in records:
@@ -104,6 +104,10 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
         if type(value) is _json_type(option):
             return typed(option, value, where) if value is not None else None
     raise InputError(f"{where}: found {_short(value)}, allowed {' or '.join(_name(o) for o in options)}.")
+
+
+def _class_name(option: Any) -> str:
+    return str(option.__name__)
 
 
 def _json_type(option: Any) -> Any:
