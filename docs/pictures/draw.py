@@ -24,7 +24,7 @@ BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<text>.*?)^```\n)?(?:\n!\[[^\]]*\]\(pictures/(?P<picture>[\w.]+)\)\n)?",
     re.DOTALL | re.MULTILINE,
 )
-COLOURS = 64
+COLOURS = 192
 """A drawing of lines and areas needs no more, and takes a third of the bytes."""
 
 

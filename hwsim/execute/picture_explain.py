@@ -54,7 +54,8 @@ def _stairs(axes: Axes, found: Explanation) -> None:
 def _mark(axes: Axes, i: int, row: Row, number: bool) -> None:
     """Marks of one row: its kind, its overflow, and its number."""
     exact, after = float(row.exact), float(row.after)
-    above = after >= float(row.before)
+    unlimited = float(row.unlimited)
+    above = after > unlimited if after != unlimited else after >= float(row.before)
     if row.events.accumulator or row.events.spill:
         above = after > exact
         _overflow(axes, i, row, ORANGE if row.events.spill else RED, number)
