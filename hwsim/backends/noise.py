@@ -8,13 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwsim.arith.lfsr import round_shift_stochastic
-from hwsim.arith.overflow import fits
 from hwsim.backends.base import Kernel, Taps, acc_dtype
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.draws import Draws
-from hwsim.contract.mac import Activation
-from hwsim.contract.resolve import Epilogue
 from hwsim.errors import BackendError
 from hwsim.layers.base import Events
 from hwsim.layers.draws import epilogue_of
@@ -68,12 +64,3 @@ class NoisyKernel(Kernel):
     @abstractmethod
     def finish(self, values: Buffer, out: Buffer, first_turns: Sequence[int]) -> int:
         """Round the values of image n by the draws from first_turns[n] on, write the codes, return the output events."""
-
-
-def outside(values: np.ndarray, epilogue: Epilogue, noise: np.ndarray, k: int) -> np.ndarray:
-    """outside(values) = whether each value of channel k, rounded by its noise, does not fit the output."""
-    value = values.astype(np.int64)
-    if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
-        value = np.maximum(value, 0)
-    rounded = round_shift_stochastic(value, epilogue.shift[k], noise)
-    return np.logical_not(fits(rounded, epilogue.low, epilogue.high))

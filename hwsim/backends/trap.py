@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.overflow import fits
 from hwsim.arith.rounding import round_shift
 from hwsim.backends.base import Kernel, Taps
@@ -32,13 +33,13 @@ def check(name: str, kernel: Kernel, inputs: Sequence[Buffer], taps: Taps) -> No
     if output is None or not traps(output) or not taps.events[1]:
         return
     if isinstance(kernel.layer, MacLayer):
-        where = _first_of_sums(kernel, inputs)
+        where = _first_of_sums(kernel, inputs, taps.turns_of(inputs[0].n))
     else:
-        where = _first_by_spec(kernel, inputs)
+        where = _first_by_spec(kernel, inputs, taps.turns_of(inputs[0].n))
     raise OverflowTrap(name, "output", where)
 
 
-def _first_of_sums(kernel: Kernel, inputs: Sequence[Buffer]) -> tuple[int, ...]:
+def _first_of_sums(kernel: Kernel, inputs: Sequence[Buffer], first_turns: Sequence[int]) -> tuple[int, ...]:
     """Run once more with the accumulators tapped, and round them."""
     layer = kernel.layer
     assert isinstance(layer, MacLayer)
@@ -46,19 +47,27 @@ def _first_of_sums(kernel: Kernel, inputs: Sequence[Buffer]) -> tuple[int, ...]:
     taps = Taps.for_layer(kernel.layer, n, kernel.output_shape, acc=True)
     kernel.run(inputs, Buffer.allocate(n, kernel.output_shape, layer.output_format.dtype), taps)
     assert taps.acc is not None
-    outside = np.stack([_outside(taps.acc[..., k], layer.numbers.epilogue, k) for k in range(layer.channels)], axis=1)
+    draws, epilogue = kernel.draws, layer.numbers.epilogue
+    noise = None if draws is None else np.stack([draws.noise_array(turn) for turn in first_turns])
+    drawn = [0 if noise is None else noise[:, k] for k in range(layer.channels)]
+    outside = np.stack([_outside(taps.acc[..., k], epilogue, k, drawn[k]) for k in range(layer.channels)], axis=1)
     return tuple(int(i) for i in np.argwhere(outside)[0])
 
 
-def _outside(acc: np.ndarray, epilogue: Epilogue, k: int) -> np.ndarray:
+def _outside(acc: np.ndarray, epilogue: Epilogue, k: int, noise: np.ndarray | int) -> np.ndarray:
     value = acc.astype(np.int64)
     if epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
         value = np.maximum(value, 0)
-    return np.logical_not(fits(round_shift(value, epilogue.shift[k], epilogue.rounding), epilogue.low, epilogue.high))
+    if epilogue.stochastic is not None:
+        rounded = round_shift_stochastic(value, epilogue.shift[k], noise)
+    else:
+        rounded = round_shift(value, epilogue.shift[k], epilogue.rounding)
+    return np.logical_not(fits(rounded, epilogue.low, epilogue.high))
 
 
-def _first_by_spec(kernel: Kernel, inputs: Sequence[Buffer]) -> tuple[int, ...]:
+def _first_by_spec(kernel: Kernel, inputs: Sequence[Buffer], first_turns: Sequence[int]) -> tuple[int, ...]:
     codes = [buffer.codes.tolist() for buffer in inputs]
     channels, height, width = kernel.output_shape
     cells = ((n, k, y, x) for n in range(inputs[0].n) for k in range(channels) for y in range(height) for x in range(width))
-    return next(at for at in cells if kernel.layer.spec(codes, *at).events.output)
+    drawn = [{} if kernel.draws is None else {"first_turn": turn} for turn in first_turns]
+    return next(at for at in cells if kernel.layer.spec(codes, *at, **drawn[at[0]]).events.output)

@@ -13,6 +13,7 @@ from hwsim.backends.buffers import Buffer
 from hwsim.backends.registry import backend as backend_by_name
 from hwsim.backends.registry import native_available
 from hwsim.errors import InputError
+from hwsim.execute.draws import Drawn, Registers
 from hwsim.layers import Concat, Shape
 from hwsim.layers.image import PIXEL
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -47,6 +48,7 @@ class Plan:
 
     backend: "spec", "jit", "native" or "auto".  acc: also keep the accumulators of multiply-accumulate layers.
     A concatenation's branches write straight into its buffer, so that it costs nothing.
+    Images are counted from power-up: run() is told which one is a batch's first, and so what its layers draw.
     """
 
     def __init__(self, network: QuantizedNetwork, backend: str = "auto", batch: int = 1, acc: bool = False) -> None:
@@ -62,6 +64,9 @@ class Plan:
         self.kernels = {name: kernel for name, (_, kernel) in chosen.items()}
         self.pixels = Buffer.allocate(batch, network.input_shape, PIXEL.dtype, self.kernels[network.nodes[0].name].input_border)
         self.buffers = self._buffers()
+        drawing = [(name, kernel.draws) for name, kernel in self.kernels.items()]
+        self.registers = Registers((name, draws) for name, draws in drawing if draws is not None)
+        self.drawn: dict[str, Drawn] = {}
         self.bound = [self._bind(node, acc) for node in network.nodes]
         self.programs = self._programs([chosen[node.name][0] for node in network.nodes])
 
@@ -104,6 +109,8 @@ class Plan:
     def _bind(self, node: QuantizedNode, acc: bool) -> Bound:
         kernel = self.kernels[node.name]
         taps = Taps.for_layer(node.layer, self.batch, kernel.output_shape, acc)
+        if node.name in self.registers.places:
+            taps.first_turns = np.zeros(self.batch, dtype=np.int64)
         inputs = tuple(self.buffers[name] for name in node.inputs) or (self.pixels,)
         return Bound(node, Step(kernel, inputs, self.buffers[node.name], taps))
 
@@ -118,9 +125,10 @@ class Plan:
                 group = []
         return programs
 
-    def run(self, pixels: np.ndarray) -> np.ndarray:
+    def run(self, pixels: np.ndarray, first_image: int = 0) -> np.ndarray:
         """Run one batch of images, uint8 [N][C][H][W] with N at most `batch`; return the logits' codes [N][K...].
 
+        first_image: how many images the hardware has seen since power-up; only draws depend on it.
         Codes, accumulators and events of every layer stay in the plan until the next run.
         """
         shape = self.network.input_shape
@@ -133,13 +141,16 @@ class Plan:
             raise InputError(f"network {self.network.name!r}: found {len(pixels)} images, allowed 1..{self.batch} per batch.")
         self.pixels.codes[: len(pixels)] = pixels
         self.pixels.codes[len(pixels) :] = 0
-        self.execute()
+        self.execute(first_image)
         return self.buffers[self.network.logits].codes[: len(pixels)].reshape(len(pixels), -1).copy()
 
-    def execute(self) -> None:
+    def execute(self, first_image: int = 0) -> None:
         """Run on what lies in the pixel buffer: codes in, logits out, events counted."""
+        self.drawn = {name: self.registers.drawn(name, first_image, self.batch) for name in self.registers.places}
         for bound in self.bound:
             bound.step.taps.counters[:] = 0
+            if bound.step.taps.first_turns is not None:
+                bound.step.taps.first_turns[:] = self.drawn[bound.node.name].first_turns
         for program in self.programs:
             program()
         for bound in self.bound:

@@ -209,7 +209,7 @@ def score(
         if len(pixels) < plan.batch:
             plan = Plan(network, backend, len(pixels))  # empty places of a batch would be counted as events
         start = time.perf_counter()
-        logits = plan.run(pixels)
+        logits = plan.run(pixels, first_image=done)
         seconds += time.perf_counter() - start
         fixed.add(logits, labels)
         truth.append(labels)

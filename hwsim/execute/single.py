@@ -10,6 +10,7 @@ from hwsim.backends import trap
 from hwsim.backends.base import Taps
 from hwsim.contract.mac import MacContract
 from hwsim.errors import ContractError
+from hwsim.execute.draws import Registers
 from hwsim.execute.plan import choose
 from hwsim.execute.trace import LayerTrace
 from hwsim.layers import Convolution, FullyConnected, Layer, Shape
@@ -17,8 +18,11 @@ from hwsim.layers import Convolution, FullyConnected, Layer, Shape
 Pair = int | tuple[int, int]
 
 
-def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: bool = True) -> LayerTrace:
-    """Run one layer on codes [N][C][H][W] (or one image [C][H][W]); return its trace."""
+def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: bool = True, first_image: int = 0) -> LayerTrace:
+    """Run one layer on codes [N][C][H][W] (or one image [C][H][W]); return its trace.
+
+    first_image: how many images the hardware has seen since power-up; only draws depend on it.
+    """
     batches = tuple(np.asarray(x)[None] if np.asarray(x).ndim == 3 else np.asarray(x) for x in inputs)
     for batch in batches:
         if batch.ndim != 4 or 0 in batch.shape:
@@ -29,12 +33,16 @@ def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: boo
     maker = next((b for b in chosen if layer.kind in b.table), chosen[-1])
     kernel = maker.prepare(layer, [Shape(*batch.shape[1:]) for batch in batches])
     taps = Taps.for_layer(layer, len(batches[0]), kernel.output_shape, acc)
+    drawn = None
+    if kernel.draws is not None:
+        drawn = Registers([(layer.kind, kernel.draws)]).drawn(layer.kind, first_image, len(batches[0]))
+        taps.first_turns = np.array(drawn.first_turns, dtype=np.int64)
     ready = [kernel._ready(i, batch) for i, batch in enumerate(batches)]
     out = kernel(ready, taps)
     trap.check(layer.kind, kernel, ready, taps)
     tapped = None if taps.acc is None else np.ascontiguousarray(taps.acc.transpose(0, 3, 1, 2))
     codes = np.ascontiguousarray(out.codes)
-    return LayerTrace(layer.kind, layer, batches, tapped, codes, taps.counted, kernel.backend, taps.shared)
+    return LayerTrace(layer.kind, layer, batches, tapped, codes, taps.counted, kernel.backend, taps.shared, drawn)
 
 
 @dataclass(frozen=True)

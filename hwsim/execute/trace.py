@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import InputError
+from hwsim.execute.draws import Drawn
 from hwsim.execute.plan import Bound, Plan
 from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Shares, Softmax
@@ -25,6 +26,7 @@ class LayerTrace:
 
     inputs: codes of each input.  acc: after the bias, before requantize; None where the layer has none or it was not kept.
     backend: who computed it.  shares: outputs proven by bounds, proven by sums, walked; all 0 where nothing is ordered.
+    draws: what it drew to round, per image; None where it rounds by a fixed mode.
     """
 
     name: str
@@ -35,6 +37,7 @@ class LayerTrace:
     events: Events
     backend: str
     shares: Shares = Shares()
+    draws: Drawn | None = None
 
     @property
     def kind(self) -> str:
@@ -121,6 +124,10 @@ class Trace:
         """Lines of the table, one per layer."""
         return [layer.row() for layer in self]
 
+    def draw_lines(self) -> list[str]:
+        """Lines about the layers that drew noise, if any did: turns, and the registers' states before and after."""
+        return [f"{t.name} drew, {line}" for t in self if t.draws is not None for line in t.draws.lines()]
+
     def answer(self, image: int = 0) -> str:
         """One line: the first guesses for an image with their probabilities, the best first."""
         guesses = self.top(min(5, self.logits.shape[1]))[image]
@@ -143,6 +150,7 @@ class Trace:
                     "shares": t.shares._asdict(),
                     "backend": t.backend,
                 }
+                | ({} if t.draws is None else {"draws": t.draws.to_json()})
                 for t in self
             ],
         }
@@ -151,13 +159,14 @@ class Trace:
         rows = [HEADINGS, *self.rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
         lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        return "\n".join([*lines, self.answer()])
+        return "\n".join([*lines, *self.draw_lines(), self.answer()])
 
     def __repr__(self) -> str:
         return f"<Trace of {self.network.name!r}: {len(self.layers)} layers, batch of {len(self.pixels)}>"
 
     def _repr_html_(self) -> str:
-        return f"{html_table(self.rows())}<p>{html.escape(self.answer())}</p>"
+        told = "<br>".join(html.escape(line) for line in [*self.draw_lines(), self.answer()])
+        return f"{html_table(self.rows())}<p>{told}</p>"
 
 
 def best(logits: np.ndarray, k: int) -> np.ndarray:
@@ -170,23 +179,26 @@ def best(logits: np.ndarray, k: int) -> np.ndarray:
     return order[:, :k]
 
 
-def _layer_trace(bound: Bound) -> LayerTrace:
+def _layer_trace(bound: Bound, drawn: Drawn | None) -> LayerTrace:
     step = bound.step
     acc = None if step.taps.acc is None else np.ascontiguousarray(step.taps.acc.transpose(0, 3, 1, 2))
     inputs = tuple(np.ascontiguousarray(buffer.codes) for buffer in step.inputs)
     codes = np.ascontiguousarray(step.out.codes)
     taps, name = step.taps, bound.node.name
-    return LayerTrace(name, bound.node.layer, inputs, acc, codes, taps.counted, step.kernel.backend, taps.shared)
+    return LayerTrace(name, bound.node.layer, inputs, acc, codes, taps.counted, step.kernel.backend, taps.shared, drawn)
 
 
-def run(network: QuantizedNetwork, image: Image | np.ndarray, backend: str = "auto", acc: bool = True) -> Trace:
+def run(
+    network: QuantizedNetwork, image: Image | np.ndarray, backend: str = "auto", acc: bool = True, first_image: int = 0
+) -> Trace:
     """Run one image through the network; return the trace.
 
     image: an Image of hwsim.images, or uint8 pixels [C][H][W] or [N][C][H][W] in the network's size and channel order.
-    acc: keep the accumulators.
+    acc: keep the accumulators.  first_image: how many images the hardware has seen since power-up; only draws depend on it.
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     batch = pixels[None] if pixels.ndim == 3 else pixels
     plan = Plan(network, backend, max(len(batch), 1) if batch.ndim == 4 else 1, acc)
-    plan.run(batch)
-    return Trace(network, batch.copy(), {bound.node.name: _layer_trace(bound) for bound in plan.bound})
+    plan.run(batch, first_image)
+    traces = {bound.node.name: _layer_trace(bound, plan.drawn.get(bound.node.name)) for bound in plan.bound}
+    return Trace(network, batch.copy(), traces)
