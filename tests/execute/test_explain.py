@@ -33,11 +33,13 @@ from hwsim.contract import (
     Tree,
     ZeroSkip,
 )
-from hwsim.errors import ContractError, InputError
-from hwsim.execute.explain import explain
+from hwsim.errors import ContractError, InputError, OverflowTrap
+from hwsim.execute.explain import explain, explain_layer
 from hwsim.execute.explanation import Explanation, Kind
+from hwsim.execute.trace import run
 from hwsim.formats import FixedPoint, PowerOfTwo
 from hwsim.layers import Convolution
+from support.networks import branching, pixels
 
 S8 = FixedPoint(8, 0)
 overflows, roundings = st.sampled_from(list(Overflow)), st.sampled_from(list(Rounding))
@@ -187,6 +189,26 @@ def test_a_trace_explains_its_own_outputs() -> None:
         assert hwsim.explain(trace, at).acc == trace.acc[at]
     with pytest.raises(InputError, match="found inputs beside a trace"):
         hwsim.explain(trace, (0, 0, 0, 0), x)
+
+
+def test_every_layer_of_a_network_is_explained_from_its_pixels() -> None:
+    network, batch = branching(), pixels(2)
+    trace = run(network, batch, "spec")
+    for node in network.mac_nodes:
+        acc = trace[node.name].acc
+        for at in ((0,) * 4, tuple(size - 1 for size in acc.shape)):
+            found = explain_layer(network, batch, node.name, at, "jit")
+            assert (found.name, found.acc, found.code) == (node.name, acc[at], trace[node.name].codes[at])
+    assert explain_layer(network, batch[1], "fc", (0, 3, 0, 0)).acc == trace["fc"].acc[1, 3, 0, 0]
+
+
+def test_the_output_that_stopped_a_run_is_explained() -> None:
+    network, batch = branching(overflow=Overflow.TRAP), pixels(1)
+    with pytest.raises(OverflowTrap) as trapped:
+        run(network, batch, "jit")
+    found = explain_layer(network, batch, trapped.value.layer, trapped.value.coordinate)
+    assert found.ending.event == 1
+    assert "an event at the output" in str(found)
 
 
 def test_what_cannot_be_explained_is_refused() -> None:
