@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
-from hwsim.backends.buffers import Buffer
 from hwsim.contract.draws import Draws
-from hwsim.errors import InputError
+from hwsim.errors import InputError, OverflowTrap
 from hwsim.execute.explain_integer import datapath, integer_rows
 from hwsim.execute.explanation import Ending, Explanation, text
-from hwsim.execute.plan import choose, prepare
+from hwsim.execute.plan import Plan
 from hwsim.execute.trace import LayerTrace
 from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Shape
@@ -35,7 +34,7 @@ def explain(
     """Explain output (n, k, y, x) of a layer: one row for each step of its accumulator.
 
     layer: of a trace, which knows its inputs, or a bare one with inputs: codes [N][C][H][W] or one image [C][H][W].
-    first_turn: where the output draws its rounding, the turn since the last reset in which image n begins.
+    first_turn: where the output draws its rounding, the turn since the last reset in which image n begins; a trace knows it.
     Errors: InputError for a layer that accumulates nothing, and for an output that it does not have.
 
     >>> from hwsim.contract import Accumulator, MacContract, Output
@@ -50,7 +49,8 @@ def explain(
     [(0, 100, 100, 0), (100, 150, 127, 1), (127, 77, 77, 0)]
     """
     name, bare, codes = _operands(layer, inputs)
-    return _explain(name, bare, at, codes, first_turn)
+    drawn = layer.draws if isinstance(layer, LayerTrace) else None
+    return _explain(name, bare, at, codes, (first_turn,) * len(codes) if drawn is None else drawn.first_turns)
 
 
 def explain_layer(
@@ -60,17 +60,22 @@ def explain_layer(
     at: Sequence[int],
     backend: str = "auto",
     limit: int | None = 20,
+    first_image: int = 0,
 ) -> Explanation:
     """Explain output (n, k, y, x) of a network's layer for one image (n is 0 then) or several.
 
-    Only the layers before it are run, and none of them stops: so an output at which a run is trapped can be explained.
-    image: as in hwsim.run.  limit: about how many rows the printed table shows.
+    A TRAP stops nothing here, so that an output at which a run is trapped can be explained.
+    image, first_image: as in hwsim.run.  limit: about how many rows the printed table shows.
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     node = network[layer]
     _mac(layer, node.layer)
-    codes = _computed(network, pixels[None] if pixels.ndim == 3 else pixels, node.inputs, backend)
-    return replace(_explain(layer, node.layer, at, codes), limit=limit)
+    batch = pixels[None] if pixels.ndim == 3 else pixels
+    plan = Plan(network, backend, max(len(batch), 1) if batch.ndim == 4 else 1)
+    with suppress(OverflowTrap):  # raised when all layers have run
+        plan.run(batch, first_image)
+    first_turns = plan.drawn[layer].first_turns if layer in plan.drawn else ()
+    return replace(_explain(layer, node.layer, at, plan.buffers[node.inputs[0]].codes, first_turns), limit=limit)
 
 
 def _mac(name: str, layer: Layer) -> MacLayer:
@@ -79,9 +84,10 @@ def _mac(name: str, layer: Layer) -> MacLayer:
     return layer
 
 
-def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, first_turn: int = 0) -> Explanation:
+def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, first_turns: Sequence[int]) -> Explanation:
     mac, shape = _mac(name, layer), Shape(*codes.shape[1:])
     place = _place(name, at, layer, codes)
+    first_turn = first_turns[place[0]] if first_turns else 0
     image = codes[place[0]].tolist()
     taps, padded = mac.taps(image, *place[1:])
     events = mac.spec([[image]], 0, *place[1:], first_turn).events
@@ -95,21 +101,6 @@ def _draw(draws: Draws, at: Place, first_turn: int) -> tuple[int, str]:
     place = draws.place(*at[1:])
     who = "nobody draws" if place is None else f"lane {place[1]} in turn {first_turn + place[0]}"
     return draws.noise(*at[1:], first_turn), who
-
-
-def _computed(network: QuantizedNetwork, pixels: np.ndarray, wanted: Sequence[str], backend: str) -> Any:
-    """Return the codes that a layer reads, computing what comes before it and nothing else; a TRAP stops nothing here."""
-    needed = set(wanted)
-    for node in reversed(network.nodes):
-        needed |= set(node.inputs) if node.name in needed else set()
-    shapes, backends = network.shapes(), choose(backend)
-    codes: dict[str, Buffer] = {}
-    for node in network.nodes:
-        if node.name in needed:
-            read = [shapes[name] for name in node.inputs] or [network.input_shape]
-            kernel = prepare(node, read, backends)[1]
-            codes[node.name] = kernel([codes[name] for name in node.inputs] or [pixels])
-    return codes[wanted[0]].codes
 
 
 def _operands(layer: LayerTrace | Layer, inputs: np.ndarray | None) -> tuple[str, Layer, np.ndarray]:

@@ -24,6 +24,7 @@ from hwsim.contract import (
     Order,
     Output,
     PaddedTaps,
+    Reset,
     RoundAt,
     Schedule,
     ShiftAdd,
@@ -36,6 +37,7 @@ from hwsim.contract import (
 from hwsim.errors import ContractError, InputError, OverflowTrap
 from hwsim.execute.explain import explain, explain_layer
 from hwsim.execute.explanation import Explanation, Kind
+from hwsim.execute.single import run_layer
 from hwsim.execute.trace import run
 from hwsim.formats import FixedPoint, PowerOfTwo
 from hwsim.layers import Convolution
@@ -209,6 +211,20 @@ def test_the_output_that_stopped_a_run_is_explained() -> None:
     found = explain_layer(network, batch, trapped.value.layer, trapped.value.coordinate)
     assert found.ending.event == 1
     assert "an event at the output" in str(found)
+
+
+def test_a_trace_knows_what_each_image_drew() -> None:
+    """Registers that are never loaded again: the third image draws what the first left."""
+    rule = StochasticRounding(Lfsr(9), (1, 300), reset=Reset.NEVER)
+    contract = MacContract(S8, S8, Output(FixedPoint(8, -7), rule))
+    x, w = np.arange(-27, 27).reshape(3, 2, 3, 3), np.arange(16).reshape(2, 2, 2, 2)
+    trace = run_layer(hwsim.Conv2d().layer(w, contract), x, backend="spec", first_image=5)
+    found = [explain(trace, at) for at in np.ndindex(3, 2, 2, 2)]
+    assert [one.code for one in found] == trace.codes.ravel().tolist()
+    noises = {one.at: (one.acc, one.ending.steps[1]) for one in found}
+    assert noises[2, 1, 1, 0][1].endswith(", lane 1 in turn 30"), "8 draws of an image take 4 turns; 5 * 4 + 2 * 4 + 2"
+    acc, said = noises[0, 0, 0, 0]
+    assert said == f"requantize: ({acc} + noise {Lfsr(9).state(1, 20) >> 2}) >> 7 = {trace.codes[0, 0, 0, 0]}, lane 0 in turn 20"
 
 
 def test_what_cannot_be_explained_is_refused() -> None:
