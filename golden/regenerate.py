@@ -118,7 +118,7 @@ def convolution_saturating() -> tuple[LayerTrace, Layout]:
     skips = {"padded": PaddedTaps.SKIPPED, "skip_zeros": ZeroSkip.INPUT}
     schedule = Schedule(Order.RSC, 3, Axis.C, tree=tree, bias=BiasPoint.LAST, spill=spill, **skips)
     accumulator = Accumulator(16, overflow=Overflow.SATURATE, dropped_bits=1, rounding=Rounding.FLOOR, schedule=schedule)
-    contract = MacContract(S8, FixedPoint(8, 5), Output(FixedPoint(8, 0), Rounding.TIES_AWAY), accumulator)
+    contract = MacContract(S8, FixedPoint(8, 5), Output(FixedPoint(12, 3), Rounding.TIES_AWAY), accumulator)
     layer = Convolution(contract, numbers(15, (4, 5, 3, 2), -128, 127), numbers(16, (4,), -32768, 32767), pad=(1, 0))
     stimulus = numbers(17, (1, 5, 4, 6), -192, 127)  # what lies below the range becomes zeros, to be skipped
     codes = np.where(stimulus < -128, 0, stimulus)

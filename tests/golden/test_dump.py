@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ import pytest
 import hwsim
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
+from hwsim.arith.shift_add import SignOrder
+from hwsim.contract import BiasPoint, Order, ZeroSkip
 from hwsim.errors import InputError
 from hwsim.execute.single import run_layer
 from hwsim.golden.package import Package
 from hwsim.golden.read import load_npy
 from hwsim.golden.words import FORMATTERS
+from hwsim.layers import Layer
 from support.golden import GOLDEN
 
 
@@ -34,7 +38,7 @@ def dump(tmp_path: Path, package: Package, codes: np.ndarray, kind: str = "hex")
 
 
 @pytest.mark.parametrize("kind", ["hex", "bin", "npy"])
-@pytest.mark.parametrize("name", ["conv_ties", "conv_wrap", "fc_s16", "ristretto"])
+@pytest.mark.parametrize("name", ["conv_ties", "conv_wrap", "conv_saturate", "fc_s16", "ristretto"])
 def test_the_expected_output_passes_and_each_changed_code_is_named(name: str, kind: str, tmp_path: Path) -> None:
     package, codes = opened(name)
     assert hwsim.check(package, dump=dump(tmp_path, package, codes["expected"], kind)).passed
@@ -168,6 +172,53 @@ def test_the_diagnosis_names_the_rule_that_was_broken(tmp_path: Path) -> None:
         found = run_layer(variant, codes["stimulus"], backend="spec").codes
         report = hwsim.check(package, dump=dump(tmp_path, package, found))
         assert f"every code equals the expected one {sentence}." in report.diagnosis
+
+
+def diagnosed(package: Package, codes: dict[str, np.ndarray], changed: Layer, tmp_path: Path) -> tuple[str, ...]:
+    """What is said of a device that computes by the changed rules."""
+    found = run_layer(changed, codes["stimulus"], backend="spec").codes
+    assert (found != codes["expected"]).any(), "a device that is right shows nothing"
+    return hwsim.check(package, dump=dump(tmp_path, package, found)).diagnosis
+
+
+def with_schedule(layer: Layer, **changes: Any) -> Layer:
+    acc = layer.contract.accumulator
+    changed = replace(acc, schedule=replace(acc.schedule, **changes))
+    return replace(layer, contract=replace(layer.contract, accumulator=changed))
+
+
+def test_the_diagnosis_names_what_an_ordered_accumulator_did_otherwise(tmp_path: Path) -> None:
+    package, codes = opened("conv_saturate")
+    layer = package.layers[0].layer
+    acc, schedule = layer.contract.accumulator, layer.contract.accumulator.schedule
+    wraps = replace(layer, contract=replace(layer.contract, accumulator=replace(acc, overflow=Overflow.WRAP)))
+    wide = replace(layer, contract=replace(layer.contract, accumulator=replace(acc, bits=17)))
+    tree, spill = replace(schedule.tree, overflow=Overflow.SATURATE), replace(schedule.spill, rounding=Rounding.FLOOR)
+    stories = {
+        "overflow WRAP instead of SATURATE": wraps,
+        "bits 17 instead of 16": wide,
+        "bias FIRST instead of LAST": with_schedule(layer, bias=BiasPoint.FIRST),
+        "order CRS instead of RSC": with_schedule(layer, order=Order.CRS),
+        "skip zeros NONE instead of INPUT": with_schedule(layer, skip_zeros=ZeroSkip.NONE),
+        "tree's overflow SATURATE instead of WRAP": with_schedule(layer, tree=tree),
+        "spill's rounding FLOOR instead of TIES_AWAY": with_schedule(layer, spill=spill),
+        "spill left out": with_schedule(layer, spill=None),
+    }
+    for sentence, variant in stories.items():
+        said = diagnosed(package, codes, variant, tmp_path)
+        assert f"every code equals the expected one with the accumulator's {sentence}." in said
+
+
+def test_the_diagnosis_names_what_a_shift_add_unit_did_otherwise(tmp_path: Path) -> None:
+    package, codes = opened("pow2")
+    layer = package.layers[0].layer
+    for sentence, change in (
+        ("sign order BEFORE_ROUNDING instead of AFTER_ROUNDING", {"sign_order": SignOrder.BEFORE_ROUNDING}),
+        ("rounding TIES_EVEN instead of FLOOR", {"rounding": Rounding.TIES_EVEN}),
+    ):
+        unit = replace(layer.contract.product, **change)
+        said = diagnosed(package, codes, replace(layer, contract=replace(layer.contract, product=unit)), tmp_path)
+        assert f"every code equals the expected one with the product's {sentence}." in said
 
 
 def test_the_diagnosis_names_the_place(tmp_path: Path) -> None:

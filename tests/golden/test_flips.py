@@ -19,7 +19,8 @@ from hwsim.golden.report import CheckReport
 from hwsim.golden.words import npy_header
 from support.golden import copy_of, forge, forge_codes, read_manifest, write_manifest
 
-PACKAGES = ("conv_ties", "conv_wrap", "conv_saturate", "pow2", "ristretto", "fc_s16", pytest.param("every_layer", marks=pytest.mark.slow))
+SINGLE = ("conv_ties", "conv_wrap", "conv_saturate", "pow2", "ristretto", "fc_s16")
+PACKAGES = (*SINGLE, pytest.param("every_layer", marks=pytest.mark.slow))
 RESULTS = ("expected", "accumulator")
 
 

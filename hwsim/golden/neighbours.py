@@ -1,0 +1,112 @@
+"""Contracts one field away from a layer's own: what a device may have built instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from hwsim.arith.accumulate import Pairing
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
+from hwsim.arith.rounding import Rounding
+from hwsim.arith.shift_add import SignOrder
+from hwsim.contract import Accumulator, BiasPoint, MacContract, Order, PaddedTaps, RoundAt, Schedule, Tree, ZeroSkip
+from hwsim.errors import ContractError
+from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
+
+MODES = (Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
+"""Overflow modes of a device: TRAP is what a simulator does."""
+
+Neighbours = Iterator[tuple[str, Any]]
+"""(what is said of it, the changed rule), of those that can be built."""
+
+
+def neighbours(layer: Layer) -> Iterator[tuple[str, Layer]]:
+    """Layers with one rule changed, each with what to say of it."""
+    if isinstance(layer, MacLayer):
+        yield from _put(layer, contract=_put(layer.contract, output=_outputs(layer.contract.output)))
+        if layer.bias is not None:
+            yield "without the bias", replace(layer, bias=None)
+        if isinstance(layer.contract, MacContract):
+            yield from _put(layer, contract=_contracts(layer.contract))
+    elif isinstance(layer, (AveragePool, EltwiseSum, ImageEncoding, Rescale)):
+        yield from _put(layer, output=_outputs(layer.output))
+
+
+def _put(whole: Any, said: str = "", **field: Neighbours) -> Neighbours:
+    """The whole with one of its fields replaced by each neighbour; `said` stands before what is said of it."""
+    for name, found in field.items():
+        for sentence, part in found:
+            if (changed := _changed(whole, name, part)) is not None:
+                yield said + sentence, changed
+
+
+def _changed(rule: Any, name: str, value: Any) -> Any:
+    """The rule with another value in one field, None where that cannot be built: no hardware is like that, either."""
+    try:
+        return replace(rule, **{name: value})
+    except ContractError:
+        return None
+
+
+def _others(rule: Any, **fields: Sequence[Any]) -> Neighbours:
+    """The rule with one of the fields changed to each other value; fields that are None have none."""
+    for name, values in fields.items():
+        old = getattr(rule, name)
+        for value in values if old is not None else ():
+            if value != old and (changed := _changed(rule, name, value)) is not None:
+                yield f"{name.replace('_', ' ')} {_said(value)} instead of {_said(old)}", changed
+
+
+def _said(value: Any) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def _outputs(output: Any) -> Neighbours:
+    for rounding in Rounding:
+        if rounding != output.rounding:
+            old = _said(output.rounding) if isinstance(output.rounding, Rounding) else "stochastically"
+            yield f"rounded {rounding.name} instead of {old}", replace(output, rounding=rounding)
+    for overflow in MODES if hasattr(output, "overflow") else ():
+        if overflow != output.overflow:
+            yield f"under {overflow.name} instead of {output.overflow.name}", replace(output, overflow=overflow)
+    if output.activation != Activation.NONE:
+        yield "without the ReLU", replace(output, activation=Activation.NONE)
+    else:
+        yield "behind a ReLU", replace(output, activation=Activation.RELU_AFTER_REQUANTIZE)
+
+
+def _contracts(contract: MacContract) -> Neighbours:
+    """Another shift-add unit, register, or order of the steps."""
+    if contract.product is not None:
+        units = _others(contract.product, rounding=tuple(Rounding), sign_order=tuple(SignOrder))
+        yield from _put(contract, "with the product's ", product=units)
+    yield from _put(contract, "with the accumulator's ", accumulator=_accumulators(contract.accumulator))
+
+
+def _accumulators(acc: Accumulator) -> Neighbours:
+    yield from _others(acc, bits=(acc.bits - 1, acc.bits + 1), overflow=MODES)
+    yield from _others(acc, rounding=tuple(Rounding), round_at=tuple(RoundAt))
+    if acc.schedule is not None:
+        yield from _put(acc, schedule=_schedules(acc.schedule))
+
+
+def _schedules(schedule: Schedule) -> Neighbours:
+    """The steps in another order, with another tree or spill, or with other taps left out."""
+    modes = {"bias": tuple(BiasPoint), "padded": tuple(PaddedTaps), "skip_zeros": tuple(ZeroSkip)}
+    yield from _others(schedule, order=tuple(Order), **modes)
+    yield from _put(schedule, "tree's ", tree=_trees(schedule.tree))
+    if schedule.spill is None:
+        return
+    yield "spill left out", replace(schedule, spill=None)
+    every = (schedule.spill.every - 1, schedule.spill.every + 1)
+    spills = _others(schedule.spill, every=every, rounding=tuple(Rounding), overflow=MODES, last=(False, True))
+    yield from _put(schedule, "spill's ", spill=spills)
+
+
+def _trees(tree: Tree) -> Neighbours:
+    yield from _others(tree, pairing=tuple(Pairing), overflow=MODES)
+    if tree.bits is not None:
+        yield "widths exact instead of declared", replace(tree, bits=None)
