@@ -55,6 +55,12 @@ enum hw_overflow { HW_WRAP = 0, HW_SATURATE = 1 };
 /* hwsim.contract.Activation. */
 enum hw_activation { HW_NONE = 0, HW_RELU_BEFORE = 1, HW_RELU_AFTER = 2 };
 
+/* hwsim.arith.Pairing: which values one level of an adder tree adds. */
+enum hw_pairing { HW_ADJACENT = 0, HW_HALVES = 1, HW_CHAIN = 2 };
+
+/* hwsim.arith.minifloat.Specials: which codes are no numbers. */
+enum hw_specials { HW_IEEE = 0, HW_FN = 1, HW_FNUZ = 2, HW_NO_SPECIALS = 3 };
+
 /* Instruction sets. HW_ISA_AUTO: the fastest that this processor has. */
 enum hw_isa {
     HW_ISA_AUTO = 0, HW_ISA_PORTABLE = 1, HW_ISA_AVX2 = 2, HW_ISA_AVX512VNNI = 3, HW_ISA_AMX = 4
@@ -158,6 +164,61 @@ typedef struct hw_noise {
     hw_output output;        /* overflow, activation, low, high; its rounding is not used */
 } hw_noise;
 
+/* A minifloat: hwsim.arith.minifloat.FloatLayout, field by field. */
+typedef struct hw_float {
+    int64_t man_bits;        /* 0..23 */
+    int64_t sign_shift;      /* exp_bits + man_bits, 2..31 */
+    int64_t bias;            /* -512..512 */
+    int64_t lowest;          /* smallest exponent field of a normal number, 0 or 1 */
+    int64_t subnormals;      /* 0 or 1 */
+    int64_t specials;        /* hw_specials */
+    int64_t largest;         /* code of the largest number */
+    int64_t saturate;        /* 0 or 1 */
+    int64_t zero;            /* code of +0 */
+    int64_t signed_zero;     /* 0 or 1 */
+} hw_float;
+
+/* A convolution with a minifloat among its operands, or with a float register.
+ *
+ * Operands: x is a minifloat code, or an integer (input_fixed) times 2^input_exponent; w = (-1)^sign * significand *
+ * 2^exponent. Products are exact, or rounded to `product` where product_rounds says so.
+ * Register: exact, a two's complement integer of `words` words of 64 bits on the grid 2^grid, wide enough for every sum
+ * (the caller's promise), or the float `register_format`, rounded at every add in the order of `table`.
+ * table: [steps][lanes], (c * R + r) * S + s of the tap taken there, -1 for an idle lane; pairing of the lanes' tree.
+ * Output: the value rounded once to the minifloat `out`, or to an integer on the grid 2^-output_length.
+ */
+typedef struct hw_float_conv {
+    int64_t c, k, r, s;      /* as in hw_conv, and so are the next three lines */
+    int64_t groups;
+    int64_t stride_h, stride_w, dilation_h, dilation_w;
+    int64_t pad_h, pad_w;
+    int64_t in_low, in_high; /* range of the input codes, within 32 bits; of a minifloat, all words of its width */
+    int32_t input_fixed;     /* 0 or 1 */
+    int32_t input_exponent;  /* -600..600 */
+    hw_float input;
+    const uint8_t *weight_sign;         /* [k][c / groups][r][s], 0 or 1 */
+    const int32_t *weight_significand;  /* 0..2^24 - 1 */
+    const int32_t *weight_exponent;     /* -1200..1200 */
+    int32_t exact;           /* 0 or 1 */
+    int32_t grid;            /* no product is finer */
+    int32_t words;           /* 1..64 */
+    int32_t product_rounds;  /* 0 or 1 */
+    hw_float register_format;
+    int32_t register_rounding, product_rounding; /* hw_rounding */
+    hw_float product;
+    const int64_t *bias;     /* exact: [k][words], little end first; else [k] codes of the register */
+    const int64_t *table;
+    int64_t steps, lanes;
+    int32_t pairing;         /* hw_pairing */
+    int32_t packed;          /* 1: taps that are left after skips close up */
+    int32_t bias_last;       /* 1: the bias is added behind the last step */
+    int32_t skip_padded, skip_zero_inputs, skip_zero_weights; /* taps that are none */
+    int32_t output_fixed;    /* 0 or 1 */
+    int32_t output_length;   /* -600..600 */
+    hw_float out;
+    hw_output output;        /* rounding, activation; of an integer also overflow, low, high */
+} hw_float_conv;
+
 typedef struct hw_op hw_op;
 
 /* Makers: NULL and a filled status on error. isa: hw_isa. */
@@ -172,6 +233,7 @@ hw_op *hw_concat_new(int64_t n, hw_status *status);
 hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
 /* inputs: exact values [n][h][w][k] of any type, then int64 [n][1][1][1]: the turn in which each image begins. */
 hw_op *hw_noise_new(const hw_noise *noise, hw_status *status);
+hw_op *hw_float_conv_new(const hw_float_conv *conv, int32_t isa, hw_status *status);
 void hw_op_free(hw_op *op);
 /* How it is computed: of a convolution "amx s8s8s32", "avx2 s16s16s64", "portable any", ...; else the instruction set. */
 const char *hw_op_path(const hw_op *op);
@@ -209,6 +271,22 @@ int64_t hw_saturate(int64_t x, int64_t low, int64_t high);
 int64_t hw_fit(int64_t x, int32_t overflow, int32_t bits, int32_t is_signed, int64_t low, int64_t high);
 int32_t hw_sum_fits(int64_t a, int64_t b, int64_t low, int64_t high);
 int64_t hw_requantize(int64_t acc, int32_t shift, int32_t rounding, int64_t low, int64_t high);
+
+/* The leaves of hwsim/arith/minifloat.py: the code; *event is set to 0 or 1. */
+void hw_float_unpack(int64_t code, const hw_float *f, int64_t parts[3]); /* sign, significand, exponent */
+int64_t hw_float_round_pack(int32_t sign, int64_t significand, int64_t exponent, int32_t rounding, const hw_float *f,
+                            int32_t *event);
+int64_t hw_float_add(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, const hw_float *f,
+                     int32_t rounding, int32_t *event);
+int64_t hw_float_multiply(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, const hw_float *f,
+                          int32_t rounding, int32_t *event);
+int64_t hw_float_multiply_add(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, int64_t c,
+                              const hw_float *of_c, const hw_float *f, int32_t rounding, int32_t *event);
+int64_t hw_float_cast(int64_t code, const hw_float *of_code, const hw_float *f, int32_t rounding, int32_t *event);
+int64_t hw_float_from_fixed(int64_t code, int32_t fractional_length, const hw_float *f, int32_t rounding,
+                            int32_t *event);
+int64_t hw_float_to_fixed(int64_t code, const hw_float *of_code, int32_t fractional_length, const hw_output *output,
+                          int32_t *event);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop
