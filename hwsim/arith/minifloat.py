@@ -99,7 +99,8 @@ def unpack(code, f):
     normal = (field >= f.lowest) * 1
     significand = normal * (fraction + (1 << f.man_bits)) + (1 - normal) * f.subnormals * fraction
     significand = significand * (code != f.zero)  # where the lowest binade gives one code up for zero
-    return (code >> f.sign_shift) & 1, significand, field + (1 - normal) - f.bias - f.man_bits
+    sign = ((code >> f.sign_shift) & 1) * (code != f.zero)  # the one zero of such a format has no sign, whatever its code
+    return sign, significand, field + (1 - normal) - f.bias - f.man_bits
 
 
 def is_nan(code, f):
@@ -295,23 +296,33 @@ def fixed_from_float(code, of_code, fractional_length, mode, overflow, bits, sig
     """fixed_from_float(code) = (code, event) of the value * 2**fractional_length, rounded, then fit into low..high.
 
     NaN gives 0 and infinity the end of its sign, whatever the overflow mode; both are events.
-    int64: bits <= 62. What reaches 2**62 is beyond every register: only its low 62 bits count, and only under WRAP.
     """
     if is_nan(code, of_code):
         return 0, 1
     sign, significand, exponent = unpack(code, of_code)
     if is_infinite(code, of_code):
         return (low if sign else high), 1
-    left = exponent + fractional_length
+    return fixed_from_exact(sign, significand, exponent + fractional_length, 0, mode, overflow, bits, signed, low, high)
+
+
+def fixed_from_exact(sign, significand, left, beyond, mode, overflow, bits, signed, low, high):
+    """fixed_from_exact = (code, event) of (-1)**sign * significand * 2**left, rounded, then fit into low..high.
+
+    beyond: 1 if bits of the magnitude from 2**58 on are left out of the significand (then bits <= 58 and left >= -2).
+    int64: bits <= 62, significand < 2**62. What reaches 2**62 is beyond every register: only its low 62 bits count, and only
+    under WRAP. Python ints: no bound.
+    """
     length = bit_length(significand)
-    if (significand > 0) & (length + left > 62):
-        if (overflow == Overflow.WRAP) | (overflow == Overflow.TRAP):
-            kept = (significand & ((1 << max(62 - left, 0)) - 1)) << min(left, 62)
-            return fit(-kept if sign else kept, overflow, bits, signed, low, high), 1
-        return (low if sign else high), 1
-    if -left > length:
+    if -left > length:  # under half a unit, whatever it is
         significand, left = min(significand, 1), -2
     elif significand == 0:
         left = 0
+    if (beyond == 1) | (length + left > 62):
+        if (overflow != Overflow.WRAP) & (overflow != Overflow.TRAP):
+            return (low if sign else high), 1
+        if left >= 0:
+            kept = (significand & ((1 << max(62 - left, 0)) - 1)) << min(left, 62)
+            return fit(-kept if sign else kept, overflow, bits, signed, low, high), 1
     rounded = round_shift(-significand if sign else significand, -left, mode)
-    return finish_rounded(rounded, overflow, Activation.NONE, bits, signed, low, high)
+    code, event = finish_rounded(rounded, overflow, Activation.NONE, bits, signed, low, high)
+    return code, event | beyond

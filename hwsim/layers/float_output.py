@@ -1,21 +1,26 @@
-"""The last stage of layers whose exact values meet a minifloat: ReLU, one rounding, then the output's own overflow.
-
-What all of it keeps to: an exact zero is +0, since a sum in fixed point has one zero; what is rounded to zero keeps its sign.
-ReLU, before or behind the rounding, makes +0 of every negative number and of -0 and lets NaN pass. The event is that of the
-format: a finite exact value that rounds beyond the largest number; towards a FixedPoint also NaN (0) and infinity (the end).
-"""
+"""The last stage of layers whose exact values meet a minifloat, for Python ints of any size: see arith.float_finish."""
 
 from __future__ import annotations
 
-from hwsim.arith import requantize as arith
-from hwsim.arith.minifloat import cast_float, fixed_from_float, relu_float, round_pack
+from hwsim.arith import float_finish
+from hwsim.arith.float_finish import FloatFinish
 from hwsim.arith.requantize import Activation, finish_rounded
 from hwsim.arith.rounding import round_ratio
 from hwsim.contract.float_mac import FloatOutput
 from hwsim.contract.mac import Output
 from hwsim.formats import FixedPoint, Minifloat
+from hwsim.formats.catalog import BINARY32
 
 QUOTIENT_BITS = 64  # more than man_bits + 3, which is what a sticky last bit asks for
+
+
+def finish_rule(output: Output | FloatOutput) -> FloatFinish:
+    """Return the output stage as plain ints, for the leaves of arith.float_finish."""
+    if isinstance(output, FloatOutput):
+        return FloatFinish(1, int(output.rounding), int(output.activation), output.format.layout, 0, 0, 0, 0, 0, 0)
+    f, mode = output.format, int(output.fixed_rounding("output"))
+    stage = (f.fl(), int(output.overflow), f.bits, int(f.signed), output.low, output.high)
+    return FloatFinish(0, mode, int(output.activation), BINARY32.layout, *stage)
 
 
 def finish_exact(significand: int, exponent: int, output: Output | FloatOutput) -> tuple[int, int]:
@@ -25,20 +30,8 @@ def finish_exact(significand: int, exponent: int, output: Output | FloatOutput) 
     >>> finish_exact(-17, -4, FloatOutput(E4M3)), finish_exact(-17, -4, Output(FixedPoint(8, 3)))
     ((184, 0), (-8, 0))
     """
-    if isinstance(output, Output):
-        shift = -(exponent + output.format.fl())
-        return arith.finish(
-            significand,
-            shift,
-            output.fixed_rounding("output"),
-            output.overflow,
-            output.activation,
-            output.format.bits,
-            output.format.signed,
-            output.low,
-            output.high,
-        )
-    return _finish_float(int(significand < 0), abs(significand), exponent, output)
+    code, event = float_finish.finish_exact(int(significand < 0), abs(significand), exponent, 0, finish_rule(output))
+    return int(code), int(event)
 
 
 def finish_ratio(numerator: int, denominator: int, exponent: int, output: Output | FloatOutput) -> tuple[int, int]:
@@ -51,12 +44,14 @@ def finish_ratio(numerator: int, denominator: int, exponent: int, output: Output
     if isinstance(output, FloatOutput):
         more = max(0, QUOTIENT_BITS + denominator.bit_length() - numerator.bit_length())
         quotient, remainder = divmod(abs(numerator) << more, denominator)
-        return _finish_float(int(numerator < 0), quotient | int(remainder != 0), exponent - more, output)
+        sticky = quotient | int(remainder != 0)
+        return finish_exact(-sticky if numerator < 0 else sticky, exponent - more, output)
     if output.activation == Activation.RELU_BEFORE_REQUANTIZE:
         numerator = max(numerator, 0)
-    left = exponent + output.format.fl()
+    f, left = output.format, exponent + output.format.fl()
     rounded = round_ratio(numerator << max(left, 0), denominator << max(-left, 0), output.fixed_rounding("output"))
-    return _fit(rounded, output)
+    code, event = finish_rounded(rounded, output.overflow, output.activation, f.bits, f.signed, output.low, output.high)
+    return int(code), int(event)
 
 
 def finish_code(code: int, fmt: FixedPoint | Minifloat, output: Output | FloatOutput) -> tuple[int, int]:
@@ -68,27 +63,5 @@ def finish_code(code: int, fmt: FixedPoint | Minifloat, output: Output | FloatOu
     """
     if isinstance(fmt, FixedPoint):
         return finish_exact(code, -fmt.fl(), output)
-    if output.activation == Activation.RELU_BEFORE_REQUANTIZE:
-        code = relu_float(code, fmt.layout)
-    if isinstance(output, FloatOutput):
-        made, event = cast_float(code, fmt.layout, output.format.layout, output.rounding)
-        return _activated(made, output), event
-    f, rounding = output.format, output.fixed_rounding("output")
-    made, event = fixed_from_float(code, fmt.layout, f.fl(), rounding, output.overflow, f.bits, f.signed, output.low, output.high)
-    return max(made, 0) if output.activation == Activation.RELU_AFTER_REQUANTIZE else made, event
-
-
-def _finish_float(sign: int, significand: int, exponent: int, output: FloatOutput) -> tuple[int, int]:
-    if significand == 0 or sign and output.activation == Activation.RELU_BEFORE_REQUANTIZE:
-        sign, significand = 0, 0
-    code, event = round_pack(sign, significand, exponent, output.rounding, output.format.layout)
-    return _activated(code, output), event
-
-
-def _activated(code: int, output: FloatOutput) -> int:
-    return relu_float(code, output.format.layout) if output.activation == Activation.RELU_AFTER_REQUANTIZE else code
-
-
-def _fit(rounded: int, output: Output) -> tuple[int, int]:
-    f = output.format
-    return finish_rounded(rounded, output.overflow, output.activation, f.bits, f.signed, output.low, output.high)
+    made, event = float_finish.finish_code(code, fmt.layout, finish_rule(output))
+    return int(made), int(event)
