@@ -16,8 +16,8 @@ Number = int | Fraction | float
 """An int on the accumulator's grid; where registers are floats, a Fraction, or a float for infinity, NaN and -0."""
 
 HEADINGS = ("step", "taps (c, r, s)", "products", "tree", "note", "adds", "acc", "exact", "acc after", "event", "without limits")
-SHOWN_LANES = 4
-"""Lanes of a step that the table spells out."""
+SHOWN_LANES, SHOWN_LEVELS = 4, 2
+"""Lanes of a step and levels of its tree that the table spells out."""
 
 
 class Kind(Enum):
@@ -142,10 +142,9 @@ class Explanation:
         name = str(row.step) if row.kind is Kind.STEP else row.kind.value
         lanes = () if row.kind is Kind.SUM else row.lanes
         adds = "" if row.adds is None else text(row.adds)
-        levels = " -> ".join(_level(level) for level in row.tree)
         held = (text(row.before), text(row.exact), text(row.after))
         end = (self.event_text(row), text(row.unlimited))
-        return (name, _taps(lanes), _products(lanes), levels, row.note, adds, *held, *end)
+        return (name, _taps(lanes), _products(lanes), _levels(row), row.note, adds, *held, *end)
 
     def event_text(self, row: Row) -> str:
         """Name the places of a row's events, and whether the accumulator's end is right without limits."""
@@ -234,21 +233,30 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _taps(lanes: tuple[Lane, ...]) -> str:
-    named = ["idle" if lane.tap is None else "({}, {}, {})".format(*lane.tap) for lane in lanes[:SHOWN_LANES]]
-    return " ".join(named) + _more(lanes)
+    """Each lane's tap; of many lanes the first and the last."""
+    if len(lanes) > SHOWN_LANES:
+        return f"{_taps(lanes[:1])} .. {_taps(lanes[-1:])}"
+    return " ".join("idle" if lane.tap is None else "({}, {}, {})".format(*lane.tap) for lane in lanes)
 
 
 def _products(lanes: tuple[Lane, ...]) -> str:
-    named = [lane.how for lane in lanes[:SHOWN_LANES] if lane.how]
-    return ", ".join(named) + _more(lanes)
+    """How each product is made; of many lanes the first results alone."""
+    if len(lanes) > SHOWN_LANES:
+        return _first([lane.product for lane in lanes])
+    return ", ".join(lane.how for lane in lanes if lane.how)
 
 
-def _level(nodes: Sequence[Node]) -> str:
-    return "[" + " ".join(text(node.held) for node in nodes[:SHOWN_LANES]) + _more(nodes) + "]"
+def _levels(row: Row) -> str:
+    """What the tree's registers hold, level by level; of a tall tree the last levels alone."""
+    levels = [f"[{_first([node.held for node in level])}]" for level in row.tree]
+    if len(levels) > SHOWN_LEVELS:
+        levels = ["..", *levels[-SHOWN_LEVELS:]]
+    return " -> ".join(levels)
 
 
-def _more(lanes: Sequence[Any]) -> str:
-    return f" ... ({len(lanes)})" if len(lanes) > SHOWN_LANES else ""
+def _first(values: Sequence[Number]) -> str:
+    more = f" .. ({len(values)})" if len(values) > SHOWN_LANES else ""
+    return " ".join(text(value) for value in values[:SHOWN_LANES]) + more
 
 
 def _product_rows(lanes: Sequence[Lane], steps: int | None) -> list[tuple[str, ...]]:

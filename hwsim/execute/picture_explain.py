@@ -44,7 +44,7 @@ def _stairs(axes: Axes, found: Explanation) -> None:
     after = [float(row.after) for row in rows]
     unlimited = [float(row.unlimited) for row in rows]
     axes.step(places, unlimited, where="mid", color=GREY, linewidth=1.2, linestyle=(0, (2, 1.5)), zorder=3)
-    axes.step(places, after, where="mid", color=BLUE, linewidth=2.2, zorder=4)
+    axes.step(places, after, where="mid", color=BLUE, linewidth=2.2 if len(rows) <= 4 * FEW else 1.4, zorder=4)
     for i, row in enumerate(rows):
         _mark(axes, i, row, len(rows) <= FEW)
     _register(axes, found, after + unlimited + [float(row.exact) for row in rows if any(row.events)] + [0.0])
@@ -71,7 +71,7 @@ def _overflow(axes: Axes, i: int, row: Row, colour: str, number: bool) -> None:
     exact, after = float(row.exact), float(row.after)
     if exact != after:
         axes.annotate("", (i, after), (i, exact), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.2}, zorder=5)
-    axes.plot(i, exact, "o", markeredgecolor=colour, markerfacecolor="white", zorder=6)
+    axes.plot(i, exact, "o", markeredgecolor=colour, markerfacecolor="white", markersize=6 if number else 4, zorder=6)
     if number:
         _number(axes, i, row.exact, exact > after, colour)
 
@@ -168,6 +168,12 @@ def _step_ticks(axes: Axes, found: Explanation) -> None:
         axes.set_xticks(range(len(rows)), [names.get(row.kind, str(row.step)) for row in rows], fontsize=7)
         if any(row.kind is Kind.SPILL for row in rows):
             axes.tick_params(axis="x", rotation=45)
+        return
+    from matplotlib.ticker import MaxNLocator
+
+    places = {row.step: i for i, row in enumerate(rows) if row.kind is Kind.STEP}
+    steps = [int(step) for step in MaxNLocator(8, integer=True).tick_values(0, max(len(places) - 1, 1)) if step in places]
+    axes.set_xticks([places[step] for step in steps], [str(step) for step in steps])
 
 
 def _legend(found: Explanation) -> list[Any]:
@@ -215,8 +221,9 @@ def _tree(axes: Axes, row: Row) -> None:
             at[level, i] = (x, -float(level))
             for of in node.of:
                 axes.plot([at[of][0], x], [at[of][1], -level], color="#AAAAAA", linewidth=1, zorder=1)
+    upright = len(row.lanes) > 8
     for i, lane in enumerate(row.lanes):
-        _box(axes, at[0, i], "idle" if lane.tap is None else "skipped" if lane.skipped else text(lane.product), PALE)
+        _box(axes, at[0, i], "idle" if lane.tap is None else "skipped" if lane.skipped else text(lane.product), PALE, upright)
     for level, nodes in enumerate(row.tree, 1):
         for i, node in enumerate(nodes):
             over = node.exact != node.held
@@ -226,6 +233,7 @@ def _tree(axes: Axes, row: Row) -> None:
     axes.set_axis_off()
 
 
-def _box(axes: Axes, at: tuple[float, float], label: str, colour: str) -> None:
+def _box(axes: Axes, at: tuple[float, float], label: str, colour: str, upright: bool = False) -> None:
     pad = {"boxstyle": "round,pad=0.3", "facecolor": colour, "edgecolor": PURPLE if colour == RED else GREY, "linewidth": 0.8}
-    axes.text(*at, label, ha="center", va="center", fontsize=7, bbox=pad, color="white" if colour == RED else "black", zorder=2)
+    ink = "white" if colour == RED else "black"
+    axes.text(*at, label, ha="center", va="center", fontsize=7, bbox=pad, color=ink, rotation=90 * upright, zorder=2)
