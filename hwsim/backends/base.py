@@ -14,6 +14,7 @@ from hwsim.contract.draws import Draws
 from hwsim.errors import BackendError, ContractError
 from hwsim.layers.base import Events, Layer, Shape, Shares
 from hwsim.layers.draws import draws_of, epilogue_of
+from hwsim.layers.float_unit import FloatUnit
 from hwsim.layers.mac import MacLayer
 
 EVENTS = len(Events._fields)
@@ -25,7 +26,8 @@ class Taps:
     """What a kernel leaves behind beside the codes.
 
     counters: int64 [10], always counted: the seven of Events, then the three of Shares.  acc: dense array [N][H][W][K] to be
-    filled (int32 where the accumulator has at most 32 bits, else int64), or None when nobody asked.
+    filled (int32 where the accumulator has at most 32 bits, else int64; codes of a float register in their own type; an exact
+    sum of minifloats beyond 64 bits has a last axis of int64 words, little end first), or None when nobody asked.
     first_turns: int64 [N], what a kernel that draws is told: the turn since the last reset in which each image begins; None
     where all begin with the seeds.
     """
@@ -39,7 +41,13 @@ class Taps:
         """Return empty taps; `acc` asks for the accumulators, which only multiply-accumulate layers have."""
         if not acc or not isinstance(layer, MacLayer):
             return cls()
-        return cls(np.zeros((n, shape.h, shape.w, shape.c), dtype=acc_dtype(layer)))
+        words = layer.unit.acc_words if isinstance(layer.unit, FloatUnit) else None
+        return cls(np.zeros((n, shape.h, shape.w, shape.c) + (() if words is None else (words,)), dtype=acc_dtype(layer)))
+
+    @property
+    def channels_first(self) -> np.ndarray | None:
+        """The accumulators as a copy [N][K][H][W], with the words' axis behind it where there is one."""
+        return None if self.acc is None else np.ascontiguousarray(np.moveaxis(self.acc, 3, 1))
 
     def turns_of(self, n: int) -> list[int]:
         """Return the first turn of each of n images."""
@@ -71,14 +79,16 @@ def exact_factors(layer: MacLayer, backend: str) -> np.ndarray:
 
     BackendError where this backend would have to walk the declared order, or to round products.
     """
-    p, factors = layer.numbers, layer.unit.factors
+    p, factors = layer.numbers, layer.integer.factors
     if factors is None or p.walk is not None and not all(p.static):
         raise BackendError(f"backend {backend} has no kernel for this contract's declared order; choose backend spec.")
     return factors.reshape(layer.weight.shape)
 
 
 def acc_dtype(layer: MacLayer) -> np.dtype:
-    """Return the type of a layer's accumulator tap: int32 up to 32 bits, else int64."""
+    """Return the type of a layer's accumulator tap: int32 up to 32 bits, else int64; see Taps for minifloats."""
+    if isinstance(layer.unit, FloatUnit):
+        return layer.unit.acc_dtype
     return np.dtype(np.int32 if layer.numbers.acc_bits <= 32 else np.int64)
 
 

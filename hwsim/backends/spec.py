@@ -8,6 +8,7 @@ from hwsim.backends.base import Backend, Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.host import HOST_TABLE
 from hwsim.contract.draws import Draws
+from hwsim.layers.float_unit import FloatUnit
 
 KINDS = (
     "image_encoding",
@@ -32,6 +33,8 @@ class SpecKernel(Kernel):
         codes = [buffer.codes.tolist() for buffer in inputs]
         target, draws = out.codes, self.draws
         first_turns = taps.turns_of(out.n)
+        unit = getattr(self.layer, "unit", None)
+        floats = unit if isinstance(unit, FloatUnit) else None
         channels, height, width = self.output_shape
         for n in range(out.n):
             drawn = {} if draws is None else {"first_turn": first_turns[n]}
@@ -42,7 +45,7 @@ class SpecKernel(Kernel):
                         target[n, k, y, x] = cell.code
                         taps.events[:] += cell.events
                         if taps.acc is not None:
-                            taps.acc[n, y, x, k] = cell.acc
+                            taps.acc[n, y, x, k] = cell.acc if floats is None else floats.acc_entry(cell.acc)
 
 
 def as_it_is(kernel: Kernel, draws: Draws) -> Kernel:

@@ -11,7 +11,7 @@ from hwsim.arith.overflow import fits
 from hwsim.arith.rounding import round_shift
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
-from hwsim.contract.mac import Activation, Output
+from hwsim.contract.mac import Activation, MacContract, Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import OverflowTrap
 from hwsim.layers import AveragePool, EltwiseSum, HostLRN, ImageEncoding, MacLayer, Rescale
@@ -21,7 +21,7 @@ from hwsim.layers.base import traps
 def output_of(layer: object) -> Output | None:
     """Return the output stage of a layer that computes, or None."""
     if isinstance(layer, MacLayer):
-        return layer.contract.output
+        return layer.contract.output if isinstance(layer.contract.output, Output) else None
     if isinstance(layer, (AveragePool, EltwiseSum, HostLRN, ImageEncoding, Rescale)):
         return layer.output
     return None
@@ -32,7 +32,7 @@ def check(name: str, kernel: Kernel, inputs: Sequence[Buffer], taps: Taps) -> No
     output = output_of(kernel.layer)
     if output is None or not traps(output) or not taps.events[1]:
         return
-    if isinstance(kernel.layer, MacLayer):
+    if isinstance(kernel.layer, MacLayer) and isinstance(kernel.layer.contract, MacContract):
         where = _first_of_sums(kernel, inputs, taps.turns_of(inputs[0].n))
     else:
         where = _first_by_spec(kernel, inputs, taps.turns_of(inputs[0].n))

@@ -15,6 +15,7 @@ from hwsim.execute.draws import Drawn
 from hwsim.execute.plan import Bound, Plan
 from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Shares, Softmax
+from hwsim.layers.float_unit import FloatUnit
 from hwsim.network.quantized import QuantizedNetwork
 
 HEADINGS = ("layer", "kind", "CxHxW", "format", "acc range", "code range", "acc events", "output events", "computed by")
@@ -25,6 +26,8 @@ class LayerTrace:
     """One layer of a trace. Axes N C H W; arrays are copies and belong to the trace.
 
     inputs: codes of each input.  acc: after the bias, before requantize; None where the layer has none or it was not kept.
+    Where minifloats are summed: codes of the float register, or the exact integer on its grid, with a last axis of int64
+    words (two's complement, little end first) where its register has more than 64 bits.
     backend: who computed it.  shares: outputs proven by bounds, proven by sums, walked; all 0 where nothing is ordered.
     draws: what it drew to round, per image; None where it rounds by a fixed mode.
     """
@@ -61,11 +64,18 @@ class LayerTrace:
 
     def row(self) -> tuple[str, ...]:
         """One line of the trace's table."""
-        acc = "" if self.acc is None else f"{self.acc.min()}..{self.acc.max()}"
+        acc = "" if self.acc is None else self._acc_range(self.acc)
         shape = "x".join(str(extent) for extent in self.codes.shape[1:])
         codes = f"{self.codes.min()}..{self.codes.max()}"
         fmt = str(self.layer.output_format)
         return (self.name, self.kind, shape, fmt, acc, codes, str(self.events.accumulator), str(self.events.output), self.backend)
+
+    def _acc_range(self, acc: np.ndarray) -> str:
+        """The accumulators' range: contents of an integer register, numbers where minifloats are summed."""
+        if isinstance(self.layer, MacLayer) and isinstance(self.layer.unit, FloatUnit):
+            acc = self.layer.unit.acc_reals(acc)
+            return f"{acc.min():.6g}..{acc.max():.6g}"
+        return f"{acc.min()}..{acc.max()}"
 
     def _repr_html_(self) -> str:
         return html_table([self.row()])
@@ -181,11 +191,12 @@ def best(logits: np.ndarray, k: int) -> np.ndarray:
 
 def _layer_trace(bound: Bound, drawn: Drawn | None) -> LayerTrace:
     step = bound.step
-    acc = None if step.taps.acc is None else np.ascontiguousarray(step.taps.acc.transpose(0, 3, 1, 2))
     inputs = tuple(np.ascontiguousarray(buffer.codes) for buffer in step.inputs)
     codes = np.ascontiguousarray(step.out.codes)
     taps, name = step.taps, bound.node.name
-    return LayerTrace(name, bound.node.layer, inputs, acc, codes, taps.counted, step.kernel.backend, taps.shared, drawn)
+    return LayerTrace(
+        name, bound.node.layer, inputs, taps.channels_first, codes, taps.counted, step.kernel.backend, taps.shared, drawn
+    )
 
 
 def run(

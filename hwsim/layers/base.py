@@ -15,7 +15,7 @@ from hwsim.arith.rounding import round_shift
 from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, Format
 
 
 class Shape(NamedTuple):
@@ -87,11 +87,11 @@ class Layer(Protocol):
     kind: ClassVar[str]
 
     @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
+    def input_formats(self) -> tuple[Format, ...]:
         """Format of the codes of each input."""
 
     @property
-    def output_format(self) -> FixedPoint:
+    def output_format(self) -> Format:
         """Format of the output codes."""
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
@@ -196,7 +196,7 @@ def one_input(kind: str, inputs: Sequence[Shape]) -> Shape:
     return inputs[0]
 
 
-def checked_codes(name: str, codes: np.ndarray, fmt: FixedPoint, axes: str) -> np.ndarray:
+def checked_codes(name: str, codes: np.ndarray, fmt: Format, axes: str) -> np.ndarray:
     """Return a read-only copy of codes in the format's dtype; every code must fit, and the axes' number must match."""
     codes = np.asarray(codes)
     if codes.dtype.kind not in "iu":

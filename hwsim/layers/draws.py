@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from hwsim.contract.draws import Draws
+from hwsim.contract.float_mac import FloatMacContract
 from hwsim.contract.resolve import Epilogue
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.layers.base import Layer, Shape
@@ -12,6 +13,8 @@ from hwsim.layers.base import Layer, Shape
 
 def epilogue_of(layer: Layer) -> Epilogue | None:
     """Return a layer's last stage, resolved; None where it has none."""
+    if isinstance(getattr(layer, "contract", None), FloatMacContract):
+        return None
     resolved = getattr(layer, "numbers", layer)
     epilogue = getattr(resolved, "epilogue", None)
     return epilogue if isinstance(epilogue, Epilogue) else None

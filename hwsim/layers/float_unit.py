@@ -23,7 +23,7 @@ import numpy as np
 
 from hwsim.arith import float_finish
 from hwsim.arith.accumulate import arrange
-from hwsim.arith.exact_sum import Register, Span, fixed_span, float_span, power_span, register_of
+from hwsim.arith.exact_sum import Register, Span, fixed_span, float_span, power_span, register_of, to_words
 from hwsim.arith.float_walk import FloatWalk, float_walk, multiply_terms, round_term, unpack_term
 from hwsim.arith.minifloat import cast_float, float_from_fixed, infinity_code, is_infinite, is_nan, nan_code, round_pack, unpack
 from hwsim.arith.rounding import round_shift
@@ -56,7 +56,8 @@ def terms_of(codes: np.ndarray, fmt: Format) -> Terms:
     if isinstance(fmt, Minifloat):
         wide = codes.astype(np.int64)
         kind = is_infinite(wide, fmt.layout) * 1 + is_nan(wide, fmt.layout) * 2
-        return Terms(*unpack(wide, fmt.layout), kind.astype(np.int64))
+        sign, significand, exponent = unpack(wide, fmt.layout)
+        return Terms(sign, significand, exponent, kind.astype(np.int64))
     if isinstance(fmt, PowerOfTwo):
         negative, exponent, nonzero = (field.astype(np.int64) for field in fmt.fields(codes))
         return Terms(negative, nonzero, exponent, np.zeros_like(negative))
@@ -102,7 +103,6 @@ class FloatUnit:
     kind: str
 
     def __post_init__(self) -> None:
-        check_finite(f"{self.kind}.weight", self.weight, self.contract.weight)
         if self.bias is not None:
             check_finite(f"{self.kind}.bias", self.bias, self.contract.bias_format(self.channels))
         if self.accumulator is None:
@@ -243,7 +243,7 @@ class FloatUnit:
         if padded:
             return ZERO
         if isinstance(fmt, Minifloat):
-            return unpack_term(code, fmt.layout)  # type: ignore[no-any-return]
+            return unpack_term(code, fmt.layout)
         return int(code < 0), abs(code), -fmt.fl(), 0
 
     def weight_term(self, k: int, tap: int) -> Term:
@@ -291,13 +291,13 @@ class FloatUnit:
         lanes = [0] * len(taps)
         terms = [0 if skip else tap + 1 for tap, skip in enumerate(skipped)]
         count = arrange(terms, skipped, taps, schedule.lanes, schedule.tail is Tail.PACKED, lanes)
-        parts = [list(part) for part in zip(ZERO, *entering, strict=True)]
-        held = [0] * schedule.lanes
-        acc, at_tree, at_accumulator = float_walk(lanes, count, *parts, held, self.bias_codes[k], self.walk, f)
+        sign, significand, exponent, kind = (list(part) for part in zip(ZERO, *entering, strict=True))
+        held, bias = [0] * schedule.lanes, self.bias_codes[k]
+        acc, at_tree, at_accumulator = float_walk(lanes, count, sign, significand, exponent, kind, held, bias, self.walk, f)
         at_tree += at_product
         code, event = float_finish.finish_code(acc, f, self.finish)
-        transient = (at_accumulator, at_tree) if at_tree + at_accumulator and self._fits(products, k, register) else (0, 0)
-        return Cell(code, acc, Events(at_accumulator, event, at_tree, 0, *transient, 0))
+        fits = bool(at_tree + at_accumulator) and self._fits(products, k, register)
+        return Cell(code, acc, Events(at_accumulator, event, at_tree, 0, at_accumulator * fits, at_tree * fits, 0))
 
     @staticmethod
     def _entering(products: list[Term], register: FloatAccumulator) -> tuple[list[Term], int]:
@@ -319,6 +319,34 @@ class FloatUnit:
         total = exact_sum([*products, bias], self.witness[0])
         event = round_pack(int(total < 0), abs(total), self.witness[0], register.rounding, register.format.layout)[1]
         return not event
+
+    # ---- the accumulator in a trace
+
+    @property
+    def acc_dtype(self) -> np.dtype:
+        """Type of a trace's accumulators: the codes' of a float register, else int64."""
+        return np.dtype(np.int64) if self.accumulator is None else self.accumulator.format.dtype
+
+    @property
+    def acc_words(self) -> int | None:
+        """Length of the last axis of a trace's accumulators: words of an exact sum beyond 64 bits, little end first."""
+        return None if self.accumulator is not None or self.register.bits <= 64 else self.register.words
+
+    def acc_entry(self, acc: int) -> int | list[int]:
+        """Return an accumulator as a trace holds it: itself, or its words."""
+        return acc if self.acc_words is None else to_words(acc, self.acc_words)
+
+    def acc_reals(self, acc: np.ndarray) -> np.ndarray:
+        """Return the float64 values, nearly, of a trace's accumulators, [N][K][H][W] and perhaps words."""
+        if self.accumulator is not None:
+            return self.accumulator.format.to_real(acc)
+        exponents = np.array(self.exponents).reshape(1, -1, 1, 1)
+        if self.acc_words is None:
+            return np.asarray(np.ldexp(acc.astype(np.float64), exponents))
+        negative = acc[..., -1:] < 0
+        words = np.where(negative, ~acc, acc).astype(np.uint64).astype(np.float64)  # ~acc = -acc - 1: no cancelling words
+        magnitude = sum(np.ldexp(words[..., i], 64 * i + exponents) for i in range(self.acc_words))
+        return np.asarray(np.where(negative[..., 0], -magnitude, magnitude))
 
     @property
     def bounds(self) -> Bounds:

@@ -9,13 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwsim.contract.float_mac import FloatMacContract
 from hwsim.contract.mac import MacContract
 from hwsim.contract.resolve import MacNumbers
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.formats.pow2 import PowerOfTwo
+from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
 from hwsim.layers.base import Bounds, Cell, Codes, Shape, checked_codes
 from hwsim.layers.draws import noise_of
+from hwsim.layers.float_unit import FloatUnit, check_finite
 from hwsim.layers.integer_unit import Extents, IntegerUnit
 
 
@@ -23,7 +24,7 @@ from hwsim.layers.integer_unit import Extents, IntegerUnit
 class MacLayer:
     """A layer of multiply-accumulate units: weight codes [K]..., bias codes [K] or None, and their contract."""
 
-    contract: MacContract
+    contract: MacContract | FloatMacContract
     weight: np.ndarray
     bias: np.ndarray | None = None
 
@@ -31,15 +32,17 @@ class MacLayer:
         channels = len(self.weight)
         if isinstance(self.contract.weight, FixedPoint):
             self.contract.weight.lengths(channels)
-        if self.contract.accumulator.fractional_length is not None:
+        if isinstance(self.contract, MacContract) and self.contract.accumulator.fractional_length is not None:
             self.contract.accumulator.grid().lengths(channels)
         if self.bias is not None:
             fmt = self.contract.bias_format(channels)
-            fmt.lengths(channels)
+            if isinstance(fmt, FixedPoint):
+                fmt.lengths(channels)
             object.__setattr__(self, "bias", checked_codes(f"{self.kind}.bias", self.bias, fmt, "K"))
             if len(self.bias) != channels:
                 raise ContractError(f"{self.kind}.bias: found {len(self.bias)} codes, allowed {channels}, one per channel.")
-        self.numbers  # noqa: B018  resolve now: a contract that cannot be built is refused when it is constructed
+        if isinstance(self.unit, IntegerUnit):
+            self.numbers  # noqa: B018  resolve now: a contract that cannot be built is refused when it is constructed
 
     kind: ClassVar[str] = "mac"
 
@@ -49,19 +52,29 @@ class MacLayer:
         return len(self.weight)
 
     @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
+    def input_formats(self) -> tuple[Format, ...]:
         """Format of the one input."""
         return (self.contract.input,)
 
     @property
-    def output_format(self) -> FixedPoint:
+    def output_format(self) -> Format:
         """Format of the output codes."""
         return self.contract.output.format
 
     @cached_property
-    def unit(self) -> IntegerUnit:
+    def unit(self) -> IntegerUnit | FloatUnit:
         """The unit that computes: the contract with the operands."""
-        return IntegerUnit(self.contract, self.weight.reshape(self.channels, -1), self.bias, self.kind)
+        weight = self.weight.reshape(self.channels, -1)
+        if isinstance(self.contract, FloatMacContract):
+            return FloatUnit(self.contract, weight, self.bias, self.kind)
+        return IntegerUnit(self.contract, weight, self.bias, self.kind)
+
+    @property
+    def integer(self) -> IntegerUnit:
+        """The unit of a MacContract; ContractError where the contract has a minifloat in it."""
+        if isinstance(self.unit, IntegerUnit):
+            return self.unit
+        raise ContractError(f"{self.kind}.contract: found a FloatMacContract, allowed here a MacContract: a unit in integers.")
 
     @property
     def sums(self) -> list[tuple[int, int]]:
@@ -70,8 +83,8 @@ class MacLayer:
 
     @property
     def numbers(self) -> MacNumbers:
-        """The datapath's integers: shifts, aligned biases, limits and proven bounds."""
-        return self.unit.numbers
+        """The datapath's integers, of a MacContract: shifts, aligned biases, limits and proven bounds."""
+        return self.integer.numbers
 
     @property
     def bounds(self) -> Bounds:
@@ -97,17 +110,20 @@ class MacLayer:
         """
         image = inputs[0][n]
         shape = Shape(len(image), len(image[0]), len(image[0][0]))
+        if isinstance(self.unit, FloatUnit):
+            return self.unit.cell(*self.taps(image, k, y, x), self.extents(shape), k)
         noise = noise_of(self.numbers.epilogue, self.output_shape([shape]), (k, y, x), first_turn)
         return self.unit.cell(*self.taps(image, k, y, x), self.extents(shape), k, noise)
 
 
-def checked_weights(name: str, codes: np.ndarray, fmt: FixedPoint | PowerOfTwo, axes: str) -> np.ndarray:
+def checked_weights(name: str, codes: np.ndarray, fmt: Format, axes: str) -> np.ndarray:
     """Return a read-only copy of weight codes in their format's dtype; every code must stand for a number."""
-    if isinstance(fmt, FixedPoint):
-        return checked_codes(name, codes, fmt, axes)
-    owned = checked_codes(name, codes, FixedPoint(fmt.bits, 0, signed=False), axes)
+    owned = checked_codes(name, codes, fmt, axes)
     try:
-        fmt.fields(owned)
+        if isinstance(fmt, PowerOfTwo):
+            fmt.fields(owned)
     except ContractError as error:
         raise ContractError(f"{name}: {error}") from None
+    if isinstance(fmt, Minifloat):
+        check_finite(name, owned, fmt)
     return owned
