@@ -18,6 +18,7 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 
 from hwsim.arith.accumulate import Pairing  # noqa: E402
+from hwsim.arith.lfsr import LfsrForm  # noqa: E402
 from hwsim.arith.overflow import Overflow  # noqa: E402
 from hwsim.arith.rounding import Rounding  # noqa: E402
 from hwsim.arith.shift_add import SignOrder  # noqa: E402
@@ -26,13 +27,17 @@ from hwsim.contract import (  # noqa: E402
     Activation,
     Axis,
     BiasPoint,
+    DrawOrder,
+    Lfsr,
     MacContract,
     Order,
     Output,
     PaddedTaps,
+    Reset,
     Schedule,
     ShiftAdd,
     Spill,
+    StochasticRounding,
     Tail,
     Tree,
     ZeroSkip,
@@ -137,6 +142,18 @@ def powers_of_two() -> tuple[LayerTrace, Layout]:
     return _named("pow2", layer, numbers(20, (1, 2, 7, 5), -128, 127)), layout
 
 
+def stochastic() -> tuple[LayerTrace, Layout]:
+    """Three images rounded by two 16-bit registers that are never loaded again: each image goes on where the last one ended."""
+    rule = StochasticRounding(
+        Lfsr(16, form=LfsrForm.GALOIS), (0xACE1, 0x1D0B), clocks=3, order=DrawOrder.YXK, tail=Tail.IDLE, reset=Reset.NEVER
+    )
+    lengths = (3, 2, -3)  # the last channel drops no bit and does not draw
+    contract = MacContract(U8, FixedPoint(6, lengths), Output(FixedPoint(8, 1), rule), Accumulator(24))
+    layer = Convolution(contract, numbers(21, (3, 2, 2, 2), -32, 31), numbers(22, (3,), -900, 900))
+    trace = run_layer(layer, numbers(23, (3, 2, 4, 3), 0, 255).astype(np.uint8), backend="spec", first_image=5)
+    return replace(trace, name="stochastic"), Layout()
+
+
 def _named(name: str, layer: Convolution | FullyConnected, codes: np.ndarray) -> LayerTrace:
     return replace(run_layer(layer, codes.astype(layer.contract.input.dtype), backend="spec"), name=name)
 
@@ -175,6 +192,7 @@ PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
     "fc_s16": fully_connected_s16,
     "pow2": powers_of_two,
     "ristretto": ristretto,
+    "stochastic": stochastic,
 }
 
 

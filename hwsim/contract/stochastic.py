@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+import numpy as np
+
 from hwsim.arith.lfsr import Alignment, LfsrForm, lfsr_jump
 from hwsim.arith.overflow import wrap_signed, wrap_unsigned
 from hwsim.contract.polynomials import MAX_WIDTH, MAXIMAL, MIN_WIDTH, is_maximal, mask_of
@@ -162,7 +164,9 @@ class StochasticRounding:
 
     def states(self, turn: int) -> tuple[int, ...]:
         """Return every lane's state in a turn: what a trace and a package store."""
-        return tuple(self.lfsr.state(seed, turn * self.clocks) for seed in self.seeds)
+        lfsr, seeds = self.lfsr, np.array([wrap_signed(seed, 64) for seed in self.seeds], dtype=np.int64)
+        ahead = lfsr_jump(seeds, turn * self.clocks, lfsr.taps, lfsr.width, lfsr.form)  # the lanes share the jump
+        return tuple(wrap_unsigned(state, lfsr.width) for state in ahead.tolist())
 
     def first_turn(self, image: int, layer: int, turns: Sequence[int]) -> int:
         """Return the turn, counted from the last reset, in which a layer's first output draws.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +18,18 @@ from hwsim.layers import Convolution, FullyConnected, Layer, Shape
 Pair = int | tuple[int, int]
 
 
-def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: bool = True, first_image: int = 0) -> LayerTrace:
+def run_layer(
+    layer: Layer,
+    *inputs: np.ndarray,
+    backend: str = "auto",
+    acc: bool = True,
+    first_image: int = 0,
+    first_turns: tuple[int, ...] | None = None,
+) -> LayerTrace:
     """Run one layer on codes [N][C][H][W] (or one image [C][H][W]); return its trace.
 
-    first_image: how many images the hardware has seen since power-up; only draws depend on it.
+    first_image: how many images the hardware has seen since power-up; only draws depend on it.  first_turns: of each image,
+    as a run of the whole network told them; None for a layer that has its registers for itself.
     """
     batches = tuple(np.asarray(x)[None] if np.asarray(x).ndim == 3 else np.asarray(x) for x in inputs)
     for batch in batches:
@@ -36,13 +44,13 @@ def run_layer(layer: Layer, *inputs: np.ndarray, backend: str = "auto", acc: boo
     drawn = None
     if kernel.draws is not None:
         drawn = Registers([(layer.kind, kernel.draws)]).drawn(layer.kind, first_image, len(batches[0]))
+        drawn = drawn if first_turns is None else replace(drawn, first_turns=first_turns)
         taps.first_turns = np.array(drawn.first_turns, dtype=np.int64)
     ready = [kernel._ready(i, batch) for i, batch in enumerate(batches)]
     out = kernel(ready, taps)
     trap.check(layer.kind, kernel, ready, taps)
-    tapped = None if taps.acc is None else np.ascontiguousarray(taps.acc.transpose(0, 3, 1, 2))
     codes = np.ascontiguousarray(out.codes)
-    return LayerTrace(layer.kind, layer, batches, tapped, codes, taps.counted, kernel.backend, taps.shared, drawn)
+    return LayerTrace(layer.kind, layer, batches, taps.channels_first, codes, taps.counted, kernel.backend, taps.shared, drawn)
 
 
 @dataclass(frozen=True)

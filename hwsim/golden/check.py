@@ -173,7 +173,7 @@ def _compute(packaged: PackagedLayer, codes: Arrays, backend: str) -> tuple[list
     """Compute the whole layer: (differences in acc and codes, what else differs)."""
     stimuli = [codes[m.role] for m in packaged.stimuli]
     try:
-        trace = run_layer(packaged.layer, *stimuli, backend=backend)
+        trace = run_layer(packaged.layer, *stimuli, backend=backend, first_turns=packaged.first_turns or None)
     except OverflowTrap as trap:
         return [], [f"{packaged.name}: computed by {backend}: {trap}"]
     found = {"accumulator": trace.acc, "expected": trace.codes}
@@ -203,7 +203,7 @@ def _specify(packaged: PackagedLayer, codes: Arrays, wanted: int) -> tuple[list[
     found["expected"] = codes["expected"].astype(np.int64)
     events = Events()
     for at in cells:
-        cell = packaged.layer.spec(stimuli, *at)
+        cell = packaged.spec(stimuli, at)
         found["expected"][at] = cell.code
         if cell.acc is not None:
             found["accumulator"][at] = cell.acc

@@ -31,18 +31,19 @@ def diagnose(packaged: PackagedLayer, codes: dict[str, np.ndarray], comparison: 
     at = [tuple(int(i) for i in place) for place in np.argwhere(comparison.wrong)[[0, -1]]]
     plain = [stimulus.tolist() for stimulus in stimuli]
     for sentence, variant in neighbours(packaged.layer):
-        if any(variant.spec(plain, *place).code != comparison.found[place] for place in at):
+        if any(packaged.spec(plain, place, variant).code != comparison.found[place] for place in at):
             continue  # two wrong codes, computed in plain integers, rule nearly every hypothesis out
-        found = _computed(variant, stimuli, comparison.expected.size)
+        found = _computed(packaged, variant, stimuli)
         if found is not None and np.array_equal(found, comparison.found):
             yield f"every code equals the expected one {sentence}."
 
 
-def _computed(layer: Layer, stimuli: list[np.ndarray], outputs: int) -> np.ndarray | None:
-    """A layer's codes; None where it cannot be computed, or would take the specification too long."""
-    for backend in ("auto", *(("spec",) if outputs <= SPEC_OUTPUTS else ())):
+def _computed(packaged: PackagedLayer, layer: Layer, stimuli: list[np.ndarray]) -> np.ndarray | None:
+    """The codes of a layer in this one's place; None where it cannot be computed, or would take the specification too long."""
+    small = int(np.prod(packaged.shape)) <= SPEC_OUTPUTS
+    for backend in ("auto", "jit", *(("spec",) if small else ())):
         try:
-            return run_layer(layer, *stimuli, backend=backend).codes
+            return run_layer(layer, *stimuli, backend=backend, first_turns=packaged.first_turns or None).codes
         except BackendError:
             continue
         except (ContractError, OverflowTrap):

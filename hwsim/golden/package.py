@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import InputError, printable
+from hwsim.execute.draws import Drawn
 from hwsim.formats import FixedPoint, Format
 from hwsim.golden.describe import plain
 from hwsim.golden.layout import Layout, MemoryLayout
 from hwsim.golden.resolved import resolved
 from hwsim.golden.words import Image
 from hwsim.layers import Convolution, Events, HostLRN, ImageEncoding, Layer, MacLayer, Shape, Softmax
+from hwsim.layers.base import Cell, Codes
+from hwsim.layers.draws import draws_of, epilogue_of
 
 SCHEMA = "hwsim.golden/2"
 MANIFEST = "manifest.json"
@@ -82,6 +85,7 @@ class PackagedLayer:
     """One layer of a package.
 
     index: its place in the network.  inputs: names of the layers it reads (none: the image, or a layer on its own).
+    first_turns: of each image, in which a layer begins that draws its rounding, counted from the last reset; else empty.
     """
 
     index: int
@@ -90,6 +94,7 @@ class PackagedLayer:
     layer: Layer
     memories: tuple[Memory, ...]
     events: Events
+    first_turns: tuple[int, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -116,6 +121,23 @@ class PackagedLayer:
         """N, C, H, W of the output."""
         return (self.stimuli[0].image.shape[0], *self.layer.output_shape(self.input_shapes))
 
+    @cached_property
+    def drawn(self) -> Drawn | None:
+        """What the layer draws to round, per image; None where it rounds by a fixed mode."""
+        epilogue = epilogue_of(self.layer)
+        draws = None if epilogue is None else draws_of(epilogue, Shape(*self.shape[1:]))
+        return None if draws is None else Drawn(draws.rule, draws.turns, self.first_turns)
+
+    def spec(self, stimuli: Sequence[Codes], at: tuple[int, ...], layer: Layer | None = None) -> Cell:
+        """Compute the output at (n, k, y, x) in plain ints, by the layer or by another one in its place."""
+        chosen: Any = self.layer if layer is None else layer
+        epilogue = epilogue_of(chosen)
+        if epilogue is None or epilogue.stochastic is None:
+            cell: Cell = chosen.spec(stimuli, *at)
+            return cell
+        cell = chosen.spec(stimuli, *at, first_turn=self.first_turns[at[0]])
+        return cell
+
     def memory(self, role: str) -> Memory | None:
         """Return the memory of that role, or None."""
         return next((m for m in self.memories if m.role == role), None)
@@ -132,6 +154,7 @@ class PackagedLayer:
             "attributes": plain(self.layer),
             "resolved": resolved(self.layer, self.input_shapes),
             "events": self.events._asdict(),
+            "draws": None if self.drawn is None else {k: v for k, v in self.drawn.to_json().items() if k != "rule"},
             "memories": [m.to_json() for m in self.memories],
         }
 

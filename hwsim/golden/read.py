@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hwsim.contract import FloatMacContract, MacContract
+from hwsim.contract import FloatMacContract, MacContract, Reset
 from hwsim.errors import ContractError, InputError
+from hwsim.execute.draws import MOST_TURNS
 from hwsim.formats.fixed import FixedPoint
 from hwsim.golden.describe import build, fields, typed
 from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout
@@ -133,7 +135,7 @@ def _layout(data: Any, where: str) -> Layout:
 
 
 def _layer(path: Path, data: Any, layout: Layout, present: dict[str, int], where: str) -> PackagedLayer:
-    names = {"index", "name", "folder", "kind", "host", "inputs", "attributes", "resolved", "events", "memories"}
+    names = {"index", "name", "folder", "kind", "host", "inputs", "attributes", "resolved", "events", "draws", "memories"}
     fields(data, names, where)
     index, name = typed(int, data["index"], f"{where}.index"), _name(data["name"], f"{where}.name")
     inputs = typed(tuple[str, ...], data["inputs"], f"{where}.inputs")
@@ -153,7 +155,30 @@ def _layer(path: Path, data: Any, layout: Layout, present: dict[str, int], where
     if [slot.role for slot in wanted] != list(shapes):
         raise InputError(f"{where}.memories: found {', '.join(shapes)[:80]}, allowed {', '.join(s.role for s in wanted)}.")
     memories = tuple(_memory(slot, name, layout, shapes, digests, where) for slot in wanted)
-    return PackagedLayer(index, name, inputs, layer, memories, events)
+    packaged = PackagedLayer(index, name, inputs, layer, memories, events)
+    return replace(packaged, first_turns=_first_turns(packaged, data["draws"], f"{where}.draws"))
+
+
+def _first_turns(packaged: PackagedLayer, data: Any, where: str) -> tuple[int, ...]:
+    """The turn in which each image's draws begin: that is for the network to say, the states follow from it."""
+    drawn, images = packaged.drawn, packaged.shape[0]
+    if drawn is None:
+        return ()
+    fields(data, {"turns", "images"}, where)
+    if not isinstance(data["images"], list) or len(data["images"]) != images:
+        raise InputError(f"{where}.images: found {str(data['images'])[:40]}, allowed a list of {images}, one for each image.")
+    for i, entry in enumerate(data["images"]):
+        fields(entry, {"first_turn", "before", "after"}, f"{where}.images[{i}]")
+    turns = tuple(typed(int, entry["first_turn"], f"{where}.images[{i}].first_turn") for i, entry in enumerate(data["images"]))
+    steps = {b - a for a, b in zip(turns, turns[1:], strict=False)}
+    good = all(0 <= turn <= MOST_TURNS - drawn.turns for turn in turns) and len(steps) <= 1
+    per_image = {Reset.LAYER: turns[0] == 0 and steps <= {0}, Reset.IMAGE: steps <= {0}, Reset.NEVER: min(steps, default=0) >= 0}
+    if not good or not per_image[drawn.rule.reset]:
+        raise InputError(
+            f"{where}.images: found first turns {str(turns)[:60]}, allowed what reset {drawn.rule.reset.name} gives, from 0 to "
+            f"2**62: LAYER begins at 0, IMAGE with the same turn, NEVER goes on by equal steps."
+        )
+    return turns
 
 
 def _memory(

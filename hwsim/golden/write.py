@@ -99,7 +99,8 @@ def _write_layer(entry: Entry, folder: Path, layout: Layout) -> PackagedLayer:
     index, inputs, trace = entry
     codes = arrays(trace)
     wanted = slots(trace.layer, inputs, [c.shape for c in trace.inputs])
-    packaged = PackagedLayer(index, trace.name, inputs, trace.layer, (), trace.events)
+    first_turns = () if trace.draws is None else trace.draws.first_turns
+    packaged = PackagedLayer(index, trace.name, inputs, trace.layer, (), trace.events, first_turns)
     (folder / packaged.folder).mkdir()
     memories = []
     for slot in wanted:

@@ -54,6 +54,8 @@ def test_the_packages_show_what_they_say() -> None:
     assert min(events.accumulator, events.tree, events.spill, events.transient_tree, events.transient_spill) > 0
     powers = hwsim.read_golden(GOLDEN / "pow2").layers[0]
     assert powers.layer.unit.factors is None, "no integer weights give these products: each is rounded"
+    noisy = hwsim.read_golden(GOLDEN / "stochastic").layers[0]
+    assert noisy.first_turns == (30, 36, 42) and min(noisy.layer.numbers.epilogue.shift) == 0
     kinds = {layer.layer.kind for name in NAMES for layer in hwsim.read_golden(GOLDEN / name)}
     from hwsim.golden.describe import KINDS
 

@@ -19,7 +19,7 @@ from hwsim.golden.report import CheckReport
 from hwsim.golden.words import npy_header
 from support.golden import copy_of, forge, forge_codes, read_manifest, write_manifest
 
-SINGLE = ("conv_ties", "conv_wrap", "conv_saturate", "pow2", "ristretto", "fc_s16")
+SINGLE = ("conv_ties", "conv_wrap", "conv_saturate", "pow2", "stochastic", "ristretto", "fc_s16")
 PACKAGES = (*SINGLE, pytest.param("every_layer", marks=pytest.mark.slow))
 RESULTS = ("expected", "accumulator")
 
@@ -37,7 +37,7 @@ def check(path: Path, backends: tuple[str, ...] = (), spec_outputs: int = 1000) 
 def computed(package: Package, packaged: PackagedLayer) -> dict[str, np.ndarray]:
     """Every output of a layer by the specification alone: the judge of whether a bit has influence."""
     stimuli = [load_npy(package.path / packaged.folder, m).tolist() for m in packaged.stimuli]
-    cells = {at: packaged.layer.spec(stimuli, *at) for at in np.ndindex(*packaged.shape)}
+    cells = {at: packaged.spec(stimuli, at) for at in np.ndindex(*packaged.shape)}
     found = {"expected": np.array([c.code for c in cells.values()]).reshape(packaged.shape)}
     if packaged.memory("accumulator") is not None:
         found["accumulator"] = np.array([c.acc for c in cells.values()]).reshape(packaged.shape)
