@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.arith.rounding import Rounding
+from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import ImageEncoding, Layer, MacLayer, Shape, Softmax
@@ -152,6 +154,16 @@ class QuantizedNetwork:
         from hwsim.network.lower.edit import with_accumulator
 
         return self._with_nodes(with_accumulator(self, layer, bits, require_proof))
+
+    def with_rounding(self, layer: str, rounding: Rounding | StochasticRounding) -> QuantizedNetwork:
+        """Return the network with another rounding in one layer's output stage; the rescales behind it round alike.
+
+        Layers with equal StochasticRoundings share one bank of registers.  Errors: InputError where the layer rounds nothing,
+        ContractError where it cannot draw.
+        """
+        from hwsim.network.lower.edit import with_rounding
+
+        return self._with_nodes(with_rounding(self, layer, rounding))
 
     def with_edited(self, names: tuple[str, ...]) -> QuantizedNetwork:
         """Return the network with these layers marked as edited by hand."""

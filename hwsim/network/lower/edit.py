@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hwsim.arith.rounding import Rounding
+from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import Concat, MacLayer
@@ -67,4 +69,17 @@ def with_accumulator(
     with naming(where):
         accumulator = replace(old.contract.accumulator, bits=bits, require_proof=proof)
         changed = replace(node, layer=recoded(old, replace(old.contract, accumulator=accumulator), source))
+    return tuple(changed if other is node else other for other in network.nodes)
+
+
+def with_rounding(
+    network: QuantizedNetwork, layer: str, rounding: Rounding | StochasticRounding
+) -> tuple[QuantizedNode, ...]:
+    """Return the nodes with another rounding in the output stage of one of them, not yet settled."""
+    node = network[layer]
+    with naming(f"network {network.name!r}, layer {layer!r}"):
+        stage = output_stage(node.layer)
+        if stage is None:
+            raise InputError(f"a {node.layer.kind} rounds nothing; allowed are layers that compute their output.")
+        changed = replace(node, layer=with_output(node.layer, replace(stage, rounding=rounding)))
     return tuple(changed if other is node else other for other in network.nodes)
