@@ -29,12 +29,15 @@ class Taps:
     filled (int32 where the accumulator has at most 32 bits, else int64; codes of a float register in their own type; an exact
     sum of minifloats beyond 64 bits has a last axis of int64 words, little end first), or None when nobody asked.
     first_turns: int64 [N], what a kernel that draws is told: the turn since the last reset in which each image begins; None
-    where all begin with the seeds.
+    where all begin with the seeds.  flags: uint8 [N][H][W][K] to be filled by multiply-accumulate kernels of a MacContract:
+    bit 1 << Place (arith.accumulate) is set where that output had an event at that place, else 0; OUTPUT stays 0 in kernels
+    that draw. None when nobody asked.
     """
 
     acc: np.ndarray | None = None
     counters: np.ndarray = field(default_factory=lambda: np.zeros(COUNTERS, dtype=np.int64))
     first_turns: np.ndarray | None = None
+    flags: np.ndarray | None = None
 
     @classmethod
     def for_layer(cls, layer: Layer, n: int, shape: Shape, acc: bool) -> Taps:

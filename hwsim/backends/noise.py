@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwsim.arith.accumulate import Place
 from hwsim.backends.base import Kernel, Taps, acc_dtype
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.draws import Draws
@@ -55,9 +56,11 @@ class NoisyKernel(Kernel):
         dtype = acc_dtype(self.layer)
         c, h, w = self.output_shape
         acc = np.empty((out.n, h, w, c), dtype=dtype) if taps.acc is None else taps.acc
-        own = Taps(acc)
+        own = Taps(acc, flags=taps.flags)
         self.inner.run(inputs, out, own)
         own.events[AT_OUTPUT] = 0
+        if taps.flags is not None:
+            taps.flags &= ~np.uint8(1 << Place.OUTPUT)
         taps.counters += own.counters
         return Buffer(acc, (0, 0), 0, self.output_shape)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hwsim.arith.accumulate import Place
 from hwsim.backends.base import Backend, Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.host import HOST_TABLE
 from hwsim.contract.draws import Draws
+from hwsim.layers.base import Events
 from hwsim.layers.float_unit import FloatUnit
 
 KINDS = (
@@ -21,6 +23,13 @@ KINDS = (
     "eltwise_sum",
     "concat",
 )
+
+
+def flags_of(events: Events, draws: bool) -> int:
+    """Return the bits 1 << Place of the places that have events, as Taps.flags has them."""
+    at = {Place.TREE: events.tree, Place.ACCUMULATOR: events.accumulator, Place.SPILL: events.spill}
+    at[Place.OUTPUT] = 0 if draws else events.output
+    return sum(1 << place for place, count in at.items() if count)
 
 
 class SpecKernel(Kernel):
@@ -46,6 +55,8 @@ class SpecKernel(Kernel):
                         taps.events[:] += cell.events
                         if taps.acc is not None:
                             taps.acc[n, y, x, k] = cell.acc if floats is None else floats.acc_entry(cell.acc)
+                        if taps.flags is not None:
+                            taps.flags[n, y, x, k] = flags_of(cell.events, draws is not None)
 
 
 def as_it_is(kernel: Kernel, draws: Draws) -> Kernel:
