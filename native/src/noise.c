@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WIDTH = 64, MAX_LANES = 4096, TURN_BITS = 63, DRAWS_PER_TASK = 1 << 14, BYTES = MAX_WIDTH / 8 };
+enum { MAX_WIDTH = 64, MAX_LANES = 4096, TURN_BITS = 63, DRAWS_PER_TASK = 1 << 14, MIN_TURNS = 64, BYTES = MAX_WIDTH / 8 };
 
 typedef struct matrix {
     uint64_t column[MAX_WIDTH];
@@ -135,7 +135,7 @@ static int64_t turns_of(const hw_noise_op *op, const hw_tensor *out)
     return ceil_div(padded[0] * padded[1] * padded[2], op->noise.lanes);
 }
 
-static int64_t turns_per_task(const hw_noise_op *op) { return max64(1, DRAWS_PER_TASK / op->noise.lanes); }
+static int64_t turns_per_task(const hw_noise_op *op) { return max64(MIN_TURNS, DRAWS_PER_TASK / op->noise.lanes); }
 
 static int noise_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 {
