@@ -14,18 +14,22 @@ from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
 from hwsim.contract.draws import Draws
 from hwsim.errors import InputError, OverflowTrap
+from hwsim.execute.explain_float import float_datapath, float_ending, float_rows
 from hwsim.execute.explain_integer import datapath, integer_rows
 from hwsim.execute.explanation import Ending, Explanation, text
 from hwsim.execute.plan import Plan
 from hwsim.execute.trace import LayerTrace
 from hwsim.images import Image
-from hwsim.layers import Events, Layer, MacLayer, Shape
-from hwsim.layers.base import finish_rounded
+from hwsim.layers import Layer, MacLayer, Shape
+from hwsim.layers.base import Cell, finish_rounded
 from hwsim.layers.draws import draws_of
-from hwsim.layers.integer_unit import Extents
+from hwsim.layers.float_unit import FloatUnit
+from hwsim.layers.integer_unit import Extents, IntegerUnit
 from hwsim.network.quantized import QuantizedNetwork
 
 Place = tuple[int, int, int, int]
+Reads = tuple[list[int], list[bool], Extents]
+"""What one output reads: codes, which of them lie in the padding, and their extents."""
 
 
 def explain(
@@ -90,10 +94,13 @@ def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, firs
     first_turn = first_turns[place[0]] if first_turns else 0
     image = codes[place[0]].tolist()
     taps, padded = mac.taps(image, *place[1:])
-    events = mac.spec([[image]], 0, *place[1:], first_turn).events
+    cell = mac.spec([[image]], 0, *place[1:], first_turn)
+    reads = (taps, padded, mac.extents(shape))
+    if isinstance(mac.unit, FloatUnit):
+        return _explain_floats(name, mac.unit, place, reads, cell)
     draws = draws_of(mac.numbers.epilogue, mac.output_shape([shape]))
     draw = None if draws is None else _draw(draws, place, first_turn)
-    return _explain_integers(name, mac, place, (taps, padded, mac.extents(shape)), events, draw)
+    return _explain_integers(name, mac.integer, place, reads, cell, draw)
 
 
 def _draw(draws: Draws, at: Place, first_turn: int) -> tuple[int, str]:
@@ -131,37 +138,50 @@ def _place(name: str, at: Sequence[int], layer: Layer, codes: np.ndarray) -> Pla
 
 
 def _explain_integers(
-    name: str,
-    layer: MacLayer,
-    at: Place,
-    taps: tuple[list[int], list[bool], Extents],
-    events: Events,
-    draw: tuple[int, str] | None,
+    name: str, unit: IntegerUnit, at: Place, reads: Reads, cell: Cell, draw: tuple[int, str] | None
 ) -> Explanation:
-    k, unit = at[1], layer.unit
-    codes, padded, extents = taps
-    rows, persistent = integer_rows(unit, codes, padded, extents, k)
+    k, p, contract = at[1], unit.numbers, unit.contract
+    rows, persistent = integer_rows(unit, *reads, k)
     acc = int(rows[-1].after) if rows else 0
-    p = unit.numbers
     return Explanation(
         name=name,
         at=at,
-        datapath=datapath(unit, extents, k),
+        datapath=datapath(unit, reads[2], k),
         rows=rows,
         low=p.acc_low,
         high=p.acc_high,
-        unit=Fraction(2) ** -layer.contract.accumulator_length(k),
-        product_unit=Fraction(2) ** (p.step_shift[k] - layer.contract.accumulator_length(k)),
+        unit=Fraction(2) ** -contract.accumulator_length(k),
+        product_unit=Fraction(2) ** (p.step_shift[k] - contract.accumulator_length(k)),
         acc=acc,
         persistent=persistent,
-        events=events,
-        ending=_ending(layer, acc, k, draw),
+        events=cell.events,
+        ending=_ending(unit, acc, k, draw),
     )
 
 
-def _ending(layer: MacLayer, acc: int, k: int, draw: tuple[int, str] | None) -> Ending:
+def _explain_floats(name: str, unit: FloatUnit, at: Place, reads: Reads, cell: Cell) -> Explanation:
+    k, register, e = at[1], unit.accumulator, cell.events
+    rows = float_rows(unit, *reads, k)
+    assert cell.acc is not None
+    return Explanation(
+        name=name,
+        at=at,
+        datapath=float_datapath(unit, reads[2], k),
+        rows=rows,
+        low=None if register is None else register.format.smallest,
+        high=None if register is None else register.format.largest,
+        unit=Fraction(1),
+        product_unit=Fraction(1),
+        acc=cell.acc,
+        persistent=e.accumulator + e.tree > e.transient_accumulator + e.transient_tree,
+        events=e,
+        ending=float_ending(unit, cell, rows[-1].after if rows else Fraction(0)),
+    )
+
+
+def _ending(unit: IntegerUnit, acc: int, k: int, draw: tuple[int, str] | None) -> Ending:
     """From the accumulator to the code, each rule by its leaf. draw: noise and who drew it, where rounding is stochastic."""
-    e, fmt = layer.numbers.epilogue, layer.contract.output.format
+    e, fmt = unit.numbers.epilogue, unit.contract.output.format
     said, value, shift = [f"acc = {acc}"], acc, e.shift[k]
     if e.activation == Activation.RELU_BEFORE_REQUANTIZE:
         value = max(acc, 0)

@@ -152,13 +152,13 @@ def tree_levels(products: list[int], level_bits: Sequence[int], pairing: int, ov
     for level in range(len(level_bits)):
         held = list(products)
         add_tree(held, level_bits[: level + 1], pairing, overflow)
-        nodes = [_node(of, values, held[i]) for i, of in enumerate(_pairs(level, len(values[-1]), pairing))]
+        nodes = [_node(of, values, held[i]) for i, of in enumerate(pairs_of_level(level, len(values[-1]), pairing))]
         levels.append(tuple(nodes))
         values.append([int(node.held) for node in nodes])
     return tuple(levels)
 
 
-def _pairs(level: int, count: int, pairing: int) -> list[tuple[tuple[int, int], ...]]:
+def pairs_of_level(level: int, count: int, pairing: int) -> list[tuple[tuple[int, int], ...]]:
     """Which (level, index) each register of a level adds, as arith.accumulate.add_tree has it; level 0 are the products."""
     if pairing == Pairing.CHAIN:
         return [((level, 0), (0, level + 1))]
@@ -168,7 +168,8 @@ def _pairs(level: int, count: int, pairing: int) -> list[tuple[tuple[int, int], 
 
 
 def _node(of: tuple[tuple[int, int], ...], values: list[list[int]], held: int) -> Node:
-    return Node(sum(values[level][i] for level, i in of), held, of)
+    exact = sum(values[level][i] for level, i in of)
+    return Node(exact, held, of, exact != held)
 
 
 def _spill_row(step: int, acc: int, exact: int, w: Walk) -> Row:
@@ -204,21 +205,26 @@ def datapath(unit: IntegerUnit, extents: Extents, k: int) -> tuple[str, ...]:
 
 def schedule_text(schedule: Schedule, contract: MacContract) -> str:
     """The order in words."""
+    tree = schedule.tree
+    bits = ", ".join(map(str, tree.bits or contract.exact_level_bits))
+    widths = f"levels of {bits} bits" + (f", {tree.overflow.name}" if tree.bits and tree.overflow is not None else "")
+    said = order_words(schedule, f"tree {tree.pairing.name} of {widths}")
+    if schedule.spill is None:
+        return said
+    s = schedule.spill
+    return f"{said}, spilled every {s.every} steps to {s.bits} bits, {s.shift} coarser, {s.rounding.name}, {s.overflow.name}"
+
+
+def order_words(schedule: Schedule, tree: str) -> str:
+    """The order in words, but for spills. tree: what is said of the tree, where there is one."""
     said = [f"order {schedule.order.name}"]
     if schedule.lanes > 1:
-        tree = schedule.tree
-        bits = ", ".join(map(str, tree.bits or contract.exact_level_bits))
-        widths = f"levels of {bits} bits" + (f", {tree.overflow.name}" if tree.bits and tree.overflow is not None else "")
-        said.append(f"{schedule.lanes} lanes along {schedule.lane_axis.name} ({schedule.tail.value} tail)")
-        said.append(f"tree {tree.pairing.name} of {widths}")
+        said += [f"{schedule.lanes} lanes along {schedule.lane_axis.name} ({schedule.tail.value} tail)", tree]
     said.append(f"bias {schedule.bias.value}")
     if schedule.padded is PaddedTaps.SKIPPED:
         said.append("padding skipped")
     if schedule.skip_zeros is not ZeroSkip.NONE:
         said.append(f"zeros skipped by {schedule.skip_zeros.value}")
-    if schedule.spill is not None:
-        s = schedule.spill
-        said.append(f"spilled every {s.every} steps to {s.bits} bits, {s.shift} coarser, {s.rounding.name}, {s.overflow.name}")
     return ", ".join(said)
 
 

@@ -52,11 +52,12 @@ class At(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A register of the adder tree, which overflowed if exact != held. of: what it adds, (level, index); level 0 are products."""
+    """A register of the adder tree. of: what it adds, as (level, index); level 0 are the products."""
 
     exact: Number
     held: Number
     of: tuple[tuple[int, int], ...]
+    overflowed: bool
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Ending:
 class Explanation:
     """How one output (n, k, y, x) of a layer comes about.
 
+    acc: as a trace has it: an integer on the accumulator's grid, or a float register's word.  held: the same as in the rows.
+
     datapath: what the contract says, a line each.  low, high: the accumulator's range; None where it has none (an exact sum).
     unit, product_unit: real value of 1 in the accumulator, and in a product; 1 where values are real already.
     persistent: whether the exact final value does not fit the accumulator; else its events are transient.
@@ -110,11 +113,16 @@ class Explanation:
     high: Number | None
     unit: Fraction
     product_unit: Fraction
-    acc: Number
+    acc: int
     persistent: bool
     events: Events
     ending: Ending
     limit: int | None = 20
+
+    @property
+    def held(self) -> Number:
+        """What the accumulator ends with, as the rows have it: real where the sum is a float's."""
+        return self.rows[-1].after if self.rows else 0
 
     @property
     def code(self) -> int:
@@ -156,7 +164,7 @@ class Explanation:
         return "\n".join([title, *self.datapath, "", *aligned(self.table(self.limit)), "", *self.ending.steps])
 
     def __repr__(self) -> str:
-        return f"<Explanation of {self.name!r} {self.at}: {len(self.rows)} rows, acc {text(self.acc)}, code {self.code}>"
+        return f"<Explanation of {self.name!r} {self.at}: {len(self.rows)} rows, acc {text(self.held)}, code {self.code}>"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

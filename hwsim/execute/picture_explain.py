@@ -25,7 +25,7 @@ def draw(found: Explanation, file: str | os.PathLike[str] | None = None, force: 
     """
     tree = _tree_row(found)
     with canvas(12 if tree else 9, 5.2, file, force) as figure:
-        title = f"{found.name} (n, k, y, x) = {found.at}: acc = {text(found.acc)}, code = {found.code}"
+        title = f"{found.name} (n, k, y, x) = {found.at}: acc = {text(found.held)}, code = {found.code}"
         figure.suptitle(title, x=0.01, ha="left")
         left, right = figure.subfigures(1, 2, width_ratios=(8, 4)) if tree else (figure, figure)
         stairs, bars = left.subplots(2, 1, sharex=True, height_ratios=(5, 2))
@@ -38,47 +38,58 @@ def draw(found: Explanation, file: str | os.PathLike[str] | None = None, force: 
     return figure
 
 
+def _height(found: Explanation, value: Number) -> float:
+    """Where a value is drawn: infinity a little beyond the register's end, NaN at zero."""
+    height = float(value)
+    if height != height:
+        return 0.0
+    if abs(height) == float("inf"):
+        end = 1.1 * float(found.high or 1)
+        return end if height > 0 else -end
+    return height
+
+
 def _stairs(axes: Axes, found: Explanation) -> None:
     """What the register holds behind each row, and what it would hold without any limit."""
     rows, places = found.rows, range(len(found.rows))
-    after = [float(row.after) for row in rows]
-    unlimited = [float(row.unlimited) for row in rows]
+    after = [_height(found, row.after) for row in rows]
+    unlimited = [_height(found, row.unlimited) for row in rows]
     axes.step(places, unlimited, where="mid", color=GREY, linewidth=1.2, linestyle=(0, (2, 1.5)), zorder=3)
     axes.step(places, after, where="mid", color=BLUE, linewidth=2.2 if len(rows) <= 4 * FEW else 1.4, zorder=4)
     for i, row in enumerate(rows):
-        _mark(axes, i, row, len(rows) <= FEW)
-    _register(axes, found, after + unlimited + [float(row.exact) for row in rows if any(row.events)] + [0.0])
+        _mark(axes, found, i, row)
+    _register(axes, found, after + unlimited + [_height(found, row.exact) for row in rows if any(row.events)] + [0.0])
     axes.set_title("accumulator behind each step")
 
 
-def _mark(axes: Axes, i: int, row: Row, number: bool) -> None:
+def _mark(axes: Axes, found: Explanation, i: int, row: Row) -> None:
     """Marks of one row: its kind, its overflow, and its number."""
-    exact, after = float(row.exact), float(row.after)
-    unlimited = float(row.unlimited)
-    above = after > unlimited if after != unlimited else after >= float(row.before)
+    exact, after, unlimited, before = (_height(found, v) for v in (row.exact, row.after, row.unlimited, row.before))
+    above = after > unlimited if after != unlimited else after >= before
+    few = len(found.rows) <= FEW
     if row.events.accumulator or row.events.spill:
         above = after > exact
-        _overflow(axes, i, row, ORANGE if row.events.spill else RED, number)
+        _overflow(axes, found, i, row, ORANGE if row.events.spill else RED, few)
     marker = {Kind.LOAD: ("s", GREEN), Kind.BIAS: ("s", GREEN), Kind.SPILL: ("D", ORANGE)}.get(row.kind)
     if marker:
         axes.plot(i, after, marker[0], color=marker[1], markersize=6, zorder=7)
-    if number:
-        _number(axes, i, row.after, above, BLUE)
+    if few:
+        _number(axes, i, after, text(row.after), above, BLUE)
 
 
-def _overflow(axes: Axes, i: int, row: Row, colour: str, number: bool) -> None:
+def _overflow(axes: Axes, found: Explanation, i: int, row: Row, colour: str, number: bool) -> None:
     """A hollow mark at the exact result, and an arrow to what the register made of it."""
-    exact, after = float(row.exact), float(row.after)
+    exact, after = _height(found, row.exact), _height(found, row.after)
     if exact != after:
         axes.annotate("", (i, after), (i, exact), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.2}, zorder=5)
     axes.plot(i, exact, "o", markeredgecolor=colour, markerfacecolor="white", markersize=6 if number else 4, zorder=6)
     if number:
-        _number(axes, i, row.exact, exact > after, colour)
+        _number(axes, i, exact, text(row.exact), exact > after, colour)
 
 
-def _number(axes: Axes, i: float, value: Number, above: bool, colour: str) -> None:
+def _number(axes: Axes, i: float, height: float, label: str, above: bool, colour: str) -> None:
     place = {"xytext": (0, 5 if above else -5), "textcoords": "offset points", "ha": "center", "va": "bottom" if above else "top"}
-    axes.annotate(text(value), (i, float(value)), fontsize=7, color=colour, zorder=8, **place)  # type: ignore[arg-type]
+    axes.annotate(label, (i, height), fontsize=7, color=colour, zorder=8, **place)  # type: ignore[arg-type]
 
 
 def _sum(axes: Axes, found: Explanation) -> None:
@@ -87,23 +98,22 @@ def _sum(axes: Axes, found: Explanation) -> None:
     scale = float(found.product_unit / found.unit)
     running = [float(row.before)]
     for lane in row.lanes:
-        running.append(running[-1] + float(lane.product) * scale)
+        running.append(running[-1] + _height(found, lane.product) * scale)
     places = range(-1, len(row.lanes) + 1)
     axes.step(places, [*running, running[-1]], where="mid", color=GREY, linewidth=1.2, linestyle=(0, (2, 1.5)), zorder=3)
     end, after = len(row.lanes), float(row.after)
     axes.plot(-1, running[0], "s", color=GREEN, markersize=6, zorder=7)
     if any(row.events):
-        _overflow(axes, end, row, RED, True)
+        _overflow(axes, found, end, row, RED, True)
     axes.plot(end, after, "o", color=BLUE, zorder=7)
-    _number(axes, end, row.after, after >= float(row.exact), BLUE)
+    _number(axes, end, after, text(row.after), after >= float(row.exact), BLUE)
     _register(axes, found, [*running, after, 0.0])
     axes.set_title("no declared order: every order ends here; drawn in the order (c, r, s)")
 
 
 def _register(axes: Axes, found: Explanation, values: Sequence[float]) -> None:
     """The register's range as a band, the axis in codes, and real values at the right."""
-    finite = [v for v in values if v == v and abs(v) != float("inf")]
-    low, high = min(finite), max(finite)
+    low, high = min(values), max(values)
     room = max(high - low, 1.0) * 0.12
     bottom, top = low - room, high + room
     if found.low is not None and found.high is not None:
@@ -134,10 +144,10 @@ def _products(axes: Axes, found: Explanation) -> None:
     scale = float(found.product_unit / found.unit)
     unordered = found.rows[0].kind is Kind.SUM if found.rows else False
     if unordered:
-        bars = [(i, float(lane.product) * scale, BLUE) for i, lane in enumerate(found.rows[0].lanes)]
+        bars = [(i, _height(found, lane.product) * scale, BLUE) for i, lane in enumerate(found.rows[0].lanes)]
         bars.insert(0, (-1, float(found.rows[0].before), GREEN))
     else:
-        bars = [bar for i, row in enumerate(found.rows) for bar in _bars(i, row, scale)]
+        bars = [bar for i, row in enumerate(found.rows) for bar in _bars(found, i, row, scale)]
     ends: dict[tuple[int, bool], float] = {}
     for i, size, colour in bars:
         base = ends.get((i, size > 0), 0.0)
@@ -152,10 +162,12 @@ def _products(axes: Axes, found: Explanation) -> None:
     _step_ticks(axes, found)
 
 
-def _bars(i: int, row: Row, scale: float) -> list[tuple[int, float, str]]:
+def _bars(found: Explanation, i: int, row: Row, scale: float) -> list[tuple[int, float, str]]:
     if row.kind is Kind.STEP:
-        return [(i, float(lane.product) * scale, (BLUE, SKY)[j % 2]) for j, lane in enumerate(row.lanes) if lane.product]
-    return [(i, float(row.adds), GREEN)] if row.adds is not None else []
+        return [
+            (i, _height(found, lane.product) * scale, (BLUE, SKY)[j % 2]) for j, lane in enumerate(row.lanes) if lane.product
+        ]
+    return [(i, _height(found, row.adds), GREEN)] if row.adds is not None else []
 
 
 def _step_ticks(axes: Axes, found: Explanation) -> None:
@@ -181,8 +193,9 @@ def _legend(found: Explanation) -> list[Any]:
     from matplotlib.patches import Patch
 
     rows = found.rows
+    unlimited = "without limits" if isinstance(found.held, int) else "exact sum"
     marks: list[Any] = [Line2D([], [], color=BLUE, linewidth=2.2, label="accumulator")]
-    marks.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (2, 1.5)), label="without limits"))
+    marks.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (2, 1.5)), label=unlimited))
     if found.low is not None and found.high is not None:
         marks.append(Patch(color=PALE, label=f"register {text(found.low)}..{text(found.high)}"))
     kind = "persistent" if found.persistent else "transient"
@@ -226,7 +239,7 @@ def _tree(axes: Axes, row: Row) -> None:
         _box(axes, at[0, i], "idle" if lane.tap is None else "skipped" if lane.skipped else text(lane.product), PALE, upright)
     for level, nodes in enumerate(row.tree, 1):
         for i, node in enumerate(nodes):
-            over = node.exact != node.held
+            over = node.overflowed
             label = f"{text(node.exact)}\n-> {text(node.held)}" if over else text(node.held)
             _box(axes, at[level, i], label, RED if over else "white")
     axes.set(title=f"adder tree in step {row.step}", xlim=(-0.6, len(row.lanes) - 0.4), ylim=(-max(len(row.tree), 4) - 0.5, 0.5))
