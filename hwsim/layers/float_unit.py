@@ -215,8 +215,8 @@ class FloatUnit:
         )
 
     @cached_property
-    def witness(self) -> tuple[int, Register]:
-        """(exponent, register): a grid and a width that hold every unrounded sum, biases included, of all channels."""
+    def witness(self) -> Register:
+        """A register that holds every unrounded sum, biases included, of all channels."""
         assert self.accumulator is not None
         x, f = span_of(self.contract.input), self.accumulator.format
         widest = Register(0, 1)
@@ -227,7 +227,7 @@ class FloatUnit:
             most = span_of(f).largest << max(span_of(f).exponent - finest, 0)
             found = register_of(x, w, self.weight.shape[1], most, finest)
             widest = max(widest, found, key=lambda r: r.bits)
-        return finest, Register(finest, widest.bits)
+        return Register(finest, widest.bits)
 
     @property
     def _bias_parts(self) -> list[tuple[int, int]]:
@@ -316,8 +316,8 @@ class FloatUnit:
         if any(kind for _, _, _, kind in products):
             return False
         bias = unpack_term(self.bias_codes[k], register.format.layout)
-        total = exact_sum([*products, bias], self.witness[0])
-        event = round_pack(int(total < 0), abs(total), self.witness[0], register.rounding, register.format.layout)[1]
+        total, grid = exact_sum([*products, bias], self.witness.exponent), self.witness.exponent
+        event = round_pack(int(total < 0), abs(total), grid, register.rounding, register.format.layout)[1]
         return not event
 
     # ---- the accumulator in a trace

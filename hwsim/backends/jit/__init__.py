@@ -2,10 +2,10 @@
 
 from hwsim.backends.base import Backend
 from hwsim.backends.host import HOST_TABLE
+from hwsim.backends.jit.float_kernels import mac_kernel
 from hwsim.backends.jit.kernels import (
     AveragePoolKernel,
     ConcatKernel,
-    MacKernel,
     MaxPoolKernel,
     ReluKernel,
     ValueKernel,
@@ -16,8 +16,8 @@ JIT = Backend(
     "jit",
     {
         "image_encoding": ValueKernel,
-        "convolution": MacKernel,
-        "fully_connected": MacKernel,
+        "convolution": mac_kernel,
+        "fully_connected": mac_kernel,
         "max_pool": MaxPoolKernel,
         "average_pool": AveragePoolKernel,
         "relu": ReluKernel,

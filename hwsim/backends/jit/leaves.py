@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-from hwsim.arith import accumulate, lfsr, minifloat, overflow, requantize, rounding, shift_add
+from hwsim.arith import (
+    accumulate,
+    exact_sum,
+    float_finish,
+    float_walk,
+    lfsr,
+    minifloat,
+    overflow,
+    requantize,
+    rounding,
+    shift_add,
+)
 
 LEAVES = (
     rounding.increment,
@@ -60,7 +71,27 @@ LEAVES = (
     minifloat.multiply_add_floats,
     minifloat.cast_float,
     minifloat.float_from_fixed,
+    minifloat.fixed_from_exact,
     minifloat.fixed_from_float,
+    float_finish.finish_exact,
+    float_finish.finish_code,
+    float_walk.unpack_term,
+    float_walk.multiply_terms,
+    float_walk.round_term,
+    float_walk.add_terms,
+    float_walk.add_term,
+    float_walk.add_codes,
+    float_walk.float_tree,
+    float_walk.float_levels,
+    float_walk.float_walk,
+    exact_sum.add_to_limbs,
+    exact_sum.carry_limbs,
+    exact_sum.magnitude_limbs,
+    exact_sum.length_of_limbs,
+    exact_sum.thirty_bits,
+    exact_sum.window_of_limbs,
+    exact_sum.round_limbs,
+    exact_sum.pack_words,
 )
 
 for _leaf in LEAVES:
