@@ -82,6 +82,8 @@ def exact_factors(layer: MacLayer, backend: str) -> np.ndarray:
 
     BackendError where this backend would have to walk the declared order, or to round products.
     """
+    if isinstance(layer.unit, FloatUnit):
+        raise BackendError(f"backend {backend} has no kernel for this contract with a minifloat in it; choose backend jit.")
     p, factors = layer.numbers, layer.integer.factors
     if factors is None or p.walk is not None and not all(p.static):
         raise BackendError(f"backend {backend} has no kernel for this contract's declared order; choose backend spec.")
