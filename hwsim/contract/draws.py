@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,12 +39,12 @@ class Draws:
         if max(self.shift) > MAX_SHIFT:
             raise ContractError(f"Draws.shift: found {max(self.shift)}, allowed at most {MAX_SHIFT}.")
 
-    @property
+    @cached_property
     def channels(self) -> tuple[int, ...]:
         """The channels that draw."""
         return tuple(k for k, s in enumerate(self.shift) if s > 0 or self.rule.zero_shift_draws)
 
-    @property
+    @cached_property
     def extents(self) -> tuple[int, int, int]:
         """Number of drawing positions along (k, y, x), the fastest axis padded to whole turns where its tail is idle."""
         extents = [len(self.channels), *self.shape[1:]]
@@ -52,7 +53,7 @@ class Draws:
             extents[fastest] = -(-extents[fastest] // self.rule.lanes) * self.rule.lanes
         return extents[0], extents[1], extents[2]
 
-    @property
+    @cached_property
     def strides(self) -> tuple[int, int, int]:
         """strides[a] = by how many draws the next position along axis a of (k, y, x) is later.
 
@@ -95,35 +96,44 @@ class Draws:
         if not self.turns:
             return noise
         rule, (_, stride_y, stride_x) = self.rule, self.strides
-        states = _states(rule, first_turn, self.turns)
+        states = _states(rule, first_turn, self.turns).reshape(-1)  # by draw: lane after lane, turn after turn
         plane = np.arange(self.shape[1])[:, None] * stride_y + np.arange(self.shape[2]) * stride_x
         for rank, k in enumerate(self.channels):
-            draw = plane + rank * self.strides[0]
-            state = states[draw % rule.lanes, draw // rule.lanes]
+            state = states[plane + rank * self.strides[0]]
             noise[k] = noise_bits(state, rule.lfsr.width, self.shift[k], rule.alignment)
         return noise
 
 
 def _states(rule: StochasticRounding, first_turn: int, turns: int) -> np.ndarray:
-    """states[lane, turn] of consecutive turns, int64: the known ones jump ahead all at once until there are enough."""
-    states = jump_array(rule.lfsr, np.array([[wrap_signed(seed, 64)] for seed in rule.seeds]), first_turn * rule.clocks)
-    while states.shape[1] < turns:
-        known = states.shape[1]
-        ahead = jump_array(rule.lfsr, states[:, : turns - known], known * rule.clocks)
-        states = np.concatenate([states, ahead], axis=1)
+    """states[turn, lane] of consecutive turns, int64: the known ones jump ahead all at once until there are enough."""
+    states = jump_array(rule.lfsr, np.array([wrap_signed(seed, 64) for seed in rule.seeds]), first_turn * rule.clocks)[None]
+    images = _images(rule.lfsr, rule.clocks)
+    while len(states) < turns:
+        states = np.concatenate([states, _moved(images, states[: turns - len(states)])])
+        images = _moved(images, images)  # twice as far
     return states
 
 
 def jump_array(lfsr: Lfsr, states: np.ndarray, steps: int) -> np.ndarray:
-    """jump_array(states)[i] = lfsr_jump(states[i], steps): the jump is linear, so a table per byte of the state serves all.
+    """jump_array(states)[i] = lfsr_jump(states[i], steps): the jump is linear, so the images of the single bits serve all.
 
     states: int64, 64-bit states as two's complement numbers.
     """
-    ahead = np.zeros_like(states)
-    for low in range(0, lfsr.width, 8):
+    return _moved(_images(lfsr, steps), states)
+
+
+def _images(lfsr: Lfsr, steps: int) -> np.ndarray:
+    """images[i] = what a jump of so many steps makes of the state that has bit i alone."""
+    bits = np.array([wrap_signed(1 << bit, 64) for bit in range(lfsr.width)], dtype=np.int64)
+    return np.asarray(lfsr_jump(bits, steps, lfsr.taps, lfsr.width, lfsr.form))
+
+
+def _moved(images: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Apply a linear map, given by the images of the single bits, through a table per byte of the state."""
+    moved = np.zeros_like(states)
+    for low in range(0, len(images), 8):
         table = np.zeros(1, dtype=np.int64)
-        for bit in range(low, min(low + 8, lfsr.width)):
-            image = lfsr_jump(wrap_signed(1 << bit, 64), steps, lfsr.taps, lfsr.width, lfsr.form)
-            table = np.concatenate([table, table ^ np.int64(image)])
-        ahead ^= table[(states >> low) & (len(table) - 1)]
-    return ahead
+        for image in images[low : low + 8]:
+            table = np.concatenate([table, table ^ image])
+        moved ^= table[(states >> low) & (len(table) - 1)]
+    return moved
