@@ -49,8 +49,9 @@ enum hw_rounding {
     HW_TIES_DOWN = 5, HW_TIES_AWAY = 6, HW_TIES_TO_ZERO = 7, HW_TIES_EVEN = 8, HW_TIES_ODD = 9
 };
 
-/* hwsim.arith.Overflow; symmetric saturation is HW_SATURATE with low = -high. TRAP is the caller's: it reads events. */
-enum hw_overflow { HW_WRAP = 0, HW_SATURATE = 1 };
+/* hwsim.arith.Overflow. TRAP computes what WRAP does: who stops is the caller, who reads events and flags. An hw_output takes
+ * the first two; symmetric saturation is HW_SATURATE with low = -high there. */
+enum hw_overflow { HW_WRAP = 0, HW_SATURATE = 1, HW_SATURATE_SYMMETRIC = 2, HW_TRAP = 3 };
 
 /* hwsim.contract.Activation. */
 enum hw_activation { HW_NONE = 0, HW_RELU_BEFORE = 1, HW_RELU_AFTER = 2 };
@@ -113,17 +114,51 @@ typedef struct hw_output {
     int64_t low, high;       /* of the code; within int64, 2^32 values at most */
 } hw_output;
 
+/* A declared order: what the accumulator does step by step (hwsim.arith.accumulate). The accumulator's width is the output's
+ * acc_bits. With steps of taps:
+ *     acc = bias_last ? 0 : bias[k]
+ *     each step: acc = overflow(acc + round(tree(products) * 2^step_shift[k])); every spill_every steps: to the buffer and back
+ *     bias_last: acc = overflow(acc + bias[k])
+ * Then the output's stage without its first two lines. */
+typedef struct hw_walk {
+    int64_t steps;           /* 1..2^24; steps * lanes <= 2^24 */
+    int32_t lanes;           /* 1..4096 */
+    int32_t packed;          /* 1: the taps that are left after skips close up; 0: a step whose taps are all skipped is none */
+    const int32_t *taps;     /* [steps][lanes], (c * R + r) * S + s within the group, each tap once; -1: an idle lane */
+    int32_t skip_padded, skip_zero_inputs, skip_zero_weights; /* taps that are none */
+    int32_t pairing;         /* hw_pairing */
+    int32_t levels;          /* of the adder tree: lanes - 1 where HW_CHAIN, else ceil(log2(lanes)) */
+    const int32_t *level_bits; /* [levels], 2..62 */
+    int32_t tree_overflow, overflow, rounding; /* of the tree; of the accumulator; of products and steps on their way to it */
+    int32_t bias_last;
+    const int32_t *drop;     /* [k], 0..62: bits that each product loses before the tree */
+    const int32_t *step_shift; /* [k], -63..63 */
+    int64_t spill_every;     /* 0: no spill */
+    int32_t spill_bits, spill_shift, spill_rounding, spill_overflow, spill_last; /* bits + shift <= 64 */
+} hw_walk;
+
+/* Weights +-2^exponent; product = round(+-x * 2^(exponent + guard_bits)), made without a multiplier. */
+typedef struct hw_shift_add {
+    const uint8_t *negative, *nonzero; /* [k][c / groups][r][s], 0 or 1 */
+    const int8_t *exponent;  /* likewise; exponent <= 62 - guard_bits - 17, and -exponent <= 62 */
+    int32_t guard_bits;      /* 0..62 */
+    int32_t rounding;        /* hw_rounding */
+    int32_t sign_after;      /* 1: the sign is applied to what has been rounded */
+} hw_shift_add;
+
 typedef struct hw_conv {
     int64_t c, k, r, s;      /* input channels, output channels, kernel rows, kernel columns */
     int64_t groups;
     int64_t stride_h, stride_w, dilation_h, dilation_w;
     int64_t pad_h, pad_w;    /* above and left; below and right follow from the output's size */
     int64_t in_low, in_high; /* range of the input codes: exactness is proven for it */
-    const int32_t *weights;  /* codes [k][c / groups][r][s], -65535..65535 */
+    const int32_t *weights;  /* codes [k][c / groups][r][s], -65535..65535; not read where shift_add is given */
     const int64_t *bias;     /* [k], on the accumulator's grid */
-    const int32_t *product_shift; /* [k], 0..63 */
+    const int32_t *product_shift; /* [k], 0..63; not read where walk is given */
     const int32_t *shift;    /* [k], -63..63 */
     hw_output output;
+    const hw_walk *walk;     /* NULL: no declared order, the exact sum modulo 2^acc_bits */
+    const hw_shift_add *shift_add; /* NULL: products are x * weight */
 } hw_conv;
 
 typedef struct hw_pool {
@@ -182,8 +217,9 @@ typedef struct hw_float {
  *
  * Operands: x is a minifloat code, or an integer (input_fixed) times 2^input_exponent; w = (-1)^sign * significand *
  * 2^exponent. Products are exact, or rounded to `product` where product_rounds says so.
- * Register: exact, a two's complement integer of `words` words of 64 bits on the grid 2^grid, wide enough for every sum
- * (the caller's promise), or the float `register_format`, rounded at every add in the order of `table`.
+ * Register: exact, a two's complement integer of `words` words of 64 bits on the grid 2^grid[k], wide enough for every sum
+ * (the caller's promise; its tap is [n][h][w][k][words] of HW_S64, little end first), or the float `register_format`,
+ * rounded at every add in the order of `table` (its tap: codes).
  * table: [steps][lanes], (c * R + r) * S + s of the tap taken there, -1 for an idle lane; pairing of the lanes' tree.
  * Output: the value rounded once to the minifloat `out`, or to an integer on the grid 2^-output_length.
  */
@@ -200,9 +236,10 @@ typedef struct hw_float_conv {
     const int32_t *weight_significand;  /* 0..2^24 - 1 */
     const int32_t *weight_exponent;     /* -1200..1200 */
     int32_t exact;           /* 0 or 1 */
-    int32_t grid;            /* no product is finer */
     int32_t words;           /* 1..64 */
+    const int32_t *grid;     /* [k], exact only: no product of the channel is finer */
     int32_t product_rounds;  /* 0 or 1 */
+    int32_t reserved;
     hw_float register_format;
     int32_t register_rounding, product_rounding; /* hw_rounding */
     hw_float product;
@@ -241,6 +278,8 @@ const char *hw_op_path(const hw_op *op);
 /* One operator bound to its tensors.
  * acc: the accumulators after the bias, wrapped: [n][h][w][k] dense, of acc_type HW_S32 (acc_bits <= 32) or HW_S64;
  *      NULL: not wanted. Convolutions only.
+ * flags: dense [n][h][w][k], zeroed by the caller; bit 0 is set where the tree, 1 where the accumulator, 2 where the spill and
+ *      3 where the output overflowed (hwsim.arith.Place); NULL: not wanted. Convolutions only.
  * events: [HW_COUNTERS]; hw_run adds to them. */
 typedef struct hw_call {
     const hw_op *op;
@@ -251,6 +290,7 @@ typedef struct hw_call {
     int32_t acc_type;
     int32_t reserved;
     int64_t *events;
+    uint8_t *flags;
 } hw_call;
 
 /* Run the calls in order, each finished before the next. threads: 1..256. Returns HW_OK or the code in *status; all calls

@@ -3,11 +3,12 @@
 #define HW_CONV_H
 
 #include "core.h"
+#include "order.h"
 
 /* How a convolution is computed. NARROW_BYTES: 8-bit operands, int32 sums. HALVES: 16-bit operands, int32 sums proven.
  * SPLIT_HALVES: 16-bit operands; w = 256 * high + low, two int32 sums, joined in int64 before they can overflow.
- * ANY: plain loops in int64, which test the image's bounds. */
-typedef enum hw_path { PATH_BYTES, PATH_HALVES, PATH_SPLIT_HALVES, PATH_ANY } hw_path;
+ * ANY: plain loops in int64, which test the image's bounds. WALK: likewise, step by step. */
+typedef enum hw_path { PATH_BYTES, PATH_HALVES, PATH_SPLIT_HALVES, PATH_ANY, PATH_WALK } hw_path;
 
 /* Which 64 bytes of the input a step reads, relative to the pixel under the kernel's top left tap. */
 typedef struct hw_step {
@@ -34,7 +35,10 @@ typedef struct hw_conv_op {
     uint8_t *packed_high;    /* SPLIT_HALVES with weights beyond 8 bits: their high halves */
     int32_t *start[2][2];    /* [blocks * 16] what a sum starts from: [input read with an offset][bias folded in] */
     int64_t *wide_start;     /* same for int64 sums, never folded */
-    int32_t *weights;        /* PATH_ANY: [k][c / groups][r][s] */
+    int32_t *weights;        /* PATH_ANY, and where anything is walked: [k][c / groups][r][s] */
+    int64_t taps;            /* of one output */
+    hw_order *order;         /* NULL: none is declared */
+    hw_shift_add shift_add;  /* PATH_WALK; exponent NULL: products are x * weight */
 } hw_conv_op;
 
 /* One register block of the product sum: acc[block][pixel][lane] = start[block][lane] + sum over steps. */
@@ -62,6 +66,10 @@ hw_gemm_fn hw_gemm_u8s8s32__amx, hw_gemm_s8s8s32__amx, hw_tiles_collect;
 extern const hw_family hw_conv_family;
 int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status);
 void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS]);
+void hw_conv_walk_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS]);
+/* One output, walked; worker->scratch holds hw_walk_scratch() bytes. */
+hw_walked hw_walk_one(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int64_t x, hw_worker *worker);
+int64_t hw_walk_scratch(const hw_conv_op *op);
 void hw_conv_stage_row(const hw_plan *plan, int64_t row);
 int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status);
 

@@ -28,13 +28,17 @@ void hw_conv_any_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worke
     (void)worker;
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
+    if (op->order)
+        events[HW_BY_BOUNDS] += out->w * out->c;
     for (int64_t x = 0; x < out->w; x++) {
         for (int64_t k = 0; k < out->c; k++) {
             int64_t acc;
-            const int64_t code = hw_stage_code(&op->stage, k, total_at(plan, n, k, y, x), &acc, events);
+            const int64_t at = ((n * out->h + y) * out->w + x) * out->c + k;
+            uint8_t *flag = plan->call->flags ? plan->call->flags + at : NULL;
+            const int64_t code = hw_stage_code(&op->stage, k, total_at(plan, n, k, y, x), &acc, flag, events);
             hw_store(hw_pixel(out, n, y, x), out->type, k, code);
             if (plan->call->acc)
-                hw_store(plan->call->acc, plan->call->acc_type, ((n * out->h + y) * out->w + x) * out->c + k, acc);
+                hw_store(plan->call->acc, plan->call->acc_type, at, acc);
         }
     }
 }

@@ -60,28 +60,88 @@ static void choose_path(hw_conv_op *op, int64_t weight_low, int64_t weight_high)
     op->element = op->path == PATH_BYTES ? 1 : 2;
 }
 
+/* The stage behind accumulators that come walked: they lie in the register's range, with bias and shift in them. */
+static int init_walked_stage(hw_conv_op *op, const hw_conv *conv, hw_status *status)
+{
+    const size_t k = (size_t)conv->k;
+    int64_t *numbers = hw_alloc(4 * k * sizeof(int64_t), status);
+    if (!numbers)
+        return status->code;
+    int64_t *low = numbers + k, *high = low + k;
+    for (size_t i = 0; i < k; i++) {
+        low[i] = op->order->low;
+        high[i] = op->order->high;
+    }
+    hw_stage_init(&op->stage, conv->k, &conv->output, numbers, (const int32_t *)(high + k), conv->shift, low, high, status);
+    free(numbers);
+    return status->code;
+}
+
+static int init_stage(hw_conv_op *op, const hw_conv *conv, const int64_t *low, const int64_t *high, hw_status *status)
+{
+    if (!conv->walk)
+        return hw_stage_init(&op->stage, conv->k, &conv->output, conv->bias, conv->product_shift, conv->shift, low, high,
+                             status);
+    op->order = hw_alloc(sizeof *op->order, status);
+    if (!op->order || hw_order_init(op->order, conv, low, high, !conv->shift_add, status))
+        return status->code;
+    if (op->order->settled)
+        return hw_stage_init(&op->stage, conv->k, &conv->output, conv->bias, conv->walk->step_shift, conv->shift, low, high,
+                             status);
+    return init_walked_stage(op, conv, status);
+}
+
+static void *copy(const void *from, size_t bytes, hw_status *status)
+{
+    void *to = hw_alloc(bytes, status);
+    if (to)
+        memcpy(to, from, bytes);
+    return to;
+}
+
+/* Products of a shift-add unit: fields instead of weights, and sums within int64 as the caller promises. */
+static int take_fields(hw_conv_op *op, const hw_conv *conv, hw_status *status)
+{
+    const hw_shift_add *unit = conv->shift_add;
+    const size_t count = (size_t)(conv->k * op->taps);
+    if (unit->guard_bits < 0 || unit->guard_bits > 62)
+        return hw_fail(status, HW_BAD_ARGUMENT, 0, unit->guard_bits);
+    if (unit->rounding < HW_FLOOR || unit->rounding > HW_TIES_ODD)
+        return hw_fail(status, HW_BAD_ARGUMENT, 1, unit->rounding);
+    for (size_t i = 0; i < count; i++)
+        if (unit->exponent[i] < -62 || unit->exponent[i] + unit->guard_bits > 62 || unit->negative[i] > 1)
+            return hw_fail(status, HW_OUT_OF_RANGE, (int64_t)i / op->taps, unit->exponent[i]);
+    op->shift_add = *unit;
+    op->shift_add.negative = copy(unit->negative, count, status);
+    op->shift_add.nonzero = copy(unit->nonzero, count, status);
+    op->shift_add.exponent = copy(unit->exponent, count, status);
+    op->path = PATH_WALK;
+    return status->code;
+}
+
 static int fill(hw_conv_op *op, const hw_conv *conv, hw_status *status)
 {
-    const int64_t per_channel = conv->c / conv->groups * conv->r * conv->s;
+    op->taps = conv->c / conv->groups * conv->r * conv->s;
     int64_t weight_low = 0, weight_high = 0;
     int64_t *low = hw_alloc(2 * (size_t)conv->k * sizeof(int64_t), status);
     if (!low)
         return status->code;
     int64_t *high = low + conv->k;
-    if (range_totals(conv, low, high, &weight_low, &weight_high, status) == HW_OK)
-        hw_stage_init(&op->stage, conv->k, &conv->output, conv->bias, conv->product_shift, conv->shift, low, high,
-                      status);
+    if (conv->shift_add || range_totals(conv, low, high, &weight_low, &weight_high, status) == HW_OK)
+        init_stage(op, conv, low, high, status);
     free(low);
     if (status->code)
         return status->code;
+    if (conv->shift_add)
+        return take_fields(op, conv, status);
     choose_path(op, weight_low, weight_high);
-    if (op->path != PATH_ANY)
-        return hw_conv_pack(op, conv->weights, status);
-    const size_t bytes = (size_t)(conv->k * per_channel) * sizeof(int32_t);
-    op->weights = hw_alloc(bytes, status);
-    if (op->weights)
-        memcpy(op->weights, conv->weights, bytes);
-    return status->code;
+    if (op->order && !op->order->settled)
+        op->path = PATH_WALK;
+    if (op->path == PATH_ANY || op->path == PATH_WALK) {
+        op->weights = copy(conv->weights, (size_t)(conv->k * op->taps) * sizeof(int32_t), status);
+        return status->code;
+    }
+    return hw_conv_pack(op, conv->weights, status);
 }
 
 hw_op *hw_conv_new(const hw_conv *conv, int32_t isa, hw_status *status)
@@ -98,6 +158,8 @@ hw_op *hw_conv_new(const hw_conv *conv, int32_t isa, hw_status *status)
     op->conv.weights = NULL;
     op->conv.bias = NULL;
     op->conv.product_shift = op->conv.shift = NULL;
+    op->conv.walk = NULL;
+    op->conv.shift_add = NULL;
     if (fill(op, conv, status)) {
         hw_op_free(&op->op);
         return NULL;
@@ -118,6 +180,7 @@ const char *hw_op_path(const hw_op *handle)
     case PATH_BYTES: return bytes[handle->isa == HW_ISA_AMX][op->in_signed];
     case PATH_HALVES: return halves[half_isa];
     case PATH_SPLIT_HALVES: return split[half_isa];
-    default: return "portable any";
+    case PATH_ANY: return "portable any";
+    default: return "portable walk";
     }
 }

@@ -117,7 +117,9 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     if (check_call(op, plan->call, status))
         return status->code;
     plan->input = plan->call->inputs[0];
-    if (op->path == PATH_ANY) {
+    if (op->path == PATH_WALK)
+        plan->scratch_bytes = hw_walk_scratch(op);
+    if (op->path == PATH_ANY || op->path == PATH_WALK) {
         plan->tasks[1] = plan->call->output.n * plan->call->output.h;
         return HW_OK;
     }
@@ -136,7 +138,7 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     plan->conv.collect = tiles ? hw_tiles_collect : NULL;
 #endif
     const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
-    plan->conv.folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && !plan->call->acc &&
+    plan->conv.folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && !plan->call->acc && !plan->call->flags &&
                         hw_type_bytes(plan->call->output.type) == 1;
     plan->conv.start = op->start[offset][plan->conv.folded];
     if (plan_table(op, plan, tiles ? TILE_GROUP : MAX_BLOCKS, status))
@@ -213,7 +215,14 @@ static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y
         const int64_t tap = ((image * out->h + y) * out->w + x) * out->c + row->first_channel;
         row->acc = (uint8_t *)plan->call->acc + tap * hw_type_bytes(row->acc_type);
     }
-    hw_row_function(&op->stage, op->op.isa)(&op->stage, row, events);
+    if (plan->call->flags) {
+        row->flags = plan->call->flags + ((image * out->h + y) * out->w + x) * out->c + row->first_channel;
+        hw_row__exact(&op->stage, row, events);
+    } else {
+        hw_row_function(&op->stage, op->op.isa)(&op->stage, row, events);
+    }
+    if (op->order)
+        events[HW_BY_BOUNDS] += row->pixels * min64(out->c - row->first_channel, row->blocks * LANES);
 }
 
 /* Hand the valid pixels of a block to the last stage, row by row. */
@@ -290,6 +299,10 @@ static void conv_task(const hw_plan *plan, int phase, int64_t task, hw_worker *w
         hw_conv_stage_row(plan, task);
         return;
     }
+    if (op->path == PATH_WALK) {
+        hw_conv_walk_row(plan, task / plan->call->output.h, task % plan->call->output.h, worker, events);
+        return;
+    }
     if (op->path == PATH_ANY) {
         hw_conv_any_row(plan, task / plan->call->output.h, task % plan->call->output.h, worker, events);
         return;
@@ -315,6 +328,12 @@ static void conv_free(hw_op *handle)
         free(op->start[i / 2][i % 2]);
     free(op->wide_start);
     free(op->weights);
+    if (op->order)
+        hw_order_free(op->order);
+    free(op->order);
+    free((void *)op->shift_add.negative);
+    free((void *)op->shift_add.nonzero);
+    free((void *)op->shift_add.exponent);
     free(op);
 }
 

@@ -24,6 +24,7 @@ typedef struct hw_worker {
     _Alignas(64) int32_t high_sums[MAX_BLOCKS * MAX_PIXELS * LANES];
     _Alignas(64) int64_t wide_sums[MAX_BLOCKS * MAX_PIXELS * LANES];
     bool tiles_on;       /* AMX tiles are configured on this thread */
+    void *scratch;       /* as many bytes as the plans of the run ask for */
 } hw_worker;
 
 typedef struct hw_plan hw_plan;
@@ -49,6 +50,7 @@ struct hw_plan {
     int32_t threads;
     int64_t *table;          /* malloc'ed by bind, freed by hw_run */
     int64_t staged_bytes, staged_origin; /* of the staged copy, in memory that the calls of a run share; 0: none */
+    int64_t scratch_bytes;   /* of each worker; 64-byte aligned */
     hw_tensor input;         /* of a convolution: what its products read, the call's input or the staged copy */
     struct {
         int64_t segments, raster, valid, length, blocks, block_pixels, min_pixels; /* see conv_run.c */

@@ -18,7 +18,7 @@ static int64_t encode_pixel(const hw_encode_op *op, int64_t pixel, int64_t mean,
 {
     int64_t acc;
     const int64_t value = ((pixel << op->encode.mean_shift) - mean) * op->encode.scale;
-    return hw_stage_code(&op->stage, 0, value, &acc, events);
+    return hw_stage_code(&op->stage, 0, value, &acc, NULL, events);
 }
 
 static int encode_bind(const hw_op *handle, hw_plan *plan, hw_status *status)

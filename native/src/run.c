@@ -21,6 +21,9 @@ typedef struct hw_job {
     int64_t n_calls;
     int threads;
     hw_progress *progress;   /* [n_calls][PHASES] */
+    uint8_t *scratch;        /* [threads][scratch_bytes] */
+    int64_t scratch_bytes;
+    int64_t workers;         /* that have begun */
 } hw_job;
 
 static struct {
@@ -87,6 +90,7 @@ static void work(hw_job *job)
 {
     hw_worker worker;
     worker.tiles_on = false;
+    worker.scratch = job->scratch + __atomic_fetch_add(&job->workers, 1, __ATOMIC_RELAXED) * job->scratch_bytes;
     for (int64_t call = 0; call < job->n_calls; call++)
         for (int phase = 0; phase < PHASES; phase++)
             if (job->plans[call].tasks[phase])
@@ -214,6 +218,18 @@ static uint8_t *share_staging(hw_job *job, hw_status *status)
     return memory;
 }
 
+/* Memory of the workers' own, for whichever call asks for most. */
+static uint8_t *share_scratch(hw_job *job, hw_status *status)
+{
+    for (int64_t i = 0; i < job->n_calls; i++)
+        job->scratch_bytes = max64(job->scratch_bytes, ceil_div(job->plans[i].scratch_bytes, 64) * 64);
+    void *memory = NULL;
+    const int64_t bytes = max64(64, job->threads * job->scratch_bytes);
+    if (posix_memalign(&memory, 64, (size_t)bytes) != 0)
+        hw_fail(status, HW_NO_MEMORY, 0, bytes);
+    return memory;
+}
+
 int32_t hw_run(hw_call *calls, int64_t n_calls, int32_t threads, hw_status *status)
 {
     *status = (hw_status){0};
@@ -226,10 +242,13 @@ int32_t hw_run(hw_call *calls, int64_t n_calls, int32_t threads, hw_status *stat
     if (job.plans && job.progress && bind_all(&job, status) == HW_OK)
         staging = share_staging(&job, status);
     if (staging)
+        job.scratch = share_scratch(&job, status);
+    if (job.scratch)
         run_job(&job);
     for (int64_t i = 0; job.plans && i < n_calls; i++)
         free(job.plans[i].table);
     free(staging);
+    free(job.scratch);
     free(job.progress);
     free(job.plans);
     return status->code;

@@ -91,4 +91,63 @@ static inline int64_t requantize(hw_wide acc, int shift, int rounding, int64_t l
     return saturate(round_shift(acc, shift, rounding), low, high);
 }
 
+/* What a register of a declared order keeps of x; all four modes of hw_overflow, low and high as register_range has them. */
+static inline int64_t keep(hw_wide x, int mode, int bits, int64_t low, int64_t high)
+{
+    return mode == HW_WRAP || mode == HW_TRAP ? wrap_signed(x, bits) : saturate(x, low, high);
+}
+
+static inline int64_t register_high(int bits)
+{
+    return (int64_t)(((uint64_t)1 << (bits - 1)) - 1);
+}
+
+static inline int64_t register_low(int bits, int mode)
+{
+    return -register_high(bits) - (mode != HW_SATURATE_SYMMETRIC);
+}
+
+/* acc + x, as the register holds it; *events counts it if the sum leaves low..high. */
+static inline int64_t add_to(int64_t acc, hw_wide x, int bits, int64_t low, int64_t high, int mode, int64_t *events)
+{
+    const hw_wide sum = acc + x;
+    if (fits(sum, low, high))
+        return (int64_t)sum;
+    ++*events;
+    return keep(sum, mode, bits, low, high);
+}
+
+/* The sum of values[0..count-1] by pairs, every sum in a register of its level's width; values are overwritten. */
+static inline int64_t add_tree(int64_t *values, int64_t count, const int32_t *level_bits, int levels, int pairing, int mode,
+                               int64_t *events)
+{
+    for (int level = 0; level < levels; level++) {
+        const int bits = level_bits[level];
+        const int64_t low = register_low(bits, mode), high = register_high(bits), half = (count + 1) / 2;
+        if (pairing == HW_CHAIN) {
+            values[0] = add_to(values[0], values[level + 1], bits, low, high, mode, events);
+            continue;
+        }
+        for (int64_t i = 0; i < half; i++) {
+            const int64_t a = pairing == HW_ADJACENT ? 2 * i : i, b = pairing == HW_ADJACENT ? a + 1 : i + half;
+            values[i] = add_to(values[a], b < count ? values[b] : 0, bits, low, high, mode, events);
+        }
+        count = half;
+    }
+    return values[0];
+}
+
+static inline hw_wide negate(hw_wide x, int negative)
+{
+    return (x ^ -negative) + negative;
+}
+
+/* round(+-x * 2^(exponent + guard_bits)): shifts, additions and negations alone. */
+static inline hw_wide shift_add_product(int64_t x, int negative, int exponent, int guard_bits, int mode, bool sign_after)
+{
+    const hw_wide fine = sign_after ? x : negate(x, negative);
+    const hw_wide made = round_shift(fine << guard_bits, -exponent, mode);
+    return sign_after ? negate(made, negative) : made;
+}
+
 #endif

@@ -151,15 +151,19 @@ void hw_stage_free(hw_stage *stage)
     free(stage->product_shift);
 }
 
-int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *acc, int64_t events[HW_COUNTERS])
+int64_t hw_stage_code(const hw_stage *stage, int64_t k, int64_t total, int64_t *acc, uint8_t *flag,
+                      int64_t events[HW_COUNTERS])
 {
     const hw_output *o = &stage->output;
     const hw_wide exact = ((hw_wide)total << stage->product_shift[k]) + stage->bias[k];
     *acc = wrap_signed(exact, o->acc_bits);
-    events[0] += *acc != exact;
     const int64_t value = o->activation == HW_RELU_BEFORE && *acc < 0 ? 0 : *acc;
     const hw_wide rounded = round_shift(value, stage->shift[k], o->rounding);
-    events[1] += !fits(rounded, o->low, o->high);
+    const bool left_acc = *acc != exact, left_output = !fits(rounded, o->low, o->high);
+    events[HW_AT_ACCUMULATOR] += left_acc;
+    events[HW_AT_OUTPUT] += left_output;
+    if (flag)
+        *flag |= (uint8_t)(left_acc << 1 | left_output << 3);
     const int64_t code = fit(rounded, o->overflow, stage->code_bits, stage->code_signed, o->low, o->high);
     return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
 }
@@ -173,7 +177,8 @@ void hw_row__exact(const hw_stage *stage, const hw_row *row, int64_t events[HW_C
             const int64_t i = lane / LANES * row->plane + p * LANES + lane % LANES;
             const int64_t total = row->sums ? row->sums[i] : row->wide_sums[i];
             int64_t acc;
-            hw_store(row->out, row->out_type, p * row->out_stride + lane, hw_stage_code(stage, k, total, &acc, events));
+            uint8_t *flag = row->flags ? row->flags + p * row->acc_stride + lane : NULL;
+            hw_store(row->out, row->out_type, p * row->out_stride + lane, hw_stage_code(stage, k, total, &acc, flag, events));
             if (row->acc)
                 hw_store(row->acc, row->acc_type, p * row->acc_stride + lane, acc);
         }

@@ -52,6 +52,7 @@ typedef struct hw_row {
     void *acc;                /* tap, likewise; NULL: none */
     int32_t acc_type;
     int64_t acc_stride;
+    uint8_t *flags;           /* bit 1, 3 set where the accumulator or the output overflows, acc_stride apart; NULL: none */
 } hw_row;
 
 /* total_low, total_high: proven range of each channel's total. Returns HW_OK or a code. */
@@ -60,8 +61,9 @@ int hw_stage_init(hw_stage *stage, int64_t channels, const hw_output *output, co
                   const int64_t *total_high, hw_status *status);
 void hw_stage_free(hw_stage *stage);
 
-/* One value through the exact rule. */
-int64_t hw_stage_code(const hw_stage *stage, int64_t channel, int64_t total, int64_t *acc, int64_t events[HW_COUNTERS]);
+/* One value through the exact rule; its overflows are counted, and flagged where there is a flag. */
+int64_t hw_stage_code(const hw_stage *stage, int64_t channel, int64_t total, int64_t *acc, uint8_t *flag,
+                      int64_t events[HW_COUNTERS]);
 
 typedef void hw_row_fn(const hw_stage *stage, const hw_row *row, int64_t events[HW_COUNTERS]);
 hw_row_fn hw_row__exact;

@@ -78,7 +78,7 @@ static void row_by_definition(const hw_plan *plan, int64_t n, int64_t y, int64_t
                 const hw_tensor *in = &plan->call->inputs[i];
                 total += hw_load(hw_pixel(in, n, y, x), in->type, c) << op->align[i];
             }
-            hw_store(hw_pixel(out, n, y, x), out->type, c, hw_stage_code(&op->stage, c, total, &acc, events));
+            hw_store(hw_pixel(out, n, y, x), out->type, c, hw_stage_code(&op->stage, c, total, &acc, NULL, events));
         }
     }
 }

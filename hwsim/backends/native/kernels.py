@@ -9,9 +9,10 @@ import numpy as np
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.backends.base import Kernel, Step, Taps, exact_factors
+from hwsim.backends.base import Kernel, Step, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.native.library import Library, isa_number, require
+from hwsim.backends.native.order import Operands
 from hwsim.backends.native.program import Calls
 from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue
@@ -82,8 +83,7 @@ class MacKernel(NativeKernel):
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator; the C core copies the weights."""
-        numbers, shape = self.layer.numbers, self.input_shapes[0]
-        weight = exact_factors(self.layer, self.backend)
+        shape, kernel = self.input_shapes[0], self.layer.weight.shape[2:]
         conv = library.ffi.new("hw_conv *")
         if isinstance(self.layer, Convolution):
             layer = self.layer
@@ -91,17 +91,13 @@ class MacKernel(NativeKernel):
             (conv.dilation_h, conv.dilation_w), conv.groups = layer.dilation, layer.groups
         else:
             assert isinstance(self.layer, FullyConnected)
-            weight = weight.reshape(len(weight), *shape)
+            kernel = shape[1:]
             conv.stride_h = conv.stride_w = conv.dilation_h = conv.dilation_w = conv.groups = 1
-        conv.c, conv.k, (conv.r, conv.s) = shape.c, len(weight), weight.shape[2:]
+        conv.c, conv.k, (conv.r, conv.s) = shape.c, self.layer.channels, kernel
         conv.in_low, conv.in_high = self.layer.contract.input.low, self.layer.contract.input.high
-        codes = np.ascontiguousarray(weight, dtype=np.int32)
-        bias = np.array(numbers.bias, dtype=np.int64)
-        product_shift = np.array(numbers.product_shift, dtype=np.int32)
-        shift = np.array(numbers.epilogue.shift, dtype=np.int32)
-        conv.weights, conv.bias = address(library, codes, "int32_t"), address(library, bias, "int64_t")
-        conv.product_shift, conv.shift = address(library, product_shift, "int32_t"), address(library, shift, "int32_t")
-        set_output(conv.output, numbers.epilogue, numbers.acc_bits)
+        operands = Operands(library, self.layer, shape)
+        operands.fill(conv)
+        set_output(conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits)
         return library.lib.hw_conv_new(conv, isa, status)
 
     @property

@@ -49,6 +49,9 @@ class Calls:
         call.events = ffi.cast("int64_t *", step.taps.counters.ctypes.data)
         if step.taps.acc is not None:
             self._tap(call, step.taps.acc)
+        if step.taps.flags is not None:
+            assert step.taps.flags.flags.c_contiguous, "a tap is dense"
+            call.flags = ffi.cast("uint8_t *", step.taps.flags.ctypes.data)
         return inputs
 
     def _tap(self, call: Any, acc: np.ndarray) -> None:
@@ -58,6 +61,9 @@ class Calls:
     def run(self) -> None:
         """Run them all, in order."""
         status = self.library.ffi.new("hw_status *")
+        for step in self.steps:
+            if step.taps.flags is not None:
+                step.taps.flags[...] = 0
         if self.library.lib.hw_run(self.calls, len(self.calls), chosen_threads(), status):
             self.library.check(status, self.steps[status.call].kernel.layer.kind)
 

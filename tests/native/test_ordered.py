@@ -1,0 +1,144 @@
+"""Declared orders in the C core: every code, accumulator, event and flag is the specification's, on every instruction set.
+
+Small contracts at random, near the edge of their registers; then sizes that fill register blocks, beside sampled outputs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from hwsim.arith.accumulate import Pairing
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
+from hwsim.arith.rounding import Rounding
+from hwsim.arith.shift_add import SignOrder
+from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.native import NATIVE, info
+from hwsim.backends.spec import SPEC
+from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.contract.accumulator import Axis, BiasPoint, Order, PaddedTaps, RoundAt, Schedule, Spill, Tree, ZeroSkip
+from hwsim.contract.product import ShiftAdd
+from hwsim.contract.stochastic import Tail
+from hwsim.errors import ContractError
+from hwsim.formats.fixed import FixedPoint
+from hwsim.formats.pow2 import PowerOfTwo
+from hwsim.layers import Convolution, MacLayer, Shape
+
+overflows = st.sampled_from(list(Overflow))
+roundings = st.sampled_from(list(Rounding))
+GROUPS = ((1, 1, 3), (1, 5, 18), (2, 2, 4), (1, 8, 33), (3, 1, 6), (1, 2, 40))
+
+
+@st.composite
+def trees(draw, lanes: int) -> Tree:
+    pairing = draw(st.sampled_from(list(Pairing)))
+    levels = Tree(pairing).levels(lanes)
+    if draw(st.integers(0, 2)) == 0:
+        return Tree(pairing)
+    bits = draw(st.lists(st.integers(2, 24), min_size=levels, max_size=levels))
+    return Tree(pairing, tuple(bits), draw(overflows))
+
+
+@st.composite
+def schedules(draw, bits: int) -> Schedule:
+    lanes = draw(st.sampled_from([1, 1, 1, 2, 3, 4, 7]))
+    order, axis, tail = draw(st.sampled_from(list(Order))), draw(st.sampled_from(list(Axis))), draw(st.sampled_from(list(Tail)))
+    if tail is Tail.PACKED:
+        axis = Axis(order.value[-1])
+    spill = None
+    if draw(st.integers(0, 2)) == 0:
+        wide = draw(st.integers(2, bits))
+        shift = draw(st.integers(0, min(4, 64 - wide)))
+        spill = Spill(draw(st.integers(1, 9)), wide, shift, draw(roundings), draw(overflows), draw(st.booleans()))
+    padded, zeros = draw(st.sampled_from(list(PaddedTaps))), draw(st.sampled_from(list(ZeroSkip)))
+    return Schedule(order, lanes, axis, tail, draw(trees(lanes)), draw(st.sampled_from(list(BiasPoint))), padded, zeros, spill)
+
+
+@st.composite
+def contracts(draw) -> MacContract:
+    x = FixedPoint(draw(st.sampled_from([4, 8, 8, 8, 16])), 4, draw(st.booleans()))
+    product = None
+    weight: FixedPoint | PowerOfTwo = FixedPoint(draw(st.sampled_from([3, 8, 8, 16])), 6, draw(st.integers(0, 3)) > 0)
+    if draw(st.integers(0, 3)) == 0:
+        weight = PowerOfTwo(draw(st.integers(-8, -4)), draw(st.integers(-3, 1)))
+        product = ShiftAdd(draw(st.integers(0, 9)), draw(roundings), draw(st.sampled_from(list(SignOrder))))
+    bits = draw(st.sampled_from([2, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 40, 62, 63, 64]))
+    drop, finer = draw(st.sampled_from([0, 0, 0, 1, 4])), draw(st.sampled_from([0, 0, 0, 3, 30, 50]))
+    length = None if drop or not finer else 4 + (6 if product is None else product.guard_bits) + finer
+    round_at = draw(st.sampled_from(list(RoundAt)))
+    overflow = draw(overflows)
+    accumulator = Accumulator(bits, length, False, overflow, drop, draw(roundings), round_at, draw(schedules(bits)))
+    output = Output(FixedPoint(8, 2), draw(roundings), Overflow.SATURATE, draw(st.sampled_from(list(Activation))))
+    return MacContract(x, weight, output, accumulator, product=product)
+
+
+def random_codes(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...], spread: float) -> np.ndarray:
+    """Codes within `spread` of the range, one in eight at an end, one in eight zero."""
+    drawn = (rng.integers(low, high, size=shape, endpoint=True) * spread).astype(np.int64)
+    where = rng.random(shape)
+    ends = np.where(rng.random(shape) < 0.5, low, high)
+    return np.where(where < spread / 8, ends, np.where(where > 7 / 8, 0, drawn))
+
+
+@st.composite
+def cases(draw) -> tuple[Convolution, np.ndarray]:
+    try:
+        contract = draw(contracts())
+    except ContractError:
+        assume(False)
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    groups, share, k = draw(st.sampled_from(GROUPS))
+    r, s = draw(st.sampled_from([(1, 1), (2, 3), (3, 2), (3, 3)]))
+    spread = draw(st.sampled_from([0.05, 0.3, 1.0]))
+    shape = (k, share, r, s)
+    if isinstance(contract.weight, PowerOfTwo):
+        weight = rng.choice(contract.weight.codes, shape)
+    else:
+        weight = random_codes(rng, contract.weight.low, contract.weight.high, shape, spread)
+    acc = contract.accumulator
+    bias = random_codes(rng, max(acc.low, -(1 << 61)), min(acc.high, 1 << 61), (k,), draw(st.sampled_from([0.0, 0.5, 1.0])))
+    window = {"stride": draw(st.sampled_from([1, 2])), "pad": draw(st.integers(0, 2)), "groups": groups}
+    try:
+        layer = Convolution(contract, weight, bias if draw(st.booleans()) else None, **window)
+        spread = draw(st.sampled_from([0.2, 1.0]))
+        x = random_codes(rng, contract.input.low, contract.input.high, (2, share * groups, 4, 5), spread)
+        layer.output_shape([Shape(*x.shape[1:])])
+        layer.extents(Shape(*x.shape[1:]))
+    except ContractError:
+        assume(False)
+    return layer, x
+
+
+def run(backend, layer: MacLayer, x: np.ndarray, acc: bool = True) -> tuple[np.ndarray, Taps]:
+    shape = Shape(*x.shape[1:])
+    out = layer.output_shape([shape])
+    taps = Taps.for_layer(layer, len(x), out, acc=acc)
+    taps.flags = np.zeros((len(x), out.h, out.w, out.c), dtype=np.uint8) if acc else None
+    kernel: Kernel = backend.prepare(layer, [shape])
+    return kernel([x], taps).codes.copy(), taps
+
+
+@pytest.fixture(params=info().instruction_sets)
+def isa(request, monkeypatch) -> str:
+    monkeypatch.setenv("HWSIM_ISA", request.param)
+    return request.param
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=cases(), threads=st.sampled_from([1, 2]))
+def test_any_declared_order_computes_what_the_specification_does(case, threads: int) -> None:
+    layer, x = case
+    codes, taps = run(SPEC, layer, x)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWSIM_THREADS", str(threads))
+        for name in info().instruction_sets:
+            patch.setenv("HWSIM_ISA", name)
+            found, counted = run(NATIVE, layer, x)
+            assert (found == codes).all() and (counted.acc == taps.acc).all(), name
+            assert counted.counted == taps.counted and (counted.flags == taps.flags).all(), name
+            fast, counted = run(NATIVE, layer, x, acc=False)
+            assert (fast == codes).all() and counted.counted == taps.counted, name
+            assert sum(counted.shared) == (codes.size if layer.numbers.walk is not None else 0)
