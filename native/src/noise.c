@@ -102,20 +102,25 @@ static int64_t noise_bits(const hw_noise *noise, uint64_t state, int shift)
     return (int64_t)(shift <= noise->width ? state >> (noise->width - shift) : state << (shift - noise->width));
 }
 
-static void finish(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int64_t x, uint64_t state,
-                   int64_t events[HW_COUNTERS])
+/* One value through the last stage: ReLU, noise, rounding, overflow, ReLU. Quotient and remainder first: no sum leaves
+ * int64. */
+static int64_t finish(const hw_noise_op *op, int64_t value, int shift, uint64_t state, int64_t *events)
 {
-    const hw_noise_op *op = (const hw_noise_op *)plan->op;
     const hw_output *o = &op->noise.output;
-    const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
-    const int shift = op->shift[k];
-    hw_wide value = hw_load(hw_pixel(in, n, y, x), in->type, k);
     if (o->activation == HW_RELU_BEFORE && value < 0)
         value = 0;
-    value = shift > 0 ? (value + noise_bits(&op->noise, state, shift)) >> shift : value << -shift;
-    events[HW_AT_OUTPUT] += !fits(value, o->low, o->high);
-    const int64_t code = fit(value, o->overflow, op->code_bits, o->low < 0, o->low, o->high);
-    hw_store(hw_pixel(out, n, y, x), out->type, k, o->activation == HW_RELU_AFTER && code < 0 ? 0 : code);
+    int64_t code;
+    if (shift > 0) {
+        const int64_t q = value >> shift;
+        const int64_t rounded = q + ((value - (q << shift) + noise_bits(&op->noise, state, shift)) >> shift);
+        *events += rounded < o->low || rounded > o->high;
+        code = fit(rounded, o->overflow, op->code_bits, o->low < 0, o->low, o->high);
+    } else {
+        const hw_wide exact = (hw_wide)value << -shift;
+        *events += !fits(exact, o->low, o->high);
+        code = fit(exact, o->overflow, op->code_bits, o->low < 0, o->low, o->high);
+    }
+    return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
 }
 
 /* Extents of (channels that draw, rows, columns) in the declared order, the last one padded where the tail is idle. */
@@ -168,10 +173,38 @@ static int noise_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 static void finish_silent(const hw_plan *plan, int64_t n, int64_t events[HW_COUNTERS])
 {
     const hw_noise_op *op = (const hw_noise_op *)plan->op;
-    for (int64_t y = 0; y < plan->call->output.h; y++)
-        for (int64_t x = 0; x < plan->call->output.w; x++)
-            for (int64_t i = 0; i < op->silent; i++)
-                finish(plan, n, op->channel[op->drawing + i], y, x, 0, events);
+    const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
+    for (int64_t y = 0; y < out->h; y++)
+        for (int64_t x = 0; x < out->w; x++)
+            for (int64_t i = op->drawing; i < op->noise.k; i++) {
+                const int64_t k = op->channel[i], value = hw_load(hw_pixel(in, n, y, x), in->type, k);
+                const int64_t code = finish(op, value, op->shift[k], 0, &events[HW_AT_OUTPUT]);
+                hw_store(hw_pixel(out, n, y, x), out->type, k, code);
+            }
+}
+
+/* Outputs first..last - 1 along the fastest axis, lane after lane; at: the other places. Returns the lane that is next. */
+static int64_t finish_run(const hw_plan *plan, int64_t n, int64_t at[3], int64_t first, int64_t last, int64_t lane,
+                          uint64_t *states, int64_t events[HW_COUNTERS])
+{
+    const hw_noise_op *op = (const hw_noise_op *)plan->op;
+    const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
+    const int fast = op->noise.order[2];
+    at[fast] = 0;
+    const uint8_t *from = hw_pixel(in, n, at[1], at[2]);
+    uint8_t *to = hw_pixel(out, n, at[1], at[2]);
+    const int64_t from_step = fast == 1 ? in->stride_h : in->stride_w, to_step = fast == 1 ? out->stride_h : out->stride_w;
+    for (int64_t i = first; i < last; i++) {
+        const int64_t k = op->channel[fast == 0 ? i : at[0]], along = fast == 0 ? 0 : i;
+        const int64_t value = hw_load(from, in->type, along * from_step + k);
+        const int64_t code = finish(op, value, op->shift[k], states[lane], &events[HW_AT_OUTPUT]);
+        hw_store(to, out->type, along * to_step + k, code);
+        if (++lane == op->noise.lanes) {
+            lane = 0;
+            next_turn(op, states);
+        }
+    }
+    return lane;
 }
 
 /* `turns` turns of image n from its turn `turn` on: draw d belongs to lane d % lanes, place by place in the order. */
@@ -179,33 +212,22 @@ static void finish_turns(const hw_plan *plan, int64_t n, int64_t turn, int64_t t
 {
     const hw_noise_op *op = (const hw_noise_op *)plan->op;
     const int64_t lanes = op->noise.lanes, start = hw_load(hw_pixel(&plan->call->inputs[1], n, 0, 0), HW_S64, 0);
-    int64_t real[3], size[3], place[3], at[3];
+    int64_t real[3], size[3], at[3], lane = 0;
     uint64_t states[MAX_LANES];
     extents(op, &plan->call->output, real, size);
-    for (int64_t lane = 0; lane < lanes; lane++)
-        states[lane] = state_at(op, lane, start + turn);
-    int64_t draw = turn * lanes;
-    const int64_t last = min64(draw + turns * lanes, size[0] * size[1] * size[2]);
-    place[2] = draw % size[2];
-    place[1] = draw / size[2] % size[1];
-    place[0] = draw / size[2] / size[1];
-    for (int64_t lane = 0; draw < last; draw++) {
-        if (place[2] < real[2]) {
-            for (int i = 0; i < 3; i++)
-                at[op->noise.order[i]] = place[i];
-            finish(plan, n, op->channel[at[0]], at[1], at[2], states[lane], events);
-        }
-        if (++lane == lanes) {
+    for (int64_t l = 0; l < lanes; l++)
+        states[l] = state_at(op, l, start + turn);
+    const int64_t end = min64((turn + turns) * lanes, size[0] * size[1] * size[2]);
+    for (int64_t draw = turn * lanes; draw < end;) {
+        const int64_t run = draw / size[2], first = draw % size[2], last = min64(first + end - draw, size[2]);
+        at[op->noise.order[0]] = run / size[1];
+        at[op->noise.order[1]] = run % size[1];
+        lane = finish_run(plan, n, at, first, min64(last, real[2]), lane, states, events);
+        if (last > real[2] && lane) { /* who is idle draws for nobody */
             lane = 0;
             next_turn(op, states);
         }
-        if (++place[2] == size[2]) {
-            place[2] = 0;
-            if (++place[1] == size[1]) {
-                place[1] = 0;
-                place[0]++;
-            }
-        }
+        draw += last - first;
     }
 }
 
