@@ -24,7 +24,7 @@ help:
 	@echo "make fuzz    attack every reader of files for FUZZ_SECONDS each (60); by coverage where atheris is installed"
 	@echo "make golden  regenerate golden/ byte for byte"
 	@echo "make bench   equality first, then time     make study  the figures in docs/"
-	@echo "make pictures  run the examples of docs/mac.md, and draw them"
+	@echo "make pictures  run the worked examples in docs/, and draw them"
 
 # A stamp is the file whose age says when its step was last done.
 $(BIN)/activate:

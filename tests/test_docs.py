@@ -1,4 +1,4 @@
-"""The worked examples of docs/mac.md: they run, print what stands there, and draw every picture that is shown."""
+"""The worked examples of docs/mac.md and docs/products.md run, print what stands there, and draw the pictures that are shown."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ def examples():
     return module
 
 
-def test_the_examples_print_what_the_document_shows(examples) -> None:
-    text = examples.DOCUMENT.read_text(encoding="utf-8")
-    found = list(examples.run_examples(text))
-    assert len(found) == text.count("```python\n") > 10
-    assert [example.printed for example in found] == [example.shown for example in found], "python docs/pictures/draw.py"
-    assert examples.written(text, found) == text
+@pytest.fixture(scope="module")
+def ran(examples) -> dict:
+    """Every example of every document, run once."""
+    return {document: list(examples.run_examples(document)) for document in examples.DOCUMENTS}
 
 
-def test_every_picture_is_drawn_and_shown(examples, tmp_path: Path) -> None:
-    shown = {e.picture: e for e in examples.run_examples(examples.DOCUMENT.read_text(encoding="utf-8")) if e.picture}
+def test_the_examples_print_what_the_documents_show(examples, ran) -> None:
+    for document, found in ran.items():
+        text = document.read_text(encoding="utf-8")
+        assert len(found) == text.count("```python\n") > 2
+        assert [example.printed for example in found] == [example.shown for example in found], "python docs/pictures/draw.py"
+        assert examples.written(text, found) == text
+
+
+def test_every_picture_is_drawn_and_shown(examples, ran, tmp_path: Path) -> None:
+    shown = {example.picture: example for found in ran.values() for example in found if example.picture}
     kept = {path.name: path for path in PICTURES.glob("mac_*.png")}
     assert shown.keys() == kept.keys()
     for name in sorted(shown)[::3]:

@@ -1,7 +1,7 @@
-"""Run the worked examples of docs/mac.md: `python docs/pictures/draw.py`, or `make pictures`.
+"""Run the worked examples of docs/mac.md and docs/products.md: `python docs/pictures/draw.py`, or `make pictures`.
 
-Every Python block runs, one after the other in one namespace; what it prints becomes the text block below it, and where a
-picture follows, the variable `found` is drawn into it.
+Every Python block runs, one after the other in one namespace for each document. What it prints becomes the text block below
+it, and where a picture follows, the variable `found` is drawn into it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent.parent))  # a checkout needs no installation
 
-DOCUMENT = HERE.parent / "mac.md"
+DOCUMENTS = (HERE.parent / "mac.md", HERE.parent / "products.md")
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<text>.*?)^```\n)?(?:\n!\[[^\]]*\]\(pictures/(?P<picture>[\w.]+)\)\n)?",
     re.DOTALL | re.MULTILINE,
@@ -39,13 +39,15 @@ class Example:
     match: re.Match[str]
 
 
-def run_examples(text: str) -> Iterator[Example]:
+def run_examples(document: Path) -> Iterator[Example]:
     """Run the blocks in order; whatever one defines, the next one knows."""
     namespace: dict[str, Any] = {}
+    text = document.read_text(encoding="utf-8")
     for match in BLOCK.finditer(text):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(match["code"], f"{DOCUMENT.name}, line {text[: match.start()].count(chr(10)) + 2}", "exec"), namespace)
+            line = text[: match.start()].count("\n") + 2
+            exec(compile(match["code"], f"{document.name}, block at line {line}", "exec"), namespace)
         yield Example(match["text"] or "", printed.getvalue(), match["picture"], namespace.get("found"), match)
 
 
@@ -72,13 +74,13 @@ def draw(found: Any, file: Path) -> None:
 
 
 def main(folder: Path = HERE) -> None:
-    """Write the texts into the document and the pictures into the folder."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    examples = list(run_examples(text))
-    for example in examples:
-        if example.picture is not None:
-            draw(example.found, folder / example.picture)
-    DOCUMENT.write_text(written(text, examples), encoding="utf-8")
+    """Write the texts into the documents and the pictures into the folder."""
+    for document in DOCUMENTS:
+        examples = list(run_examples(document))
+        for example in examples:
+            if example.picture is not None:
+                draw(example.found, folder / example.picture)
+        document.write_text(written(document.read_text(encoding="utf-8"), examples), encoding="utf-8")
 
 
 if __name__ == "__main__":
