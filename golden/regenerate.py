@@ -28,6 +28,10 @@ from hwsim.contract import (  # noqa: E402
     Axis,
     BiasPoint,
     DrawOrder,
+    ExactSum,
+    FloatAccumulator,
+    FloatMacContract,
+    FloatOutput,
     Lfsr,
     MacContract,
     Order,
@@ -44,7 +48,8 @@ from hwsim.contract import (  # noqa: E402
 )
 from hwsim.execute.single import run_layer  # noqa: E402
 from hwsim.execute.trace import LayerTrace, Trace, run  # noqa: E402
-from hwsim.formats import FixedPoint, PowerOfTwo, ZeroCode  # noqa: E402
+from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo, ZeroCode  # noqa: E402
+from hwsim.formats.catalog import BINARY16, E4M3, E5M2  # noqa: E402
 from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout  # noqa: E402
 from hwsim.golden.write import write_golden  # noqa: E402
 from hwsim.layers import (  # noqa: E402
@@ -154,6 +159,32 @@ def stochastic() -> tuple[LayerTrace, Layout]:
     return replace(trace, name="stochastic"), Layout()
 
 
+def minifloat_exact() -> tuple[LayerTrace, Layout]:
+    """E5M2 summed exactly in a register of 69 bits, two words each in npy; one rounding at the end, to E4M3 that saturates."""
+    output = FloatOutput(replace(E4M3, saturate=True), Rounding.TIES_EVEN, Activation.RELU_AFTER_REQUANTIZE)
+    contract = FloatMacContract(E5M2, E5M2, output, ExactSum(), BINARY16, Rounding.TIES_AWAY)
+    middle = np.array([code for code in range(256) if 0x20 <= code & 0x7F < 0x4C])
+    weight = middle[numbers(24, (3, 2, 2, 3), 0, len(middle) - 1)]
+    weight[1:, 1, 0, 1] = 0xFB, 0x01  # the largest number's negative, and the smallest one
+    stimulus = middle[numbers(25, (1, 2, 4, 5), 0, len(middle) - 1)]
+    stimulus[0, 1, 2, 1:4] = 0x01, 0x7B, 0x81
+    layer = Convolution(contract, weight, numbers(27, (3,), 0, 0x5FFF), pad=(0, 1))
+    layout = Layout(codes=MemoryLayout("NHWC", lanes=2, byte_order=ByteOrder.BIG))
+    return _named("minifloat_exact", layer, stimulus), layout
+
+
+def minifloat_ordered() -> tuple[LayerTrace, Layout]:
+    """E4M3 times powers of two into a register of 1 + 4 + 5 bits, rounded at every add of the tree and of the declared order."""
+    register = Minifloat(4, 5, saturate=True)
+    schedule = Schedule(Order.SRC, 3, Axis.C, Tail.PACKED, Tree(Pairing.ADJACENT), BiasPoint.LAST, skip_zeros=ZeroSkip.WEIGHT)
+    accumulator = FloatAccumulator(register, Rounding.TIES_EVEN, E4M3, Rounding.TOWARD_ZERO, schedule)
+    contract = FloatMacContract(E4M3, PowerOfTwo(-5, 2), Output(FixedPoint(8, 0), Rounding.TIES_AWAY), accumulator)
+    weight = numbers(28, (4, 3, 2, 1), 0, 8) + 16 * numbers(29, (4, 3, 2, 1), 0, 1)
+    layer = Convolution(contract, np.where(weight == 16, 0, weight), numbers(30, (4,), 0, 0x17F))
+    stimulus = numbers(31, (1, 3, 4, 5), 0x28, 0x6F) + 128 * numbers(32, (1, 3, 4, 5), 0, 1)
+    return _named("minifloat_ordered", layer, stimulus), Layout()
+
+
 def _named(name: str, layer: Convolution | FullyConnected, codes: np.ndarray) -> LayerTrace:
     return replace(run_layer(layer, codes.astype(layer.contract.input.dtype), backend="spec"), name=name)
 
@@ -190,6 +221,8 @@ PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
     "every_layer": network,
     "conv_saturate": convolution_saturating,
     "fc_s16": fully_connected_s16,
+    "minifloat_exact": minifloat_exact,
+    "minifloat_ordered": minifloat_ordered,
     "pow2": powers_of_two,
     "ristretto": ristretto,
     "stochastic": stochastic,

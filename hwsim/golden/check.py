@@ -19,6 +19,7 @@ from hwsim.golden.dump import collect, parse_bin, parse_hex, read_dump
 from hwsim.golden.package import Memory, Package, PackagedLayer
 from hwsim.golden.read import load_bytes, load_npy, read_package
 from hwsim.golden.report import CheckReport, LayerCheck
+from hwsim.golden.wide import accumulators
 from hwsim.golden.words import FORMATTERS
 from hwsim.layers import Convolution, Events
 
@@ -176,7 +177,7 @@ def _compute(packaged: PackagedLayer, codes: Arrays, backend: str) -> tuple[list
         trace = run_layer(packaged.layer, *stimuli, backend=backend, first_turns=packaged.first_turns or None)
     except OverflowTrap as trap:
         return [], [f"{packaged.name}: computed by {backend}: {trap}"]
-    found = {"accumulator": trace.acc, "expected": trace.codes}
+    found = {"accumulator": accumulators(trace), "expected": trace.codes}
     wrong = []
     for role, values in found.items():
         memory = packaged.memory(role)
@@ -199,7 +200,7 @@ def _specify(packaged: PackagedLayer, codes: Arrays, wanted: int) -> tuple[list[
     cells = sample(packaged.shape, wanted)
     stimuli = [codes[m.role].tolist() for m in packaged.stimuli]
     acc = packaged.memory("accumulator")
-    found = {"accumulator": codes["accumulator"].astype(np.int64)} if acc is not None else {}
+    found = {} if acc is None else {"accumulator": codes["accumulator"].astype(object if acc.image.parts else np.int64)}
     found["expected"] = codes["expected"].astype(np.int64)
     events = Events()
     for at in cells:

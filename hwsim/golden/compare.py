@@ -10,6 +10,7 @@ import numpy as np
 
 from hwsim.formats import FixedPoint, Format
 from hwsim.golden.package import Memory
+from hwsim.golden.wide import ExactRegister
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Mismatch:
     coordinate: tuple[int, ...]
     expected: int
     found: int | None
-    format: Format
+    format: Format | ExactRegister
     channel: int
     by: str
 
@@ -43,7 +44,7 @@ class Mismatch:
 
     def real(self, code: int) -> Fraction | float:
         """Exact value of a code; NaN and infinity are floats."""
-        if isinstance(self.format, FixedPoint):
+        if isinstance(self.format, (FixedPoint, ExactRegister)):
             return self.format.decode(code, self.channel if self.format.per_channel else 0)
         return self.format.decode(code)
 
@@ -110,7 +111,7 @@ class Comparison:
     @property
     def wrong(self) -> np.ndarray:
         """True where a code differs or is undefined."""
-        different = self.expected.astype(np.int64) != self.found.astype(np.int64)
+        different = (_whole(self.expected) != _whole(self.found)).astype(bool)
         return different if self.undefined is None else different | self.undefined
 
     @property
@@ -136,7 +137,7 @@ class Comparison:
     def histogram(self) -> dict[str, int]:
         """Return how many codes lie how far off: by ulp, doubling, from far below over exact to far above."""
         defined = np.ones(self.expected.shape, bool) if self.undefined is None else ~self.undefined
-        expected, found = self.expected.astype(np.int64)[defined], self.found.astype(np.int64)[defined]
+        expected, found = _whole(self.expected)[defined], _whole(self.found)[defined]
         below, above = found < expected, found > expected
         counts = {f"-{name}": n for name, n in reversed(_doubling(expected[below], found[below]).items())}
         counts["0"] = int(expected.size - below.sum() - above.sum())
@@ -147,7 +148,9 @@ class Comparison:
 
 
 def _doubling(high: np.ndarray, low: np.ndarray) -> dict[str, int]:
-    """Count distances high - low >= 1 in the ranges 1, 2, 3..4, 5..8, ...; exact in uint64 whatever the codes."""
+    """Count distances high - low >= 1 in the ranges 1, 2, 3..4, 5..8, ...; exact in uint64, or in ints, whatever the codes."""
+    if high.dtype == object:
+        return _doubling_ints([int(a - b) for a, b in zip(high, low, strict=True)])
     distance = high.astype(np.uint64) - low.astype(np.uint64)
     counts: dict[str, int] = {}
     bottom, top = 1, 1
@@ -158,3 +161,17 @@ def _doubling(high: np.ndarray, low: np.ndarray) -> dict[str, int]:
             counts[name] = inside
         bottom, top = top + 1, 2 * top
     return counts
+
+
+def _doubling_ints(distances: list[int]) -> dict[str, int]:
+    counts: dict[int, int] = {}
+    for distance in distances:
+        level = (distance - 1).bit_length()
+        counts[level] = counts.get(level, 0) + 1
+    names = {level: "1" if level == 0 else "2" if level == 1 else f"{(1 << (level - 1)) + 1}..{1 << level}" for level in counts}
+    return {names[level]: counts[level] for level in sorted(counts)}
+
+
+def _whole(codes: np.ndarray) -> np.ndarray:
+    """Codes as int64, or as ints where they are wider."""
+    return codes if codes.dtype == object else codes.astype(np.int64)

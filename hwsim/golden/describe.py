@@ -18,6 +18,7 @@ import numpy as np
 from hwsim.contract import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.errors import InputError
 from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
+from hwsim.golden.wide import ExactRegister
 from hwsim.layers import (
     AveragePool,
     Concat,
@@ -40,7 +41,8 @@ KINDS: dict[str, type] = {
         AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, MaxPool, ReLU, Rescale, Softmax,
     )
 }  # fmt: skip
-TAGGED = (FixedPoint, PowerOfTwo, Minifloat, MacContract, FloatMacContract, Output, FloatOutput, ExactSum, FloatAccumulator)
+FORMATS = (FixedPoint, PowerOfTwo, Minifloat, ExactRegister)
+TAGGED = (*FORMATS, MacContract, FloatMacContract, Output, FloatOutput, ExactSum, FloatAccumulator)
 """Classes that name themselves."""
 MAX_REAL = 1e300
 ARRAYS = ("weight", "bias", "mean")

@@ -6,11 +6,13 @@ import io
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.golden.layout import ByteOrder
+from hwsim.golden.wide import from_words
 from hwsim.golden.words import Image
 from hwsim.network.files import read_bytes
 from hwsim.network.strict import npy_header
@@ -75,8 +77,10 @@ def parse_bin(data: bytes, image: Image, where: str) -> Lanes:
             f"as the package's layout says."
         )
     big = image.layout.byte_order is ByteOrder.BIG
-    lanes = np.frombuffer(data, dtype=image.dtype.newbyteorder(">" if big else "<")).reshape(-1, image.layout.lanes)
-    codes = (lanes[:, ::-1] if big else lanes).astype(np.int64)
+    lanes = np.frombuffer(data, dtype=image.dtype.newbyteorder(">" if big else "<"))
+    lanes = lanes.reshape(-1, image.layout.lanes, image.parts or 1)
+    lanes = lanes[:, ::-1, ::-1] if big else lanes
+    codes = from_words(lanes) if image.parts else lanes[..., 0].astype(np.int64)
     return codes, np.zeros(codes.shape, dtype=bool)
 
 
@@ -85,7 +89,7 @@ def parse_hex(data: bytes, image: Image, where: str) -> Lanes:
     text = COMMENT.sub(_space, data)
     tokens = text.split()
     width = image.digits * image.layout.lanes
-    codes = np.zeros((image.words, image.layout.lanes), dtype=np.int64)
+    codes: np.ndarray = np.zeros((image.words, image.layout.lanes), dtype=code_type(image))
     undefined = np.ones(codes.shape, dtype=bool)
     starts = [i for i, token in enumerate(tokens) if token[:1] == b"@"] if b"@" in text else []
     count = len(tokens) - len(starts)
@@ -120,7 +124,7 @@ def _lanes(words: list[bytes], width: int, image: Image, where: str, address: in
     """Words from `address` on -> (codes, undefined) [words][lanes]; a short word is extended as $readmemh does, by 0, x or z."""
     shape = (len(words), image.layout.lanes)
     if not words:
-        return np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
+        return np.zeros(shape, dtype=code_type(image)), np.zeros(shape, dtype=bool)
     fixed = words
     if any(len(word) != width for word in words):
         fixed = [_fit(word.replace(b"_", b""), width, where, address + i) for i, word in enumerate(words)]
@@ -132,10 +136,16 @@ def _lanes(words: list[bytes], width: int, image: Image, where: str, address: in
         raise InputError(f"{_word(where, address + bad, words[bad])}, allowed hex digits, x, z, ? and _.")
     lanes = nibbles.reshape(*shape, image.digits)[:, ::-1]
     undefined = (lanes == UNDEFINED).any(axis=2)
-    value = np.zeros(shape, dtype=np.uint64)
+    value = np.zeros(shape, dtype=object if image.parts else np.uint64)
+    four: Any = 4 if image.parts else np.uint64(4)
     for digit in range(image.digits):
-        value = value << np.uint64(4) | (lanes[..., digit] & 15)
+        value = (value << four) | (lanes[..., digit] & 15).astype(value.dtype)
     return signed_value(value, image), undefined
+
+
+def code_type(image: Image) -> type:
+    """Return the type that codes are compared in: int64, or Python's ints beyond 64 bits."""
+    return object if image.parts else np.int64
 
 
 def _word(where: str, address: int, word: bytes) -> str:
@@ -151,12 +161,19 @@ def _fit(word: bytes, width: int, where: str, address: int) -> bytes:
 
 def signed_value(value: np.ndarray, image: Image) -> np.ndarray:
     """Lanes of whole digits -> codes. The bits above the code's width may repeat its sign or be zero; else they count."""
+    if image.parts:
+        return np.frompyfunc(lambda x: _signed_int(x, image.bits, 4 * image.digits), 1, 1)(value)
     if not image.signed:
         return value.astype(np.int64)
     bits, lane_bits = image.bits, 4 * image.digits
     upper_is_zero = np.ones(value.shape, bool) if bits == 64 else value >> np.uint64(bits) == 0
     left = np.where(upper_is_zero, np.uint64(64 - bits), np.uint64(64 - lane_bits))
     return (value << left).view(np.int64) >> left.astype(np.int64)
+
+
+def _signed_int(x: int, bits: int, lane_bits: int) -> int:
+    width = lane_bits if x >> bits else bits
+    return x - (x >> (width - 1) << width)
 
 
 def _read_npy(path: Path, image: Image) -> tuple[np.ndarray, np.ndarray]:

@@ -13,16 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.contract import MacContract
 from hwsim.errors import InputError, printable
 from hwsim.execute.draws import Drawn
 from hwsim.formats import FixedPoint, Format
 from hwsim.golden.describe import plain
 from hwsim.golden.layout import Layout, MemoryLayout
 from hwsim.golden.resolved import resolved
+from hwsim.golden.wide import ExactRegister
 from hwsim.golden.words import Image
 from hwsim.layers import Convolution, Events, HostLRN, ImageEncoding, Layer, MacLayer, Shape, Softmax
 from hwsim.layers.base import Cell, Codes
 from hwsim.layers.draws import draws_of, epilogue_of
+from hwsim.layers.float_unit import FloatUnit
 
 SCHEMA = "hwsim.golden/2"
 MANIFEST = "manifest.json"
@@ -49,7 +52,7 @@ class Memory:
 
     role: str
     source: str | None
-    format: Format
+    format: Format | ExactRegister
     image: Image
     sha256: tuple[tuple[str, str], ...]
 
@@ -271,7 +274,7 @@ class Slot:
 
     role: str
     source: str | None
-    format: Format
+    format: Format | ExactRegister
     axes: str
     shape: tuple[int, ...]
 
@@ -290,11 +293,25 @@ def slots(layer: Layer, inputs: tuple[str, ...], stimuli: list[tuple[int, ...]])
         found.append(Slot(f"stimulus_{i}" if i else "stimulus", source, fmt, CODE_AXES, extents))
     found += constant_slots(layer)
     if isinstance(layer, MacLayer):
-        lengths = tuple(layer.contract.accumulator_length(k) for k in range(layer.channels))
-        grid = FixedPoint(layer.contract.accumulator.bits, lengths if len(set(lengths)) > 1 else lengths[0])
-        found.append(Slot("accumulator", None, grid, CODE_AXES, (n, *shape)))
+        found.append(Slot("accumulator", None, register_of(layer), CODE_AXES, (n, *shape)))
     found.append(Slot("expected", None, layer.output_format, CODE_AXES, (n, *shape)))
     return found
+
+
+def register_of(layer: MacLayer) -> Format | ExactRegister:
+    """Return the accumulator's format: fixed point, a float register's, or an exact sum's, as wide as it needs."""
+    contract, unit = layer.contract, layer.unit
+    if isinstance(unit, FloatUnit):
+        if unit.accumulator is not None:
+            return unit.accumulator.format
+        return ExactRegister(unit.register.bits, _one_or_each([-exponent for exponent in unit.exponents]))
+    assert isinstance(contract, MacContract)
+    lengths = [contract.accumulator_length(k) for k in range(layer.channels)]
+    return FixedPoint(contract.accumulator.bits, _one_or_each(lengths))
+
+
+def _one_or_each(lengths: list[int]) -> int | tuple[int, ...]:
+    return tuple(lengths) if len(set(lengths)) > 1 else lengths[0]
 
 
 MEAN = FixedPoint(26, 16)

@@ -29,7 +29,7 @@ from hwsim.golden.package import (
     Slot,
     slots,
 )
-from hwsim.golden.words import FORMATTERS, digest, npy_header
+from hwsim.golden.words import FORMATTERS, digest, from_npy, npy_header
 from hwsim.layers import Events, Layer
 from hwsim.network.files import read_bytes
 from hwsim.network.strict import parse_json
@@ -334,9 +334,9 @@ def load_bytes(folder: Path, memory: Memory, kind: str) -> bytes:
 def load_npy(folder: Path, memory: Memory) -> np.ndarray:
     """Return a memory's codes from its npy file; the header must be the one that this shape and type have."""
     data, image = load_bytes(folder, memory, "npy"), memory.image
-    header = npy_header(image.dtype, image.shape)
+    header = npy_header(image.dtype, image.npy_shape)
     if data[: len(header)] != header:
         name = f"{folder.parent.name}/{folder.name}/{memory.file('npy')}"
         raise InputError(f"{name}: found another npy header, allowed {header[10:].decode().strip()}.")
-    codes = np.frombuffer(data, dtype=image.dtype.newbyteorder("<"), offset=len(header)).reshape(image.shape)
-    return codes.astype(image.dtype)
+    codes = np.frombuffer(data, dtype=image.dtype.newbyteorder("<"), offset=len(header)).reshape(image.npy_shape)
+    return from_npy(codes, image)

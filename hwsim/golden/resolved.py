@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hwsim.contract import MacContract
+from hwsim.contract import MacContract, Schedule
 from hwsim.golden.describe import plain
 from hwsim.layers import EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale, Shape
+from hwsim.layers.float_unit import FloatUnit
 
 MAX_TABLE = 4096
 """Entries of a table of steps that is written out; a longer one follows from the schedule as the rule says."""
@@ -18,7 +19,8 @@ MODES = ("pairing", "tree_overflow", "overflow", "rounding", "spill_overflow", "
 def resolved(layer: Layer, inputs: Sequence[Shape]) -> dict[str, Any]:
     """Return the numbers of one layer. inputs: shapes of what it reads."""
     if isinstance(layer, MacLayer):
-        return _integer_mac(layer, inputs[0])
+        float_unit = isinstance(layer.unit, FloatUnit)
+        return _float_mac(layer, layer.unit, inputs[0]) if float_unit else _integer_mac(layer, inputs[0])  # type: ignore[arg-type]
     if isinstance(layer, (EltwiseSum, ImageEncoding, Rescale)):
         return {"requantize_shift": list(layer.epilogue.shift)}
     return {}
@@ -38,21 +40,32 @@ def _integer_mac(layer: MacLayer, shape: Shape) -> dict[str, Any]:
 
 
 def _order(layer: MacLayer, shape: Shape) -> dict[str, Any]:
-    """The declared order: bits dropped before and behind the tree, registers, and the taps of each step.
-
-    steps[step][lane] = (c*R + r)*S + s of the tap that is taken there, -1 in an idle lane, before any tap is skipped.
-    """
-    numbers, schedule = layer.numbers, layer.contract.accumulator.schedule
-    assert numbers.walk is not None and schedule is not None
-    extents = layer.extents(shape)
-    steps = schedule.steps(*extents)
-    small = steps * schedule.lanes <= MAX_TABLE
+    """The declared order: bits dropped before and behind the tree, registers, and the taps of each step."""
+    numbers, contract = layer.numbers, layer.contract
+    assert numbers.walk is not None and isinstance(contract, MacContract) and contract.accumulator.schedule is not None
     return {
         "product_drop": list(numbers.drop),
         "step_shift": list(numbers.step_shift),
         "level_bits": list(numbers.level_bits),
         "walk": {name: value for name, value in numbers.walk._asdict().items() if name not in MODES},
-        "extents": list(extents),
-        "step_count": steps,
-        "steps": schedule.table(*extents).tolist() if small else None,
-    }
+    } | _steps(contract.accumulator.schedule, layer.extents(shape))
+
+
+def _steps(schedule: Schedule, extents: tuple[int, int, int]) -> dict[str, Any]:
+    """The taps of each step.
+
+    steps[step][lane] = (c*R + r)*S + s of the tap that is taken there, -1 in an idle lane, before any tap is skipped.
+    """
+    count = schedule.steps(*extents)
+    small = count * schedule.lanes <= MAX_TABLE
+    table = schedule.table(*extents).tolist() if small else None
+    return {"extents": list(extents), "step_count": count, "steps": table}
+
+
+def _float_mac(layer: MacLayer, unit: FloatUnit, shape: Shape) -> dict[str, Any]:
+    """Minifloats: the exact sum's register and the biases on its grids, or the float register's biases and its order."""
+    found: dict[str, Any] = {"bias_format": plain(layer.contract.bias_format(layer.channels))}
+    if unit.accumulator is None:
+        grids = {"accumulator_exponent": list(unit.exponents), "accumulator_bits": unit.register.bits}
+        return found | grids | {"aligned_bias": [str(bias) for bias in unit.aligned_bias]}
+    return found | {"bias_codes": list(unit.bias_codes)} | _steps(unit.accumulator.schedule, layer.extents(shape))

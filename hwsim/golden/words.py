@@ -10,6 +10,7 @@ import numpy as np
 
 from hwsim.formats.fixed import FixedPoint
 from hwsim.golden.layout import ByteOrder, MemoryLayout
+from hwsim.golden.wide import WORD, from_words, to_words, words_of
 
 DIGITS = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 PAIRS = np.stack([np.repeat(DIGITS, 16), np.tile(DIGITS, 16)], axis=1)
@@ -36,9 +37,24 @@ class Image:
         return -(-self.bits // 4)
 
     @property
+    def parts(self) -> int | None:
+        """Words of 64 bits that a code beyond 64 bits takes, else None."""
+        return words_of(self.bits) if self.bits > WORD else None
+
+    @property
     def dtype(self) -> np.dtype:
-        """Type of the codes in npy and of one lane in raw binary (little-endian in npy)."""
-        return FixedPoint(self.bits, 0, self.signed).dtype
+        """Type of the codes, or of their words, in npy and of one lane in raw binary (little-endian in npy)."""
+        return np.dtype(np.int64) if self.parts else FixedPoint(self.bits, 0, self.signed).dtype
+
+    @property
+    def npy_shape(self) -> tuple[int, ...]:
+        """Shape of the array in npy: the codes', with an axis of words behind it where a code takes several."""
+        return (*self.shape, self.parts) if self.parts else self.shape
+
+    @property
+    def lane_bytes(self) -> int:
+        """Bytes of one lane in raw binary."""
+        return self.dtype.itemsize * (self.parts or 1)
 
     @property
     def words(self) -> int:
@@ -74,8 +90,8 @@ class Image:
     def sizes(self) -> dict[str, int]:
         """Bytes of each file, by format, known before anything is written or read."""
         hexadecimal = len(self.header()) + self.words * (self.digits * self.layout.lanes + 1)
-        binary = self.words * self.layout.lanes * self.dtype.itemsize
-        array = len(npy_header(self.dtype, self.shape)) + self.size * self.dtype.itemsize
+        binary = self.words * self.layout.lanes * self.lane_bytes
+        array = len(npy_header(self.dtype, self.npy_shape)) + self.size * self.lane_bytes
         return {"bin": binary, "hex": hexadecimal, "npy": array}
 
 
@@ -101,8 +117,17 @@ def hex_bytes(codes: np.ndarray, image: Image) -> bytes:
     return image.header() + _hex_words(arrange(codes, image), image)
 
 
+def _bytes(lanes: np.ndarray, image: Image, big: bool) -> np.ndarray:
+    """Return the bytes of each lane, uint8 [words][lanes][bytes], the most significant one first if `big`."""
+    if image.parts:
+        words = to_words(lanes, image.parts)
+        lanes = words[..., ::-1] if big else words
+    data = np.ascontiguousarray(lanes.astype(image.dtype.newbyteorder(">" if big else "<")))
+    return data.view(np.uint8).reshape(*lanes.shape[:2], -1)
+
+
 def _hex_words(lanes: np.ndarray, image: Image) -> bytes:
-    big = lanes.astype(image.dtype.newbyteorder(">")).view(np.uint8).reshape(*lanes.shape, -1)
+    big = _bytes(lanes, image, True)
     text = PAIRS[big].reshape(*lanes.shape, -1)[..., -image.digits :]
     lines = np.empty((len(lanes), image.digits * image.layout.lanes + 1), dtype=np.uint8)
     lines[:, :-1] = text[:, ::-1].reshape(len(lanes), -1)
@@ -111,11 +136,11 @@ def _hex_words(lanes: np.ndarray, image: Image) -> bytes:
 
 
 def bin_bytes(codes: np.ndarray, image: Image) -> bytes:
-    """Raw binary: each lane 8, 16, 32 or 64 bits wide; a word's bytes in the layout's byte order."""
+    """Raw binary: each lane 8, 16, 32 or whole 64 bits wide; a word's bytes in the layout's byte order."""
     lanes = arrange(codes, image)
     if image.layout.byte_order is ByteOrder.BIG:
-        return lanes[:, ::-1].astype(image.dtype.newbyteorder(">")).tobytes()
-    return lanes.astype(image.dtype.newbyteorder("<")).tobytes()
+        return _bytes(lanes[:, ::-1], image, True).tobytes()
+    return _bytes(lanes, image, False).tobytes()
 
 
 def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
@@ -127,8 +152,14 @@ def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 
 def npy_bytes(codes: np.ndarray, image: Image) -> bytes:
     """The array in its own axes, row-major and little-endian, whatever the layout."""
-    data = np.ascontiguousarray(codes, dtype=image.dtype.newbyteorder("<"))
-    return npy_header(image.dtype, image.shape) + data.tobytes()
+    values = to_words(codes, image.parts) if image.parts else codes
+    data = np.ascontiguousarray(values, dtype=image.dtype.newbyteorder("<"))
+    return npy_header(image.dtype, image.npy_shape) + data.tobytes()
+
+
+def from_npy(data: np.ndarray, image: Image) -> np.ndarray:
+    """Return the codes of an array as npy_bytes wrote it."""
+    return from_words(data) if image.parts else data.astype(image.dtype)
 
 
 FORMATTERS: dict[str, Callable[[np.ndarray, Image], bytes]] = {"bin": bin_bytes, "hex": hex_bytes, "npy": npy_bytes}

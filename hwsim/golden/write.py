@@ -16,6 +16,7 @@ from hwsim.execute.trace import LayerTrace, Trace
 from hwsim.golden.describe import plain
 from hwsim.golden.layout import Layout
 from hwsim.golden.package import MANIFEST, Memory, Package, PackagedLayer, Slot, constants, manifest_bytes, slots
+from hwsim.golden.wide import accumulators
 from hwsim.golden.words import FORMATTERS, Image, digest
 from hwsim.layers import Layer, MacLayer
 from hwsim.network.storage import writing_directory
@@ -89,9 +90,10 @@ def arrays(trace: LayerTrace) -> dict[str, np.ndarray]:
     found = {f"stimulus_{i}" if i else "stimulus": codes for i, codes in enumerate(trace.inputs)}
     found |= constants(trace.layer)
     if isinstance(trace.layer, MacLayer):
-        if trace.acc is None:
+        acc = accumulators(trace)
+        if acc is None:
             raise InputError(f"layer {trace.name!r}: the trace has no accumulators; run the network with acc=True.")
-        found["accumulator"] = trace.acc
+        found["accumulator"] = acc
     return found | {"expected": trace.codes}
 
 

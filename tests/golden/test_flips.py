@@ -19,7 +19,8 @@ from hwsim.golden.report import CheckReport
 from hwsim.golden.words import npy_header
 from support.golden import copy_of, forge, forge_codes, read_manifest, write_manifest
 
-SINGLE = ("conv_ties", "conv_wrap", "conv_saturate", "pow2", "stochastic", "ristretto", "fc_s16")
+SINGLE = ("conv_ties", "conv_wrap", "conv_saturate", "minifloat_exact", "minifloat_ordered", "pow2", "stochastic",
+          "ristretto", "fc_s16")  # fmt: skip
 PACKAGES = (*SINGLE, pytest.param("every_layer", marks=pytest.mark.slow))
 RESULTS = ("expected", "accumulator")
 
@@ -58,13 +59,16 @@ def has_no_influence(path: Path, original: Path) -> bool:
 def code_bits(memory: Memory, choice: random.Random, count: int) -> Iterator[tuple[tuple[int, ...], int]]:
     """(coordinate, bit) of codes: all of a small array, else a choice."""
     shape = memory.image.shape
-    bits = memory.image.dtype.itemsize * 8
+    bits = memory.image.lane_bytes * 8
     everything = [(at, bit) for at in np.ndindex(*shape) for bit in range(bits)]
     yield from everything if len(everything) <= count else choice.sample(everything, count)
 
 
 def flipped(codes: np.ndarray, at: tuple[int, ...], bit: int) -> np.ndarray:
     forged = codes.copy()
+    if codes.dtype == object:
+        forged[at] ^= 1 << bit
+        return forged
     view = forged.view(f"u{codes.dtype.itemsize}")
     view[at] ^= np.array(1 << bit, dtype=view.dtype)
     return forged
@@ -124,15 +128,15 @@ def place_of(memory: Memory, kind: str, position: int) -> tuple[int, ...] | None
     image = memory.image
     lanes = image.layout.lanes
     if kind == "npy":
-        index = (position - len(npy_header(image.dtype, image.shape))) // image.dtype.itemsize
+        index = (position - len(npy_header(image.dtype, image.npy_shape))) // image.lane_bytes
         return None if index < 0 else tuple(int(i) for i in np.unravel_index(index, image.shape))
     if kind == "hex":
         line, column = divmod(position - len(image.header()), image.digits * lanes + 1)
         if line < 0 or column == image.digits * lanes:
             return None
         return image.layout.coordinate(image.shape, line, lanes - 1 - column // image.digits, image.axes)
-    word, byte = divmod(position, lanes * image.dtype.itemsize)
-    lane = byte // image.dtype.itemsize
+    word, byte = divmod(position, lanes * image.lane_bytes)
+    lane = byte // image.lane_bytes
     if image.layout.byte_order is hwsim.ByteOrder.BIG:
         lane = lanes - 1 - lane
     return image.layout.coordinate(image.shape, word, lane, image.axes)

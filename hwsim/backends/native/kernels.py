@@ -16,6 +16,7 @@ from hwsim.backends.native.order import Operands
 from hwsim.backends.native.program import Calls
 from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue
+from hwsim.errors import BackendError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import (
     AveragePool,
@@ -32,6 +33,7 @@ from hwsim.layers import (
     Shape,
     Window,
 )
+from hwsim.layers.float_unit import FloatUnit
 from hwsim.layers.image import MEAN_LENGTH
 
 WIDE = 64
@@ -83,6 +85,8 @@ class MacKernel(NativeKernel):
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator; the C core copies the weights."""
+        if isinstance(self.layer.unit, FloatUnit):
+            raise BackendError("backend native has no kernel for this contract with a minifloat in it; choose backend jit.")
         shape, kernel = self.input_shapes[0], self.layer.weight.shape[2:]
         conv = library.ffi.new("hw_conv *")
         if isinstance(self.layer, Convolution):
