@@ -314,7 +314,7 @@ def fixed_from_exact(sign, significand, left, beyond, mode, overflow, bits, sign
     """
     length = bit_length(significand)
     if -left > length:  # under half a unit, whatever it is
-        significand, left = min(significand, 1), -2
+        significand, left, length = min(significand, 1), -2, min(length, 1)
     elif significand == 0:
         left = 0
     if (beyond == 1) | (length + left > 62):
