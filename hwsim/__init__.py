@@ -53,6 +53,7 @@ _API: dict[str, str] = {
     "check": "hwsim.golden.check:check",
     "dialects": "hwsim.contract.dialects",
     "explain": "hwsim.execute.explain:explain",
+    "explain_golden": "hwsim.golden.explain:explain_golden",
     "explain_layer": "hwsim.execute.explain:explain_layer",
     "images": "hwsim.images:images",
     "load": "hwsim.network.read_hwnet:load",

@@ -54,7 +54,7 @@ def explain(
     """
     name, bare, codes = _operands(layer, inputs)
     drawn = layer.draws if isinstance(layer, LayerTrace) else None
-    return _explain(name, bare, at, codes, (first_turn,) * len(codes) if drawn is None else drawn.first_turns)
+    return explain_codes(name, bare, at, codes, (first_turn,) * len(codes) if drawn is None else drawn.first_turns)
 
 
 def explain_layer(
@@ -73,23 +73,25 @@ def explain_layer(
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     node = network[layer]
-    _mac(layer, node.layer)
+    mac_layer(layer, node.layer)
     batch = pixels[None] if pixels.ndim == 3 else pixels
     plan = Plan(network, backend, max(len(batch), 1) if batch.ndim == 4 else 1)
     with suppress(OverflowTrap):  # raised when all layers have run
         plan.run(batch, first_image)
     first_turns = plan.drawn[layer].first_turns if layer in plan.drawn else ()
-    return replace(_explain(layer, node.layer, at, plan.buffers[node.inputs[0]].codes, first_turns), limit=limit)
+    return replace(explain_codes(layer, node.layer, at, plan.buffers[node.inputs[0]].codes, first_turns), limit=limit)
 
 
-def _mac(name: str, layer: Layer) -> MacLayer:
+def mac_layer(name: str, layer: Layer) -> MacLayer:
+    """Return the layer, which must multiply and accumulate."""
     if not isinstance(layer, MacLayer):
         raise InputError(f"{name}: found a layer of kind {layer.kind}, allowed one that multiplies and accumulates.")
     return layer
 
 
-def _explain(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, first_turns: Sequence[int]) -> Explanation:
-    mac, shape = _mac(name, layer), Shape(*codes.shape[1:])
+def explain_codes(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, first_turns: Sequence[int]) -> Explanation:
+    """Explain output (n, k, y, x) for codes [N][C][H][W]. first_turns: of each image, where the layer draws; else empty."""
+    mac, shape = mac_layer(name, layer), Shape(*codes.shape[1:])
     place = _place(name, at, layer, codes)
     first_turn = first_turns[place[0]] if first_turns else 0
     image = codes[place[0]].tolist()

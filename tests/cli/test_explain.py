@@ -57,6 +57,25 @@ def test_the_picture_is_drawn_once(net: Path, tmp_path: Path, capsys) -> None:
     assert (code, out) == (2, "") and "exists already" in err
 
 
+def test_a_package_explains_itself(net: Path, tmp_path: Path, capsys) -> None:
+    """The same story without network and image; and the output that differs first is the one to ask about."""
+    q = hwsim.load(net)
+    trace = hwsim.run(q, hwsim.images("digits", q.preprocessing)[5])
+    package = hwsim.write_golden(trace, tmp_path / "package", layers=["conv2"])
+    at = ("--layer", "conv2", "--at", "0,7,1,2")
+    code, told, err = command(capsys, str(package.path), *at)
+    assert code == 0, err
+    assert told == command(capsys, str(net), *HERE, *at)[1]
+    assert hwsim.explain_golden(package, "conv2", (0, 7, 1, 2)).acc == trace["conv2"].acc[0, 7, 1, 2]
+    for wrong in ((str(package.path), *HERE, *at), (str(net), *at)):
+        code, out, err = command(capsys, *wrong)
+        assert (code, out) == (2, "") and "leave --input away" in err
+    stimulus = next(package.path.glob("*conv2/stimulus.npy"))
+    stimulus.write_bytes(stimulus.read_bytes()[:-1] + b"\x7e")
+    code, out, err = command(capsys, str(package.path), *at)
+    assert (code, out) == (2, "") and "stimulus.npy" in err
+
+
 BAD = {
     "no layer of that name": (("--layer", "conv9", "--at", "0,0,0,0"), "conv9"),
     "a layer without a sum": (("--layer", "pool1", "--at", "0,0,0,0"), "pool1: found a layer of kind max_pool"),
