@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
 from hwsim.golden.compare import Comparison, Mismatch
 from hwsim.golden.package import html_table, text_table
-from hwsim.layers import Events
+from hwsim.layers import Convolution, Events, FullyConnected
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ class LayerCheck:
         }
 
 
+SUMS = (Convolution.kind, FullyConnected.kind)
 HEADINGS = ("layer", "kind", "outputs", "computed again by", "spec", "events", "result")
 
 
@@ -145,7 +147,16 @@ class CheckReport:
             lines.append("ulp histogram (found - expected): " + ", ".join(f"{k}: {v}" for k, v in self.histogram().items()))
         lines += self.problems
         lines += [f"diagnosis: {sentence}" for sentence in self.diagnosis]
-        return lines
+        return lines + self._advice()
+
+    def _advice(self) -> list[str]:
+        """The command that tells how the output of the first mismatch comes about, where it is a sum."""
+        wrong = next((layer for layer in self.layers if layer.failures), None)
+        if wrong is None or wrong.first is None or wrong.kind not in SUMS or wrong.first.role not in ("expected", "accumulator"):
+            return []
+        at = ",".join(str(i) for i in wrong.first.coordinate)
+        command = shlex.join(["hwsim", "explain", self.package, "--layer", wrong.name, "--at", at])
+        return [f"how that output comes about, step by step: {command}"]
 
     def verdict(self) -> str:
         """Return one sentence: what was compared, and whether it is equal."""

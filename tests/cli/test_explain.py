@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hwsim
@@ -74,6 +76,25 @@ def test_a_package_explains_itself(net: Path, tmp_path: Path, capsys) -> None:
     stimulus.write_bytes(stimulus.read_bytes()[:-1] + b"\x7e")
     code, out, err = command(capsys, str(package.path), *at)
     assert (code, out) == (2, "") and "stimulus.npy" in err
+
+
+def test_a_mismatch_names_the_command_that_explains_it(net: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    q = hwsim.load(net)
+    trace = hwsim.run(q, hwsim.images("digits", q.preprocessing)[5])
+    monkeypatch.chdir(tmp_path)
+    package = hwsim.write_golden(trace, "of digits", layers=["conv2", "pool2"])
+    for layer, told in (("conv2", True), ("pool2", False)):
+        dump = trace[layer].codes.copy()
+        dump[0, 4, 1, 1] ^= 1
+        np.save("dut.npy", dump)
+        report = str(hwsim.check(package, layer=layer, dump="dut.npy"))
+        assert ("how that output comes about" in report) == told
+        if told:
+            arguments = shlex.split(report.split("step by step: ")[1].splitlines()[0])
+            assert arguments[:3] == ["hwsim", "explain", "of digits"]
+            code, out, err = command(capsys, *arguments[2:])
+            assert code == 0, err
+            assert out.startswith("conv2 (n, k, y, x) = (0, 4, 1, 1)")
 
 
 BAD = {
