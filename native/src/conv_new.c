@@ -1,5 +1,6 @@
 /* hw_conv_new: checks, the proof of the sums' range, the choice of the path. */
 #include "conv.h"
+#include "float_conv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +173,8 @@ const char *hw_op_path(const hw_op *handle)
     static const char *const bytes[2][2] = {{"avx512vnni u8s8s32", "avx512vnni s8s8s32"}, {"amx u8s8s32", "amx s8s8s32"}};
     static const char *const halves[3] = {"portable s16s16s32", "avx2 s16s16s32", "avx512vnni s16s16s32"};
     static const char *const split[3] = {"portable s16s16s64", "avx2 s16s16s64", "avx512vnni s16s16s64"};
+    if (handle->family == &hw_float_conv_family)
+        return hw_float_conv_path(handle);
     if (handle->family != &hw_conv_family)
         return hw_isa_name(handle->isa);
     const hw_conv_op *op = (const hw_conv_op *)handle;

@@ -2,12 +2,12 @@
 
 from hwsim.backends.base import Backend
 from hwsim.backends.host import HOST_TABLE
+from hwsim.backends.native.float_kernels import mac_kernel
 from hwsim.backends.native.kernels import (
     AveragePoolKernel,
     ConcatKernel,
     EltwiseSumKernel,
     ImageEncodingKernel,
-    MacKernel,
     MaxPoolKernel,
     ReluKernel,
     RescaleKernel,
@@ -20,8 +20,8 @@ NATIVE = Backend(
     "native",
     {
         "image_encoding": ImageEncodingKernel,
-        "convolution": MacKernel,
-        "fully_connected": MacKernel,
+        "convolution": mac_kernel,
+        "fully_connected": mac_kernel,
         "max_pool": MaxPoolKernel,
         "average_pool": AveragePoolKernel,
         "relu": ReluKernel,
