@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hwsim.arith.accumulate import Pairing, Walk, accumulate, add_to, add_tree, arrange, spill, total_of
-from hwsim.arith.overflow import fits
+from hwsim.arith.overflow import Overflow, fits
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.arith.shift_add import SignOrder
 from hwsim.contract.accumulator import PaddedTaps, RoundAt, Schedule, ZeroSkip
@@ -35,10 +36,19 @@ def integer_rows(
     if p.walk is None:
         row = _sum_row(unit, tuple(lanes), k)
         return (row,), bool(row.events.accumulator)
-    rows = tuple(_walked_rows(unit, lanes, extents, k, p.walk))
+    rows = _stopped(tuple(_walked_rows(unit, lanes, extents, k, p.walk)), p.walk)
     end = rows[-1].unlimited if rows else 0
     assert isinstance(end, int)
     return rows, not fits(end, p.acc_low, p.acc_high)
+
+
+def _stopped(rows: tuple[Row, ...], w: Walk) -> tuple[Row, ...]:
+    """Note the row at which a run stops: the first event of a register that says TRAP."""
+    traps = At(*(mode == Overflow.TRAP for mode in (w.tree_overflow, w.overflow, w.spill_overflow)))
+    for i, row in enumerate(rows):
+        if any(event and trap for event, trap in zip(row.events, traps, strict=True)):
+            return (*rows[:i], replace(row, note=f"{row.note} TRAP stops here".lstrip()), *rows[i + 1 :])
+    return rows
 
 
 def _lane(unit: IntegerUnit, tap: int, x: int, padded: bool, extents: Extents, k: int) -> Lane:
@@ -142,7 +152,6 @@ def _step_row(unit: IntegerUnit, step: int, taken: tuple[Lane, ...], acc: int, e
 def tree_levels(products: list[int], level_bits: Sequence[int], pairing: int, overflow: int) -> tuple[tuple[Node, ...], ...]:
     """Return the registers of each level: the tree cut off behind every level.
 
-    >>> from hwsim.arith.overflow import Overflow
     >>> levels = tree_levels([100, 100, -100], (8, 8), Pairing.ADJACENT, Overflow.SATURATE)
     >>> [[(node.exact, node.held) for node in level] for level in levels]
     [[(200, 127), (-100, -100)], [(27, 27)]]

@@ -131,6 +131,19 @@ def test_a_transient_overflow_reads_as_one() -> None:
     assert (found.persistent, found.code, found.unit) == (False, 27, Fraction(1))
 
 
+def test_the_step_is_noted_at_which_a_trap_stops() -> None:
+    """The tree's first overflow is in step 0, the spill's behind step 1, the accumulator's in step 2: who says TRAP first."""
+    wrap, trap = Overflow.WRAP, Overflow.TRAP
+    modes = {(trap, trap, trap): [0], (wrap, trap, trap): [2], (wrap, wrap, trap): [3], (wrap, wrap, wrap): []}
+    for (tree, spill, register), stops in modes.items():
+        steps = Schedule(lanes=2, tree=Tree(bits=(7,), overflow=tree), spill=Spill(2, 6, overflow=spill))
+        contract = MacContract(S8, S8, Output(S8), Accumulator(7, overflow=register, schedule=steps))
+        layer = hwsim.Linear().layer(np.array([[60, 60, 2, 42, -30, -20]]), contract)
+        found = explain(layer, (0, 0, 0, 0), np.ones((1, 6, 1, 1), int))
+        assert [row.events for row in found.rows] == [(1, 0, 0), (0, 0, 0), (0, 0, 1), (0, 1, 0)]
+        assert [i for i, row in enumerate(found.rows) if "TRAP stops here" in row.note] == stops
+
+
 def test_shift_add_says_how_it_shifts() -> None:
     weight = PowerOfTwo(-4, 2)
     codes = weight.encode_array(np.array([-0.125, 2.0, 0.0, 0.5])).reshape(1, 4)
