@@ -16,8 +16,9 @@ import numpy as np
 from hwsim.arith.rounding import Rounding
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, InputError
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import Format
 from hwsim.layers import ImageEncoding, Layer, MacLayer, Shape, Softmax
+from hwsim.layers.integer_unit import IntegerUnit
 from hwsim.network.ops import MAX_ELEMENTS
 from hwsim.network.preprocessing import Preprocessing
 from hwsim.network.ranges import Range, WeightRule
@@ -46,9 +47,7 @@ class QuantizedNode:
 
         data = node_stanza(self) | {"input_formats": [format_stanza(fmt) for fmt in self.layer.input_formats]}
         if isinstance(self.layer, MacLayer):
-            numbers = self.layer.numbers
-            data["proven_accumulator_range"] = [numbers.exact_low, numbers.exact_high]
-            data["shift"] = list(numbers.epilogue.shift)
+            data |= _proven(self.layer)
         return data
 
 
@@ -73,7 +72,7 @@ class QuantizedNetwork:
     def __post_init__(self) -> None:
         if not self.nodes or not isinstance(self.nodes[0].layer, ImageEncoding) or self.nodes[0].inputs:
             raise InputError(f"network {self.name!r}: the first node must encode the image and read nothing.")
-        formats: dict[str, FixedPoint] = {}
+        formats: dict[str, Format] = {}
         for i, node in enumerate(self.nodes):
             if node.name in formats or not node.name:
                 raise InputError(f"network {self.name!r}, layer {node.name!r}: this name is empty or taken; names must differ.")
@@ -82,7 +81,7 @@ class QuantizedNetwork:
             formats[node.name] = node.layer.output_format
         self.shapes()
 
-    def _check_edges(self, node: QuantizedNode, formats: Mapping[str, FixedPoint]) -> None:
+    def _check_edges(self, node: QuantizedNode, formats: Mapping[str, Format]) -> None:
         where = f"network {self.name!r}, layer {node.name!r}"
         wanted = node.layer.input_formats
         if len(node.inputs) != len(wanted):
@@ -230,8 +229,26 @@ def _row(node: QuantizedNode, shape: Shape) -> tuple[str, ...]:
     """proven: bits that the exact content of the accumulator is proven to need, whatever the image."""
     weight = bits = proven = ""
     if isinstance(node.layer, MacLayer):
-        numbers = node.layer.numbers
-        weight, bits = str(node.layer.contract.weight), str(numbers.acc_bits)
-        proven = str(numbers.proven_bits)
+        weight = str(node.layer.contract.weight)
+        bits, proven = _widths(node.layer)
     size = "x".join(map(str, shape))
     return node.name, node.layer.kind, ", ".join(node.inputs), size, weight, str(node.layer.output_format), bits, proven
+
+
+def _proven(layer: MacLayer) -> dict[str, Any]:
+    """The proven range of the accumulator, where it has one, and an integer datapath's shifts."""
+    found: dict[str, Any] = {}
+    if (reached := layer.bounds.accumulator) is not None:
+        found["proven_accumulator_range"] = list(reached)
+    if isinstance(layer.unit, IntegerUnit):
+        found["shift"] = list(layer.numbers.epilogue.shift)
+    return found
+
+
+def _widths(layer: MacLayer) -> tuple[str, str]:
+    """Bits of the accumulator, and those that its exact content is proven to need; a float register has none to prove."""
+    if isinstance(layer.unit, IntegerUnit):
+        return str(layer.numbers.acc_bits), str(layer.numbers.proven_bits)
+    if layer.unit.accumulator is not None:
+        return str(layer.unit.accumulator.format), ""
+    return str(layer.unit.register.bits), str(layer.unit.proven_bits)

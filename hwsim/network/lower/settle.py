@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import MacContract, Output
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import FloatMacContract, MacContract, Output
 from hwsim.errors import ContractError, HwsimError, InputError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.formats.pow2 import PowerOfTwo
+from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
 from hwsim.layers import Concat, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
 from hwsim.network.quantized import QuantizedNode, Source
 
@@ -152,15 +152,12 @@ def grid_is_derived(contract: MacContract, channels: int) -> bool:
     return contract.accumulator == with_grid(contract, channels).accumulator
 
 
-def recoded(layer: MacLayer, contract: MacContract, source: Source | None) -> Any:
+def recoded(layer: MacLayer, contract: MacContract | FloatMacContract, source: Source | None) -> Any:
     """Return the layer under this contract, a derived grid derived again, with the codes that follow from the weights.
 
     A layer without float weights keeps its codes.
     """
-    channels, grid = len(layer.weight), contract.accumulator.fractional_length
-    same = grid == layer.contract.accumulator.fractional_length
-    if grid is None or same and grid_is_derived(layer.contract, channels):
-        contract = with_grid(contract, channels)
+    contract = _on_its_grid(layer, contract)
     if contract == layer.contract:
         return layer
     if source is None:
@@ -169,27 +166,44 @@ def recoded(layer: MacLayer, contract: MacContract, source: Source | None) -> An
     return replace(layer, contract=contract, weight=weight, bias=bias)
 
 
-def encode_weight(contract: MacContract, weight: np.ndarray) -> np.ndarray:
-    """Return the weight codes: rounded as contract.bias_rounding says, or to the nearest power of two."""
-    if isinstance(contract.weight, PowerOfTwo):
-        return contract.weight.encode_array(weight)
-    return contract.weight.encode_array(weight, contract.bias_rounding)
+def _on_its_grid(layer: MacLayer, contract: MacContract | FloatMacContract) -> MacContract | FloatMacContract:
+    """The contract, its accumulator's grid derived again unless it was declared; minifloats are summed on no such grid."""
+    if not isinstance(contract, MacContract):
+        return contract
+    channels, grid, old = len(layer.weight), contract.accumulator.fractional_length, layer.contract
+    if grid is None:
+        return with_grid(contract, channels)
+    derived = isinstance(old, MacContract) and grid == old.accumulator.fractional_length and grid_is_derived(old, channels)
+    return with_grid(contract, channels) if derived else contract
 
 
-def codes(contract: MacContract, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+def codes(contract: MacContract | FloatMacContract, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
     """Return weight and bias codes: rounded as contract.bias_rounding says, saturated to their formats.
 
-    A bias on the accumulator's own grid must fit: ContractError where the accumulator cannot hold it.
+    Powers of two are the nearest ones.  A bias on an integer accumulator's own grid must fit: ContractError where the
+    accumulator cannot hold it.
     """
     rounding = contract.bias_rounding
-    weight = encode_weight(contract, source.weight)
+    weight = encoded(contract.weight, source.weight, rounding)
     if source.bias is None:
         return weight, None
-    overflow = Overflow.TRAP if contract.bias is None else Overflow.SATURATE
+    fmt = contract.bias_format(len(weight))
+    if contract.bias is not None or not isinstance(contract, MacContract):
+        return weight, encoded(fmt, source.bias, rounding)
+    assert isinstance(fmt, FixedPoint)
     try:
-        return weight, contract.bias_format(len(weight)).encode_array(source.bias, rounding, overflow)
+        return weight, fmt.encode_array(source.bias, rounding, Overflow.TRAP)
     except ContractError as error:
         raise ContractError(
             f"the bias does not fit an accumulator of {contract.accumulator.bits} bits on the products' grid ({error}); "
             "widen the accumulator or give the weights fewer bits."
         ) from None
+
+
+def encoded(fmt: Format, real: np.ndarray, rounding: Rounding) -> np.ndarray:
+    """Return the codes of real numbers; what is beyond a format's largest number becomes it."""
+    if isinstance(fmt, PowerOfTwo):
+        return fmt.encode_array(real)
+    if isinstance(fmt, Minifloat):
+        return replace(fmt, saturate=True).encode_array(real, rounding)
+    return fmt.encode_array(real, rounding)
