@@ -33,6 +33,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "savefig.dpi": 120,
     "svg.hashsalt": "hwsim",
+    "text.parse_math": False,  # a layer may be named "a$b$c"
 }
 
 # kind of file -> what matplotlib is told to leave out, so that the same numbers give the same bytes

@@ -37,6 +37,13 @@ def test_a_style_of_ones_own_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "dark.png").read_bytes()
 
 
+def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
+    for name in ("plain", r"a$\frac$b"):
+        with canvas(3, 1, tmp_path / f"{len(name)}.png") as figure:
+            figure.suptitle(name)
+    assert (tmp_path / "9.png").read_bytes() != (tmp_path / "5.png").read_bytes()
+
+
 def test_an_existing_file_stands_until_forced(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_text("mine")

@@ -10,6 +10,7 @@ from fractions import Fraction
 from os import PathLike
 from typing import Any, NamedTuple
 
+from hwsim.errors import printable
 from hwsim.layers import Events
 
 Number = int | Fraction | float
@@ -160,7 +161,7 @@ class Explanation:
         return f"{', '.join(places)} ({'persistent' if self.persistent else 'transient'})" if places else ""
 
     def __str__(self) -> str:
-        title = f"{self.name} (n, k, y, x) = {self.at}"
+        title = f"{printable(self.name)} (n, k, y, x) = {self.at}"
         return "\n".join([title, *self.datapath, "", *aligned(self.table(self.limit)), "", *self.ending.steps])
 
     def __repr__(self) -> str:
