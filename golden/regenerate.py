@@ -174,14 +174,14 @@ def minifloat_exact() -> tuple[LayerTrace, Layout]:
 
 
 def minifloat_ordered() -> tuple[LayerTrace, Layout]:
-    """E4M3 times powers of two into a register of 1 + 4 + 5 bits, rounded at every add of the tree and of the declared order."""
+    """E4M3 times powers of two, rounded to two bits; a register of 1 + 4 + 5 bits, rounded at each add of tree and order."""
     register = Minifloat(4, 5, saturate=True)
     schedule = Schedule(Order.SRC, 3, Axis.C, Tail.PACKED, Tree(Pairing.ADJACENT), BiasPoint.LAST, skip_zeros=ZeroSkip.WEIGHT)
-    accumulator = FloatAccumulator(register, Rounding.TIES_EVEN, E4M3, Rounding.TOWARD_ZERO, schedule)
-    contract = FloatMacContract(E4M3, PowerOfTwo(-5, 2), Output(FixedPoint(8, 0), Rounding.TIES_AWAY), accumulator)
-    weight = numbers(28, (4, 3, 2, 1), 0, 8) + 16 * numbers(29, (4, 3, 2, 1), 0, 1)
+    accumulator = FloatAccumulator(register, Rounding.TIES_EVEN, Minifloat(4, 2), Rounding.TOWARD_ZERO, schedule)
+    contract = FloatMacContract(E4M3, PowerOfTwo(-5, 2), Output(FixedPoint(12, 3), Rounding.TIES_AWAY), accumulator)
+    weight = numbers(28, (4, 3, 2, 2), 0, 8) + 16 * numbers(29, (4, 3, 2, 2), 0, 1)
     layer = Convolution(contract, np.where(weight == 16, 0, weight), numbers(30, (4,), 0, 0x17F))
-    stimulus = numbers(31, (1, 3, 4, 5), 0x28, 0x6F) + 128 * numbers(32, (1, 3, 4, 5), 0, 1)
+    stimulus = numbers(31, (1, 3, 4, 5), 0x28, 0x67) + 128 * numbers(32, (1, 3, 4, 5), 0, 1)
     return _named("minifloat_ordered", layer, stimulus), Layout()
 
 

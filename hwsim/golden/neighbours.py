@@ -12,8 +12,23 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.arith.shift_add import SignOrder
-from hwsim.contract import Accumulator, BiasPoint, MacContract, Order, PaddedTaps, RoundAt, Schedule, Tree, ZeroSkip
+from hwsim.contract import (
+    Accumulator,
+    BiasPoint,
+    ExactSum,
+    FloatAccumulator,
+    FloatMacContract,
+    FloatOutput,
+    MacContract,
+    Order,
+    PaddedTaps,
+    RoundAt,
+    Schedule,
+    Tree,
+    ZeroSkip,
+)
 from hwsim.errors import ContractError
+from hwsim.formats import Minifloat
 from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
 
 MODES = (Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
@@ -29,8 +44,9 @@ def neighbours(layer: Layer) -> Iterator[tuple[str, Layer]]:
         yield from _put(layer, contract=_put(layer.contract, output=_outputs(layer.contract.output)))
         if layer.bias is not None:
             yield "without the bias", replace(layer, bias=None)
-        if isinstance(layer.contract, MacContract):
-            yield from _put(layer, contract=_contracts(layer.contract))
+        contract = layer.contract
+        found = _contracts(contract) if isinstance(contract, MacContract) else _float_contracts(contract)
+        yield from _put(layer, contract=found)
     elif isinstance(layer, (AveragePool, EltwiseSum, ImageEncoding, Rescale)):
         yield from _put(layer, output=_outputs(layer.output))
 
@@ -84,6 +100,34 @@ def _contracts(contract: MacContract) -> Neighbours:
         units = _others(contract.product, rounding=tuple(Rounding), sign_order=tuple(SignOrder))
         yield from _put(contract, "with the product's ", product=units)
     yield from _put(contract, "with the accumulator's ", accumulator=_accumulators(contract.accumulator))
+
+
+def _float_contracts(contract: FloatMacContract) -> Neighbours:
+    """Another float register, or an exact sum in its place; formats that saturate or do not, that keep subnormals or do not."""
+    acc = contract.accumulator
+    if isinstance(acc, FloatAccumulator):
+        yield "with an exact sum instead of the accumulator's format", replace(contract, accumulator=ExactSum())
+        yield from _put(contract, "with the accumulator's ", accumulator=_float_registers(acc))
+    else:
+        yield "with a binary32 accumulator instead of an exact sum", replace(contract, accumulator=FloatAccumulator())
+    if isinstance(contract.output, FloatOutput):
+        formats = _others(contract.output.format, saturate=(False, True), subnormals=(False, True))
+        yield from _put(contract, "with the output's ", output=_put(contract.output, format=formats))
+    for name in ("input", "weight"):
+        fmt = getattr(contract, name)
+        if isinstance(fmt, Minifloat):
+            yield from _put(contract, f"with the {name}'s ", **{name: _others(fmt, subnormals=(False, True))})
+
+
+def _float_registers(acc: FloatAccumulator) -> Neighbours:
+    yield from _others(acc, rounding=tuple(Rounding), product_rounding=tuple(Rounding))
+    if acc.product is not None:
+        yield "products exact instead of rounded", replace(acc, product=None)
+    yield from _put(acc, format=_others(acc.format, saturate=(False, True), subnormals=(False, True)))
+    steps = {"bias": tuple(BiasPoint), "padded": tuple(PaddedTaps), "skip_zeros": tuple(ZeroSkip)}
+    yield from _put(acc, schedule=_others(acc.schedule, order=tuple(Order), **steps))
+    trees = _put(acc.schedule, "tree's ", tree=_others(acc.schedule.tree, pairing=tuple(Pairing)))
+    yield from _put(acc, schedule=trees)
 
 
 def _accumulators(acc: Accumulator) -> Neighbours:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import hwsim
+from hwsim.arith.accumulate import Pairing
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.arith.shift_add import SignOrder
-from hwsim.contract import BiasPoint, Order, ZeroSkip
+from hwsim.contract import BiasPoint, ExactSum, Order, ZeroSkip
 from hwsim.errors import InputError
 from hwsim.execute.single import run_layer
 from hwsim.golden.package import Package
@@ -38,7 +39,7 @@ def dump(tmp_path: Path, package: Package, codes: np.ndarray, kind: str = "hex")
 
 
 @pytest.mark.parametrize("kind", ["hex", "bin", "npy"])
-@pytest.mark.parametrize("name", ["conv_ties", "conv_wrap", "conv_saturate", "fc_s16", "ristretto"])
+@pytest.mark.parametrize("name", ["conv_ties", "conv_wrap", "conv_saturate", "minifloat_exact", "fc_s16", "ristretto"])
 def test_the_expected_output_passes_and_each_changed_code_is_named(name: str, kind: str, tmp_path: Path) -> None:
     package, codes = opened(name)
     assert hwsim.check(package, dump=dump(tmp_path, package, codes["expected"], kind)).passed
@@ -219,6 +220,30 @@ def test_the_diagnosis_names_what_a_shift_add_unit_did_otherwise(tmp_path: Path)
         unit = replace(layer.contract.product, **change)
         said = diagnosed(package, codes, replace(layer, contract=replace(layer.contract, product=unit)), tmp_path)
         assert f"every code equals the expected one with the product's {sentence}." in said
+
+
+def test_the_diagnosis_names_what_a_minifloat_unit_did_otherwise(tmp_path: Path) -> None:
+    package, codes = opened("minifloat_ordered")
+    contract = package.layers[0].layer.contract
+    acc = contract.accumulator
+    stories = {
+        "the accumulator's rounding TOWARD_ZERO instead of TIES_EVEN": replace(acc, rounding=Rounding.TOWARD_ZERO),
+        "the accumulator's products exact instead of rounded": replace(acc, product=None),
+        "the accumulator's order RSC instead of SRC": replace(acc, schedule=replace(acc.schedule, order=Order.RSC)),
+        "the accumulator's tree's pairing HALVES instead of ADJACENT": replace(
+            acc, schedule=replace(acc.schedule, tree=replace(acc.schedule.tree, pairing=Pairing.HALVES))
+        ),
+        "an exact sum instead of the accumulator's format": ExactSum(),
+    }
+    for sentence, accumulator in stories.items():
+        changed = replace(package.layers[0].layer, contract=replace(contract, accumulator=accumulator))
+        assert f"every code equals the expected one with {sentence}." in diagnosed(package, codes, changed, tmp_path)
+    package, codes = opened("minifloat_exact")
+    layer = package.layers[0].layer
+    wraps = replace(layer.contract.output, format=replace(layer.contract.output.format, saturate=False))
+    changed = replace(layer, contract=replace(layer.contract, output=wraps))
+    sentence = "every code equals the expected one with the output's saturate False instead of True."
+    assert sentence in diagnosed(package, codes, changed, tmp_path)
 
 
 def test_the_diagnosis_names_the_place(tmp_path: Path) -> None:
