@@ -158,13 +158,13 @@ static bool plan_exact(hw_float_conv_op *op, const hw_spans *s)
 
 static bool products_exact(const hw_spans *s, bool host64)
 {
-    const int q = host64 ? 53 : 24, least = host64 ? -1074 : -149, most = host64 ? 1023 : 127;
+    const int q = host64 ? 53 : 24, least = host64 ? -1074 : -149, most = host64 ? 1024 : 128;
     return s->x_bits + s->w_bits <= q && s->x_low + s->w_low >= least && s->x_top + s->w_top <= most;
 }
 
 static bool operands_exact(const hw_spans *s, bool host64)
 {
-    const int q = host64 ? 53 : 24, least = host64 ? -1074 : -149, most = host64 ? 1023 : 127;
+    const int q = host64 ? 53 : 24, least = host64 ? -1074 : -149, most = host64 ? 1024 : 128;
     return s->x_bits <= q && s->w_bits <= q && s->x_low >= least && s->w_low >= least && s->x_top <= most && s->w_top <= most;
 }
 
