@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from fuzz.harness import Reader
 from fuzz.mutate import bytewise, json_fields, textual
 from support.golden import GOLDEN, forge
 
-NAMES = ("conv_wrap", "fc_s16", "every_layer")
+NAMES = (
+    "conv_wrap", "fc_s16", "every_layer", "conv_saturate", "minifloat_exact", "minifloat_ordered", "pow2", "stochastic",
+)  # fmt: skip
 
 
 def _prepare(folder: Path) -> None:
@@ -63,8 +66,39 @@ def _manifests() -> Sequence[bytes]:
     deep = json.dumps(document | {"command": 0}).replace('"command": 0', '"command": ' + "[" * 900 + "]" * 900)
     role = json.loads(good["fc_s16"])
     role["layers"][0]["memories"][0]["role"] = "a\n\x1b[2J"
+    claims = [json.dumps(d).encode() for d in _claims(good)]
     hostile = [b"[" * 1_000_000, b"[" + b"[]," * 1_000_000 + b"[]]", b"9" * 4000, deep.encode()]
-    return [*good.values(), *(json.dumps(d).encode() for d in (wrapped, long, shape, lrn, role)), *hostile]
+    return [*good.values(), *(json.dumps(d).encode() for d in (wrapped, long, shape, lrn, role)), *claims, *hostile]
+
+
+def _claims(good: dict[str, bytes]) -> Sequence[Any]:
+    """Manifests that ask for more than they hold: lanes, steps, spills, registers of long periods, turns far from a reset."""
+    found = []
+    for lanes, axis, tail in ((4096, "R", "IDLE"), (4096, "C", "PACKED"), (1 << 30, "C", "IDLE")):
+        document = json.loads(good["conv_saturate"])
+        schedule = document["layers"][0]["attributes"]["contract"]["accumulator"]["schedule"]
+        schedule |= {"lanes": lanes, "lane_axis": axis, "tail": tail, "order": "SRC"}
+        schedule["tree"]["bits"] = None
+        found.append(document)
+        chain = json.loads(json.dumps(document))
+        tree = chain["layers"][0]["attributes"]["contract"]["accumulator"]["schedule"]["tree"]
+        tree |= {"pairing": "CHAIN", "bits": [62] * (lanes - 1 if lanes < 1 << 20 else 1 << 16)}
+        found.append(chain)
+    for name, value in (("clocks", 1 << 20), ("seeds", [1] * 4096), ("seeds", [1] * (1 << 16)), ("reset", "NEVER")):
+        document = json.loads(good["stochastic"])
+        document["layers"][0]["attributes"]["contract"]["output"]["rounding"][name] = value
+        for image in document["layers"][0]["draws"]["images"]:
+            image["first_turn"] += 1 << 61
+        found.append(document)
+    wide = json.loads(good["stochastic"])
+    wide["layers"][0]["attributes"]["contract"]["output"]["rounding"]["lfsr"] |= {"width": 64, "polynomial": [64, 63, 61, 60]}
+    images = wide["layers"][0]["draws"]["images"]
+    wide["layers"][0]["draws"]["images"] = images * 1000
+    grids = json.loads(good["minifloat_exact"])
+    contract = grids["layers"][0]["attributes"]["contract"]
+    for side, bias in (("input", -512), ("weight", 512)):
+        contract[side] |= {"exp_bits": 8, "man_bits": 23, "bias": bias}
+    return [*found, wide, grids]
 
 
 def _arrays() -> Sequence[bytes]:

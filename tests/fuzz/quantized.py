@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,7 @@ def _documents() -> Sequence[bytes]:
         inner = Path(folder, "net.hwnet")
         good = (inner / "network.json").read_bytes()
     document = json.loads(good)
+    rich = [json.dumps(_rich(document, i)).encode() for i in range(len(RICH))]
     hostile = [
         b"[" * 1_000_000,
         b'{"a":' * 1_000_000,
@@ -81,7 +83,30 @@ def _documents() -> Sequence[bytes]:
         json.dumps(document | {"name": "a\x1b[2J"}).encode(),
         json.dumps(document | {"dialect": "\ud800"}).encode(),
     ]
-    return [good, *hostile]
+    return [good, *rich, *hostile]
+
+
+FLOATS = {"accumulator": {"format": {"minifloat": "binary16"}, "product": {"exp_bits": 5, "man_bits": 4, "saturate": True}}}
+SCHEDULE = {"order": "SRC", "lanes": 3, "lane_axis": "C", "tail": "PACKED", "bias": "LAST", "padded": "SKIPPED"}
+SPILL = {"every": 2, "bits": 20, "shift": 3, "rounding": "FLOOR", "overflow": "SATURATE_SYMMETRIC", "last": True}
+LFSR = {"width": 16, "polynomial": [16, 15, 13, 4], "form": "GALOIS"}
+RICH: tuple[dict[str, Any], ...] = (
+    {"accumulator": {"bits": 20, "require_proof": False, "overflow": "SATURATE", "dropped_bits": 2, "schedule": SCHEDULE}},
+    {"accumulator": {"bits": 24, "require_proof": False, "integer_bits": 19, "schedule": {"spill": SPILL}}},
+    {"weight": {"exp_min": -8, "exp_max": -1, "zero": "LAST"}, "product": {"guard_bits": 3, "sign_order": "AFTER_ROUNDING"}},
+    {"weight": {"minifloat": "e4m3", "saturate": True}, "accumulator": {"exact": True}},
+    FLOATS | {"weight": {"exp_bits": 3, "man_bits": 2}},
+    {"output": {"rounding": {"lfsr": LFSR, "seeds": [1, 77], "clocks": 3, "reset": "NEVER", "order": "KYX", "tail": "IDLE"}}},
+)
+"""Fields that make layer conv1 one of each kind of datapath."""
+
+
+def _rich(document: dict[str, Any], i: int) -> dict[str, Any]:
+    found = json.loads(json.dumps(document))
+    node = next(node for node in found["nodes"] if node["name"] == "conv1")
+    for name, value in RICH[i].items():
+        node[name] = node["output"] | value if name == "output" else value
+    return found
 
 
 def _arrays() -> Sequence[bytes]:
@@ -92,6 +117,6 @@ def _arrays() -> Sequence[bytes]:
 
 
 READERS = (
-    Reader("hwnet", "net.hwnet", _prepare, _read_document, _documents, json_fields, good=1),
+    Reader("hwnet", "net.hwnet", _prepare, _read_document, _documents, json_fields, good=1 + len(RICH)),
     Reader("hwnet-array", "net.hwnet", _prepare, _read_array, _arrays, bytewise, good=1),
 )
