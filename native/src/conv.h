@@ -39,6 +39,10 @@ typedef struct hw_conv_op {
     int64_t taps;            /* of one output */
     hw_order *order;         /* NULL: none is declared */
     hw_shift_add shift_add;  /* PATH_WALK; exponent NULL: products are x * weight */
+    bool proves;             /* outputs are proven by their sums, and walked where that fails: conv_prove.c */
+    uint8_t *packed_magnitudes; /* as packed, of |w| */
+    hw_proof proof;
+    hw_lanes lanes;
 } hw_conv_op;
 
 /* One register block of the product sum: acc[block][pixel][lane] = start[block][lane] + sum over steps. */
@@ -56,6 +60,13 @@ typedef struct hw_gemm {
     int64_t plane;           /* elements from block to block */
 } hw_gemm;
 
+/* A register block whose sums are to be proven: pixels first..last-1 of a segment are stored, from `start` on computed. */
+typedef struct hw_proof_block {
+    const hw_gemm *gemm;
+    int64_t index, image, segment, start, first, last, weight_block;
+    uint16_t unproven[MAX_BLOCKS][MAX_PIXELS]; /* a bit for each channel */
+} hw_proof_block;
+
 typedef void hw_gemm_fn(const hw_gemm *gemm);
 /* s16s16s32: halves. u8s8s32: bytes. s8s8s32 on VNNI reads x + 128 and starts from -128 * sum(w). */
 hw_gemm_fn hw_gemm_s16s16s32__portable, hw_gemm_s16s16s32__avx2, hw_gemm_s16s16s32__avx512vnni;
@@ -70,6 +81,12 @@ void hw_conv_walk_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *work
 /* One output, walked; worker->scratch holds hw_walk_scratch() bytes. */
 hw_walked hw_walk_one(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int64_t x, hw_worker *worker);
 int64_t hw_walk_scratch(const hw_conv_op *op);
+int hw_prove_init(hw_conv_op *op, const hw_conv *conv, hw_status *status);
+void hw_prove_free(hw_conv_op *op);
+int64_t hw_prove_scratch(const hw_conv_op *op);
+void hw_prove_begin(const hw_plan *plan, hw_worker *worker); /* at the beginning of a task */
+/* From sums to accumulators: gemm->acc, or worker->wide_sums where the register has more than 32 bits. */
+void hw_prove_block(const hw_plan *plan, hw_proof_block *block, hw_worker *worker, int64_t events[HW_COUNTERS]);
 void hw_conv_stage_row(const hw_plan *plan, int64_t row);
 int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status);
 

@@ -41,10 +41,19 @@ static int range_totals(const hw_conv *v, int64_t *low, int64_t *high, int64_t *
     return HW_OK;
 }
 
+/* Whether S + A and S - A of every output fit int32, and the input is read as it is. */
+static bool can_prove(const hw_conv_op *op, const hw_conv *conv, const int64_t *low, const int64_t *high)
+{
+    for (int64_t k = 0; k < conv->k; k++)
+        if (high[k] - low[k] > INT32_MAX / 2)
+            return false;
+    return op->order->exact && conv->in_high <= INT16_MAX;
+}
+
 static void choose_path(hw_conv_op *op, int64_t weight_low, int64_t weight_high)
 {
     const hw_conv *v = &op->conv;
-    const bool int32_sums = op->stage.narrow || op->stage.fits_sum32;
+    const bool int32_sums = op->proves || (!(op->order && !op->order->settled) && (op->stage.narrow || op->stage.fits_sum32));
     const bool byte_weights = weight_low >= INT8_MIN && weight_high <= INT8_MAX;
     const bool half_weights = weight_low >= INT16_MIN && weight_high <= INT16_MAX;
     op->in_signed = v->in_low < 0;
@@ -86,6 +95,7 @@ static int init_stage(hw_conv_op *op, const hw_conv *conv, const int64_t *low, c
     op->order = hw_alloc(sizeof *op->order, status);
     if (!op->order || hw_order_init(op->order, conv, low, high, !conv->shift_add, status))
         return status->code;
+    op->proves = !op->order->settled && can_prove(op, conv, low, high);
     if (op->order->settled)
         return hw_stage_init(&op->stage, conv->k, &conv->output, conv->bias, conv->walk->step_shift, conv->shift, low, high,
                              status);
@@ -136,12 +146,15 @@ static int fill(hw_conv_op *op, const hw_conv *conv, hw_status *status)
     if (conv->shift_add)
         return take_fields(op, conv, status);
     choose_path(op, weight_low, weight_high);
-    if (op->order && !op->order->settled)
+    op->proves = op->proves && (op->path == PATH_BYTES || op->path == PATH_HALVES);
+    if (op->order && !op->order->settled && !op->proves)
         op->path = PATH_WALK;
-    if (op->path == PATH_ANY || op->path == PATH_WALK) {
+    if (op->path == PATH_ANY || op->path == PATH_WALK || op->proves)
         op->weights = copy(conv->weights, (size_t)(conv->k * op->taps) * sizeof(int32_t), status);
+    if (status->code || op->path == PATH_ANY || op->path == PATH_WALK)
         return status->code;
-    }
+    if (op->proves && hw_prove_init(op, conv, status))
+        return status->code;
     return hw_conv_pack(op, conv->weights, status);
 }
 

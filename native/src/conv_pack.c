@@ -48,6 +48,13 @@ static int32_t weight_at(const hw_conv_op *op, const int32_t *weights, int64_t k
     return weights[((k * c_group + c) * v->r + step->r) * v->s + s];
 }
 
+/* |w|, or one less where the type has no such magnitude: conv_prove.c allows for it. */
+static int32_t magnitude(int32_t w, int64_t element)
+{
+    const int32_t most = element == 1 ? INT8_MAX : INT16_MAX, positive = w < 0 ? -w : w;
+    return positive > most ? most : positive;
+}
+
 static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t block, int64_t step)
 {
     const int64_t per_dword = 4 / op->element;
@@ -62,6 +69,10 @@ static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t bloc
                 ((int8_t *)op->packed + at)[cell] = (int8_t)w;
             else
                 ((int16_t *)(void *)(op->packed + at))[cell] = (int16_t)low;
+            if (op->packed_magnitudes && op->element == 1)
+                ((int8_t *)op->packed_magnitudes + at)[cell] = (int8_t)magnitude(w, 1);
+            else if (op->packed_magnitudes)
+                ((int16_t *)(void *)(op->packed_magnitudes + at))[cell] = (int16_t)magnitude(w, 2);
             if (op->packed_high)
                 ((int16_t *)(void *)(op->packed_high + at))[cell] = (int16_t)((w - low) / 256);
         }
@@ -114,6 +125,8 @@ int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
     op->wide_start = hw_alloc(lanes * sizeof(int64_t), status);
     if (op->path == PATH_SPLIT_HALVES && beyond_bytes(op, weights))
         op->packed_high = hw_alloc(bytes, status);
+    if (op->proves)
+        op->packed_magnitudes = hw_alloc(bytes, status);
     if (status->code)
         return status->code;
     place_steps(op);

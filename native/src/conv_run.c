@@ -9,15 +9,15 @@
 
 #include <stdlib.h>
 
-static hw_gemm_fn *gemm_function(const hw_conv_op *op, bool tiles)
+static hw_gemm_fn *gemm_function(const hw_conv_op *op, bool tiles, bool is_signed)
 {
 #ifdef HW_AMX
     if (op->path == PATH_BYTES && tiles)
-        return op->in_signed ? hw_gemm_s8s8s32__amx : hw_gemm_u8s8s32__amx;
+        return is_signed ? hw_gemm_s8s8s32__amx : hw_gemm_u8s8s32__amx;
 #endif
 #ifdef HW_X86
     if (op->path == PATH_BYTES)
-        return op->in_signed ? hw_gemm_s8s8s32__avx512vnni : hw_gemm_u8s8s32__avx512vnni;
+        return is_signed ? hw_gemm_s8s8s32__avx512vnni : hw_gemm_u8s8s32__avx512vnni;
     if (op->op.isa >= HW_ISA_AVX512VNNI)
         return hw_gemm_s16s16s32__avx512vnni;
     if (op->op.isa == HW_ISA_AVX2)
@@ -25,6 +25,7 @@ static hw_gemm_fn *gemm_function(const hw_conv_op *op, bool tiles)
 #endif
     (void)op;
     (void)tiles;
+    (void)is_signed;
     return hw_gemm_s16s16s32__portable;
 }
 
@@ -59,12 +60,14 @@ static void plan_segments(const hw_conv_op *op, hw_plan *plan, int64_t block_pix
     plan->conv.blocks = ceil_div(plan->conv.length, block_pixels);
 }
 
-/* table: the steps' byte offsets, then the first weight block of each group (a group: blocks computed together). */
+/* table: the steps' byte offsets, then the first weight block of each group (a group: blocks computed together), then, where
+ * outputs are proven, the taps' byte offsets. */
 static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw_status *status)
 {
     const hw_conv *v = &op->conv;
     const hw_tensor *in = &plan->input;
-    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1) * sizeof(int64_t), status);
+    const int64_t taps = op->proves ? op->taps : 0;
+    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1 + taps) * sizeof(int64_t), status);
     if (!plan->table)
         return status->code;
     for (int64_t i = 0; i < op->steps; i++) {
@@ -72,6 +75,10 @@ static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw
         plan->table[i] = (step->r * v->dilation_h * in->stride_h + step->s * v->dilation_w * in->stride_w +
                           step->element) * op->element;
     }
+    for (int64_t i = 0; i < taps; i++)
+        plan->table[op->steps + op->blocks + 1 + i] =
+            (i / v->s % v->r * v->dilation_h * in->stride_h + i % v->s * v->dilation_w * in->stride_w + i / (v->r * v->s)) *
+            op->element;
     int64_t *groups = plan->table + op->steps;
     for (int64_t b = 0; b < op->blocks; b++) {
         const int64_t *open = &groups[plan->conv.groups - 1];
@@ -133,14 +140,17 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
         plan_segments(op, plan, PLAIN_PIXELS);
     }
     plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
-    plan->conv.gemm = gemm_function(op, tiles);
+    plan->conv.gemm = gemm_function(op, tiles, op->in_signed);
+    plan->conv.magnitude_gemm = gemm_function(op, tiles, false);
+    if (op->proves)
+        plan->scratch_bytes = hw_prove_scratch(op);
 #ifdef HW_AMX
     plan->conv.collect = tiles ? hw_tiles_collect : NULL;
 #endif
     const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
     plan->conv.folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && !plan->call->acc && !plan->call->flags &&
                         hw_type_bytes(plan->call->output.type) == 1;
-    plan->conv.start = op->start[offset][plan->conv.folded];
+    plan->conv.start = op->start[offset][plan->conv.folded && !op->proves];
     if (plan_table(op, plan, tiles ? TILE_GROUP : MAX_BLOCKS, status))
         return status->code;
     plan_tasks(plan);
@@ -152,7 +162,7 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 static void split_sums(const hw_conv_op *op, const hw_gemm *whole, hw_worker *worker, int64_t first_block)
 {
     enum { STEPS = 15 };
-    hw_gemm_fn *function = gemm_function(op, false);
+    hw_gemm_fn *function = gemm_function(op, false, op->in_signed);
     for (int64_t b = 0; b < whole->blocks; b++)
         for (int64_t i = 0; i < whole->pixels * LANES; i++)
             worker->wide_sums[b * whole->plane + i] = op->wide_start[(first_block + b) * LANES + i % LANES];
@@ -221,7 +231,7 @@ static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y
     } else {
         hw_row_function(&op->stage, op->op.isa)(&op->stage, row, events);
     }
-    if (op->order)
+    if (op->order && op->order->settled)
         events[HW_BY_BOUNDS] += row->pixels * min64(out->c - row->first_channel, row->blocks * LANES);
 }
 
@@ -229,7 +239,8 @@ static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y
 static void store_block(const hw_plan *plan, const hw_block *block, const hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_tensor *out = &plan->call->output;
-    const bool wide = ((const hw_conv_op *)plan->op)->path == PATH_SPLIT_HALVES;
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const bool wide = op->path == PATH_SPLIT_HALVES || (op->proves && op->order->bits > 32);
     hw_row row = {.folded = plan->conv.folded, .plane = MAX_PIXELS * LANES, .first_channel = block->weight_block * LANES,
                   .blocks = block->weight_blocks, .out_type = out->type, .out_stride = out->stride_w,
                   .acc_type = plan->call->acc_type, .acc_stride = out->c};
@@ -242,6 +253,21 @@ static void store_block(const hw_plan *plan, const hw_block *block, const hw_wor
         if (row.pixels > 0)
             store_row(plan, &row, block->image, y, x, events);
     }
+}
+
+/* One block whose sums are proven, or its outputs walked, before they go through the last stage. */
+static void run_proven(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block, int64_t index, hw_worker *worker,
+                       int64_t events[HW_COUNTERS])
+{
+    hw_block block = {.weight_block = weight_block, .weight_blocks = gemm->blocks, .sums = gemm->acc};
+    place_block(plan, index, &block);
+    compute_block(plan, gemm, worker, &block);
+    if (plan->conv.collect)
+        plan->conv.collect(gemm);
+    hw_proof_block proof = {.gemm = gemm, .index = index, .image = block.image, .segment = block.segment, .start = block.start,
+                            .first = block.first, .last = block.last, .weight_block = weight_block};
+    hw_prove_block(plan, &proof, worker, events);
+    store_block(plan, &block, worker, events);
 }
 
 /* Blocks from..to-1 of the pixels with the weight blocks of one gemm. With tiles the sums of a block stay in the tiles while
@@ -284,11 +310,19 @@ static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int6
     hw_gemm gemm = {.pixel_stride = plan->conv.pixel_stride, .offsets = plan->table, .step = op->step,
                     .steps = op->steps, .weight_stride = op->steps * BLOCK_BYTES, .acc = worker->sums,
                     .plane = MAX_PIXELS * LANES};
-    for (int64_t g = first_group; g < last_group; g++) {
-        gemm.weights = op->packed + groups[g] * gemm.weight_stride;
-        gemm.blocks = groups[g + 1] - groups[g];
-        gemm.start = plan->conv.start + groups[g] * LANES;
-        run_blocks(plan, &gemm, groups[g], from, to, worker, events);
+    const int64_t together = op->proves ? 1 : to - from; /* groups share what was read of a block to be walked */
+    if (op->proves)
+        hw_prove_begin(plan, worker);
+    for (int64_t at = from; at < to; at += together) {
+        for (int64_t g = first_group; g < last_group; g++) {
+            gemm.weights = op->packed + groups[g] * gemm.weight_stride;
+            gemm.blocks = groups[g + 1] - groups[g];
+            gemm.start = plan->conv.start + groups[g] * LANES;
+            if (op->proves)
+                run_proven(plan, &gemm, groups[g], at, worker, events);
+            else
+                run_blocks(plan, &gemm, groups[g], at, at + together, worker, events);
+        }
     }
 }
 
@@ -330,6 +364,8 @@ static void conv_free(hw_op *handle)
     free(op->weights);
     if (op->order)
         hw_order_free(op->order);
+    hw_prove_free(op);
+    free(op->packed_magnitudes);
     free(op->order);
     free((void *)op->shift_add.negative);
     free((void *)op->shift_add.nonzero);

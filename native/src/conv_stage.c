@@ -2,6 +2,8 @@
  * than the padding, a channel pitch that breaks merged taps. Phase 0 of a convolution; one task per padded row. */
 #include "conv.h"
 
+#include <stdlib.h>
+
 /* The border that the padding asks for along one axis: before the image, and behind it as the output's size has it. */
 static int64_t border_needed(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation)
 {
@@ -29,7 +31,8 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
     /* an output so large that whole windows lie behind the image and its padding */
     if (border_h > v->pad_h + (v->r - 1) * v->dilation_h || border_w > v->pad_w + (v->s - 1) * v->dilation_w)
         return hw_fail(status, HW_BAD_SHAPE, 2, max64(out->h, out->w));
-    const bool ready = in->type == type && !op->offset_input && in->border_h >= border_h && in->border_w >= border_w;
+    const bool magnitudes = op->proves && op->in_signed;
+    const bool ready = in->type == type && !op->offset_input && !magnitudes && in->border_h >= border_h && in->border_w >= border_w;
     if (ready && (!op->merged || in->stride_w == in->c))
         return HW_OK;
     in->type = type;
@@ -39,6 +42,10 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
     in->stride_h = (in->w + 2 * border_w) * in->c;
     in->stride_n = (in->h + 2 * border_h) * in->stride_h;
     plan->staged_bytes = in->n * in->stride_n * op->element + 2 * HW_SLACK;
+    if (magnitudes) {
+        plan->conv.magnitudes = ceil_div(plan->staged_bytes, 64) * 64;
+        plan->staged_bytes += plan->conv.magnitudes;
+    }
     plan->staged_origin = HW_SLACK + (border_h * in->stride_h + border_w * in->stride_w) * op->element;
     plan->tasks[0] = in->n * (in->h + 2 * border_h);
     return HW_OK;
@@ -67,7 +74,24 @@ static void fill(void *to, int32_t type, int64_t count, int64_t value)
         hw_store(to, type, i, value);
 }
 
-void hw_conv_stage_row(const hw_plan *plan, int64_t row)
+/* |x| of a staged row, in unsigned bytes or, at most INT16_MAX, in halves. */
+static void take_magnitudes(const hw_plan *plan, int64_t n, int64_t y)
+{
+    const hw_tensor *t = &plan->input;
+    const uint8_t *from = hw_pixel(t, n, y, -t->border_w);
+    uint8_t *to = (uint8_t *)from + plan->conv.magnitudes;
+    if (t->type == HW_S8) {
+        for (int64_t i = 0; i < t->stride_h; i++)
+            to[i] = (uint8_t)abs(((const int8_t *)from)[i]);
+        return;
+    }
+    for (int64_t i = 0; i < t->stride_h; i++) {
+        const int32_t x = abs(((const int16_t *)(const void *)from)[i]);
+        ((int16_t *)(void *)to)[i] = (int16_t)(x > INT16_MAX ? INT16_MAX : x);
+    }
+}
+
+static void stage_row(const hw_plan *plan, int64_t row)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_tensor *from = &plan->call->inputs[0], *to = &plan->input;
@@ -85,4 +109,12 @@ void hw_conv_stage_row(const hw_plan *plan, int64_t row)
     }
     for (int64_t x = 0; x < to->w; x++)
         convert(hw_pixel(to, n, y, x), to->type, hw_pixel(from, n, y, x), from->type, to->c, offset);
+}
+
+void hw_conv_stage_row(const hw_plan *plan, int64_t row)
+{
+    const int64_t rows = plan->input.h + 2 * plan->input.border_h;
+    stage_row(plan, row);
+    if (plan->conv.magnitudes)
+        take_magnitudes(plan, row / rows, row % rows - plan->input.border_h);
 }

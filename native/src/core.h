@@ -60,6 +60,8 @@ struct hw_plan {
         void (*gemm)(const struct hw_gemm *);
         void (*collect)(const struct hw_gemm *); /* NULL, or what stores the sums that gemm left in the tiles */
         const int32_t *start;
+        int64_t magnitudes;  /* bytes from the input to its magnitudes */
+        void (*magnitude_gemm)(const struct hw_gemm *);
         bool folded;         /* start holds the stage's bias */
     } conv;
 };

@@ -23,6 +23,43 @@ typedef struct hw_walked {
     int64_t tree, accumulator, spill; /* events */
 } hw_walked;
 
+enum { WALK_LANES = 2 * LANES, WALK_PIXELS = 4 };
+
+/* Registers of 16, 32 or 64 bits, one output channel to a lane: for orders in which steps of zero change nothing, trees cannot
+ * overflow and nothing is rounded or spilled. A column is what one pixel's taps read, in the order of the steps.
+ * LANES_16: one tap to an entry, twice in its halves; lanes = 1. Else two taps to an entry, `pairs` entries to a step. */
+typedef enum hw_lane_width { LANES_NONE, LANES_16, LANES_32, LANES_64 } hw_lane_width;
+
+typedef struct hw_lanes {
+    hw_lane_width width;
+    int64_t entries, pairs;  /* of a column; of a step */
+    int32_t *taps;           /* [entries][2], -1: none */
+    int16_t *weights;        /* [blocks of 32 channels][entries][32 channels], or [..][entries][2][16 channels][2 taps] */
+    int64_t *shift;          /* [channels padded], of each step's sum; 0 where it is in the weights */
+    bool shifts;
+} hw_lanes;
+
+/* One walk of up to four pixels through 32 channels. */
+typedef struct hw_lane_walk {
+    const hw_order *order;
+    const hw_lanes *lanes;
+    int64_t block, pixels;
+    const int32_t *columns[WALK_PIXELS];
+    _Alignas(64) int64_t acc[WALK_PIXELS][WALK_LANES];
+    _Alignas(64) int32_t events[WALK_PIXELS][WALK_LANES];
+} hw_lane_walk;
+
+typedef void hw_lane_fn(hw_lane_walk *walk);
+hw_lane_fn hw_walk_lanes__portable, hw_walk_lanes__avx2, hw_walk_lanes__avx512vnni;
+
+/* The proof by sums. S: the exact sum, A: the sum of magnitudes, so that P = (S + A) / 2 and N = (S - A) / 2. Per channel,
+ * padded: proven where S + A <= limit_high and S - A >= limit_low. v = (S << shift) + bias is the accumulator then. */
+typedef struct hw_proof {
+    int32_t *limit_low, *limit_high;
+    int64_t *shift, *bias;   /* bias: with what the stage folds into its sums */
+    int32_t *shift32, *bias32;
+} hw_proof;
+
 /* sum_low, sum_high: per channel, proven range of the sum of any of its products. exact_products: none is rounded. */
 int hw_order_init(hw_order *order, const hw_conv *conv, const int64_t *sum_low, const int64_t *sum_high,
                   bool exact_products, hw_status *status);

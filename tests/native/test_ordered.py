@@ -142,3 +142,66 @@ def test_any_declared_order_computes_what_the_specification_does(case, threads: 
             fast, counted = run(NATIVE, layer, x, acc=False)
             assert (fast == codes).all() and counted.counted == taps.counted, name
             assert sum(counted.shared) == (codes.size if layer.numbers.walk is not None else 0)
+
+
+def by_planes(layer: Convolution, x: np.ndarray) -> tuple[np.ndarray, int, int, np.ndarray]:
+    """(acc [N][K][Y][X], events, transient events, walked): one add of whole planes for each tap, in the order C, R, S.
+
+    For lanes = 1, the bias first, no grid but the product's, and no spill: what the fast walk takes. In int64.
+    """
+    acc, (r, s), pad = layer.contract.accumulator, layer.kernel, layer.pad[0]
+    wraps = acc.overflow in (Overflow.WRAP, Overflow.TRAP)
+    shift, out = layer.numbers.product_shift[0], layer.output_shape([Shape(*x.shape[1:])])
+    padded = np.pad(x.astype(np.int64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    bias = np.zeros(len(layer.weight), dtype=np.int64) if layer.bias is None else layer.bias.astype(np.int64)
+    held = np.broadcast_to(bias[None, :, None, None], (len(x), *out)).copy()
+    exact, events, span = held.copy(), np.zeros(held.shape, dtype=np.int64), 1 << min(acc.bits, 62)
+    least, most = np.minimum(held, 0), np.maximum(held, 0)
+    for c in range(layer.weight.shape[1]):
+        for i in range(r):
+            for j in range(s):
+                window, weights = padded[:, c, i : i + out.h, j : j + out.w], layer.weight[:, c, i, j].astype(np.int64)
+                product = (window[:, None] * weights[:, None, None]) << shift
+                exact += product
+                least += np.minimum(product, 0)
+                most += np.maximum(product, 0)
+                held += product
+                events += (held < acc.low) | (held > acc.high)
+                held = (held - acc.low) % span + acc.low if wraps else held.clip(acc.low, acc.high)
+    fits = (exact >= acc.low) & (exact <= acc.high)
+    return held, int(events.sum()), int(events[fits].sum()), (least < acc.low) | (most > acc.high)
+
+
+# name: (input, output channels, kernel, pad, bits of input, weight, accumulator, bits that its grid is finer)
+BLOCKS = {
+    "16 bits over a padded raster": (Shape(40, 13, 15), 70, 3, 1, 8, 8, 16, 0),
+    "12 bits": (Shape(64, 9, 11), 33, 1, 0, 8, 8, 12, 0),
+    "16 bits, a finer grid": (Shape(20, 9, 11), 32, 3, 1, 6, 6, 16, 3),
+    "20 bits": (Shape(48, 10, 12), 50, 3, 1, 8, 8, 20, 0),
+    "31 bits, wider operands": (Shape(30, 6, 7), 17, 3, 1, 16, 8, 24, 0),
+    "36 bits, a finer grid": (Shape(40, 8, 9), 40, 3, 1, 8, 8, 36, 16),
+    "62 bits, a finer grid": (Shape(40, 8, 9), 40, 3, 1, 8, 8, 60, 40),
+}
+
+
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_registers_hold_what_whole_planes_do(name: str, overflow: Overflow, isa: str) -> None:
+    shape, k, kernel, pad, x_bits, w_bits, bits, finer = BLOCKS[name]
+    rng = np.random.default_rng(len(name) + int(overflow))
+    f, w = FixedPoint(x_bits, 0), FixedPoint(w_bits, 0)
+    accumulator = Accumulator(bits, finer or None, overflow=overflow, schedule=Schedule())
+    contract = MacContract(f, w, Output(FixedPoint(8, -6)), accumulator)
+    weight = random_codes(rng, w.low, w.high, (k, shape.c, kernel, kernel), 0.8)
+    high = (1 << (bits - 1)) - 1
+    bias = rng.choice([-1, 1], k) * (high - rng.integers(0, high // 16, k))
+    weight[k // 2 :], bias[k // 2 :] = weight[k // 2 :] // 32, 0  # most of these are proven, the others walked
+    layer = Convolution(contract, weight, bias, pad=pad)
+    x = random_codes(rng, f.low, f.high, (2, *shape), 0.5)
+    acc, events, transient, walked = by_planes(layer, x)
+    codes, taps = run(NATIVE, layer, x)
+    assert taps.acc is not None and (taps.acc.transpose(0, 3, 1, 2) == acc).all()
+    assert (taps.counted.accumulator, taps.counted.transient_accumulator) == (events, transient) and events > transient > 0
+    assert taps.shared.walked >= walked.sum() > 0 and sum(taps.shared) == codes.size
+    again, counted = run(NATIVE, layer, x, acc=False)
+    assert (again == codes).all() and counted.counted == taps.counted

@@ -1,0 +1,454 @@
+/* Declared orders at full speed: the exact sum by the fast product sums, the proof of each output by one more product sum,
+ * of magnitudes, and a walk of what is left, by lanes of channels or one by one.
+ *
+ * The stage behind gets accumulators that are in range, with the bias in them: see init_walked_stage in conv_new.c. */
+#include "conv.h"
+#include "scalar.h"
+
+#include <stdlib.h>
+
+enum { MAX_COLUMNS = MAX_PIXELS, MAX_COLUMN_BYTES = 8 << 20 };
+
+/* A worker's columns: which pixel of the block that is at work a slot holds, -1 for none. */
+typedef struct hw_columns {
+    int64_t block;
+    int64_t pixel[MAX_COLUMNS];
+} hw_columns;
+
+static int64_t column_slots(const hw_lanes *l)
+{
+    return max64(WALK_PIXELS, min64(MAX_COLUMNS, MAX_COLUMN_BYTES / (l->entries * (int64_t)sizeof(int32_t))));
+}
+
+int64_t hw_prove_scratch(const hw_conv_op *op)
+{
+    const int64_t columns = op->lanes.width ? column_slots(&op->lanes) * op->lanes.entries * (int64_t)sizeof(int32_t) : 0;
+    return max64((int64_t)sizeof(hw_columns) + columns, hw_walk_scratch(op));
+}
+
+void hw_prove_begin(const hw_plan *plan, hw_worker *worker)
+{
+    if (((const hw_conv_op *)plan->op)->lanes.width)
+        ((hw_columns *)worker->scratch)->block = -1;
+}
+
+/* --- made once ------------------------------------------------------------------------------------------------------- */
+
+typedef struct widest { int64_t weight, product; } widest; /* largest magnitudes */
+
+static widest widest_of(const hw_conv_op *op, const hw_conv *conv)
+{
+    widest most = {0, 0};
+    for (int64_t i = 0; i < conv->k * op->taps; i++)
+        most.weight = max64(most.weight, llabs((long long)conv->weights[i]));
+    most.product = most.weight * max64(-conv->in_low, conv->in_high);
+    return most;
+}
+
+static bool tree_holds(const hw_walk *w, int64_t product)
+{
+    for (int level = 0; level < w->levels; level++) {
+        const int64_t terms = w->pairing == HW_CHAIN ? level + 2 : level < 30 ? min64(w->lanes, (int64_t)2 << level) : w->lanes;
+        if (terms * product > register_high(w->level_bits[level]))
+            return false;
+    }
+    return true;
+}
+
+/* The narrowest lanes that hold every accumulator plus step; LANES_NONE where steps must be taken one output at a time. */
+static hw_lane_width choose_width(const hw_conv_op *op, const hw_conv *conv, bool *in_weights)
+{
+    const hw_order *o = op->order;
+    const hw_walk *w = &o->walk;
+    const widest most = widest_of(op, conv);
+    int32_t shift = 0;
+    for (int64_t k = 0; k < conv->k; k++)
+        shift = w->step_shift[k] > shift ? w->step_shift[k] : shift;
+    const bool closes_up = w->packed && w->lanes > 1 && (w->skip_padded || w->skip_zero_inputs || w->skip_zero_weights);
+    if (conv->groups != 1 || w->spill_every || closes_up || !tree_holds(w, most.product) || conv->in_high > INT16_MAX ||
+        most.weight > INT16_MAX)
+        return LANES_NONE;
+    const hw_wide step = (hw_wide)(most.product * w->lanes) << shift;
+    *in_weights = shift < 15 && (most.weight << shift) <= INT16_MAX;
+    if (*in_weights && w->lanes == 1 && o->bits <= 16 && (most.product << shift) <= INT16_MAX)
+        return LANES_16;
+    if (*in_weights && o->bits <= 31 && step + o->high <= INT32_MAX)
+        return LANES_32;
+    *in_weights = false;
+    if (most.product * w->lanes <= INT32_MAX && o->bits <= 63 && step + o->high <= INT64_MAX)
+        return LANES_64;
+    return LANES_NONE;
+}
+
+/* Which taps each entry of a column holds. */
+static void place_taps(hw_lanes *l, const hw_walk *w)
+{
+    for (int64_t step = 0; step < w->steps; step++)
+        for (int64_t pair = 0; pair < l->pairs; pair++)
+            for (int64_t half = 0; half < 2; half++) {
+                const int64_t lane = 2 * pair + half;
+                l->taps[2 * (step * l->pairs + pair) + half] = lane < w->lanes ? w->taps[step * w->lanes + lane] : -1;
+            }
+}
+
+static void pack_lanes(hw_conv_op *op, const int32_t *weights, bool in_weights)
+{
+    hw_lanes *l = &op->lanes;
+    for (int64_t k = 0; k < op->conv.k; k++) {
+        const int shift = op->order->walk.step_shift[k];
+        const int64_t block = k / WALK_LANES, lane = k % WALK_LANES;
+        l->shift[k] = in_weights ? 0 : shift;
+        l->shifts |= l->shift[k] != 0;
+        for (int64_t i = 0; i < l->entries; i++)
+            for (int64_t half = 0; half < 2; half++) {
+                const int32_t tap = l->taps[2 * i + half];
+                if (tap < 0)
+                    continue;
+                const int32_t w = weights[k * op->taps + tap] * (1 << (in_weights ? shift : 0));
+                if (l->width == LANES_16)
+                    l->weights[(block * l->entries + i) * WALK_LANES + lane] = (int16_t)w;
+                else
+                    l->weights[((block * l->entries + i) * WALK_LANES + lane) * 2 + half] = (int16_t)w;
+            }
+    }
+}
+
+static int make_lanes(hw_conv_op *op, const hw_conv *conv, hw_status *status)
+{
+    hw_lanes *l = &op->lanes;
+    const hw_walk *w = &op->order->walk;
+    bool in_weights = false;
+    l->width = choose_width(op, conv, &in_weights);
+    if (l->width == LANES_NONE)
+        return HW_OK;
+    l->pairs = ceil_div(w->lanes, 2);
+    l->entries = w->steps * l->pairs;
+    const int64_t blocks = ceil_div(conv->k, WALK_LANES), per_entry = l->width == LANES_16 ? WALK_LANES : 2 * WALK_LANES;
+    l->taps = hw_alloc((size_t)l->entries * 2 * sizeof(int32_t), status);
+    l->weights = hw_alloc((size_t)(blocks * l->entries * per_entry) * sizeof(int16_t), status);
+    l->shift = hw_alloc((size_t)(blocks * WALK_LANES) * sizeof(int64_t), status);
+    if (status->code)
+        return status->code;
+    place_taps(l, w);
+    pack_lanes(op, conv->weights, in_weights);
+    return HW_OK;
+}
+
+static int32_t clamp32(hw_wide x) { return (int32_t)(x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : x); }
+
+/* What the magnitudes' sum may be short of, since -2^(n-1) has no magnitude in n bits. */
+static int64_t slack_of(const hw_conv_op *op, const int32_t *weights)
+{
+    const int32_t least = op->element == 1 ? INT8_MIN : INT16_MIN;
+    const int64_t largest = max64(-op->conv.in_low, op->conv.in_high);
+    int64_t slack = 0;
+    for (int64_t i = 0; i < op->taps; i++)
+        slack += (weights[i] <= least ? largest : 0) +
+                 (op->element == 2 && op->conv.in_low == INT16_MIN ? llabs((long long)weights[i]) : 0);
+    return slack;
+}
+
+static int make_proof(hw_conv_op *op, const hw_conv *conv, hw_status *status)
+{
+    const size_t n = (size_t)ceil_div(conv->k, WALK_LANES) * WALK_LANES;
+    hw_proof *p = &op->proof;
+    p->shift = hw_alloc(2 * n * sizeof(int64_t), status);
+    p->limit_low = hw_alloc(4 * n * sizeof(int32_t), status);
+    if (status->code)
+        return status->code;
+    p->bias = p->shift + n;
+    p->limit_high = p->limit_low + n;
+    p->shift32 = p->limit_high + n;
+    p->bias32 = p->shift32 + n;
+    for (size_t i = 0; i < n; i++) {
+        p->limit_low[i] = INT32_MIN;
+        p->limit_high[i] = INT32_MAX;
+    }
+    for (int64_t k = 0; k < conv->k; k++) {
+        const hw_order *o = op->order;
+        const int shift = o->walk.step_shift[k];
+        const hw_wide slack = slack_of(op, conv->weights + k * op->taps);
+        const hw_wide high = ((hw_wide)o->node_high[k] - max64(o->bias[k], 0)) >> shift;
+        const hw_wide low = -((min64(o->bias[k], 0) - (hw_wide)o->node_low[k]) >> shift);
+        p->limit_high[k] = o->settled_channel[k] ? INT32_MAX : clamp32(2 * high - slack);
+        p->limit_low[k] = o->settled_channel[k] ? INT32_MIN : clamp32(2 * low + slack);
+        p->shift[k] = shift;
+        p->bias[k] = o->bias[k];
+        p->shift32[k] = shift < 32 ? shift : 31;
+        p->bias32[k] = (int32_t)o->bias[k];
+    }
+    return HW_OK;
+}
+
+int hw_prove_init(hw_conv_op *op, const hw_conv *conv, hw_status *status)
+{
+    return make_lanes(op, conv, status) ? status->code : make_proof(op, conv, status);
+}
+
+void hw_prove_free(hw_conv_op *op)
+{
+    free(op->lanes.taps);
+    free(op->lanes.weights);
+    free(op->lanes.shift);
+    free(op->proof.shift);
+    free(op->proof.limit_low);
+}
+
+/* --- at run time ----------------------------------------------------------------------------------------------------- */
+
+static int16_t load_code(const uint8_t *at, int32_t type)
+{
+    return type == HW_S8 ? *(const int8_t *)at : type == HW_U8 ? *at : *(const int16_t *)(const void *)at;
+}
+
+static void read_column(const hw_plan *plan, const uint8_t *pixel, int32_t *column)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_lanes *l = &op->lanes;
+    const int64_t *offsets = plan->table + op->steps + op->blocks + 1;
+    const int32_t type = plan->input.type;
+    for (int64_t i = 0; i < l->entries; i++) {
+        const int32_t first = l->taps[2 * i], second = l->taps[2 * i + 1];
+        const uint32_t low = first < 0 ? 0 : (uint16_t)load_code(pixel + offsets[first], type);
+        const uint32_t high = l->width == LANES_16 ? low : second < 0 ? 0 : (uint16_t)load_code(pixel + offsets[second], type);
+        column[i] = (int32_t)(low | high << 16);
+    }
+}
+
+/* The column of a pixel of the block that is at work, read once as long as its slot is not taken. */
+static const int32_t *column_of(const hw_plan *plan, const hw_proof_block *b, int64_t pixel, hw_worker *worker)
+{
+    const hw_lanes *l = &((const hw_conv_op *)plan->op)->lanes;
+    hw_columns *columns = worker->scratch;
+    const int64_t slot = pixel % column_slots(l);
+    int32_t *column = (int32_t *)(columns + 1) + slot * l->entries;
+    if (columns->pixel[slot] != pixel) {
+        columns->pixel[slot] = pixel;
+        read_column(plan, b->gemm->in + pixel * b->gemm->pixel_stride, column);
+    }
+    return column;
+}
+
+static hw_lane_fn *lane_function(const hw_conv_op *op)
+{
+#ifdef HW_X86
+    if (op->op.isa >= HW_ISA_AVX512VNNI)
+        return hw_walk_lanes__avx512vnni;
+    if (op->op.isa == HW_ISA_AVX2)
+        return hw_walk_lanes__avx2;
+#endif
+    (void)op;
+    return hw_walk_lanes__portable;
+}
+
+static void put(const hw_plan *plan, hw_worker *worker, const hw_proof_block *b, int64_t at, int64_t k, int64_t acc)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    if (op->order->bits > 32)
+        worker->wide_sums[at] = acc;
+    else
+        b->gemm->acc[at] = (int32_t)acc + (plan->conv.folded ? op->stage.add[k] : 0);
+}
+
+static uint8_t *flag_at(const hw_plan *plan, const hw_proof_block *b, int64_t pixel, int64_t k)
+{
+    const hw_tensor *out = &plan->call->output;
+    const int64_t at = b->start + pixel;
+    const int64_t y = b->segment + at / plan->conv.raster, x = at % plan->conv.raster;
+    return plan->call->flags ? plan->call->flags + ((b->image * out->h + y) * out->w + x) * out->c + k : NULL;
+}
+
+/* Take over the accumulators of one pixel in 16 channels that were walked, and count what happened in them. */
+static void take_lanes(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t block, int64_t pixel,
+                       const int64_t *acc, const int32_t *happened, int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_order *o = op->order;
+    const int64_t at = block * b->gemm->plane + pixel * LANES, first = (b->weight_block + block) * LANES;
+    int64_t all = 0, transient = 0;
+    for (int64_t i = 0; i < LANES; i++) {
+        const int64_t sum = worker->high_sums[at + i];
+        const int64_t exact = (int64_t)((uint64_t)sum << op->proof.shift[first + i]) + o->bias[first + i];
+        const int64_t count = (b->unproven[block][pixel] >> i & 1) * (int64_t)happened[i];
+        all += count;
+        transient += exact >= o->low && exact <= o->high ? count : 0;
+    }
+    events[HW_AT_ACCUMULATOR] += all;
+    events[HW_TRANSIENT_ACCUMULATOR] += transient;
+    for (int64_t i = 0; i < LANES; i++) {
+        if (b->unproven[block][pixel] >> i & 1) {
+            put(plan, worker, b, at + i, first + i, acc[i]);
+            if (happened[i] && plan->call->flags)
+                *flag_at(plan, b, pixel, first + i) |= 1 << 1;
+        }
+    }
+}
+
+static void begin_walk(hw_lane_walk *walk, int64_t pixels)
+{
+    const hw_order *o = walk->order;
+    for (int64_t p = 0; p < WALK_PIXELS; p++)
+        for (int64_t i = 0; i < WALK_LANES; i++) {
+            walk->acc[p][i] = o->walk.bias_last ? 0 : o->bias[walk->block * WALK_LANES + i];
+            walk->events[p][i] = 0;
+        }
+    for (int64_t p = pixels; p < WALK_PIXELS; p++)
+        walk->columns[p] = walk->columns[0];
+    walk->pixels = pixels;
+}
+
+static void end_walk(hw_lane_walk *walk)
+{
+    const hw_order *o = walk->order;
+    for (int64_t p = 0; o->walk.bias_last && p < walk->pixels; p++)
+        for (int64_t i = 0; i < WALK_LANES; i++) {
+            int64_t event = 0;
+            walk->acc[p][i] = add_to(walk->acc[p][i], o->bias[walk->block * WALK_LANES + i], o->bits, o->low, o->high,
+                                     o->walk.overflow, &event);
+            walk->events[p][i] += (int32_t)event;
+        }
+}
+
+/* All pixels of the block that have something unproven in two blocks of 16 channels. */
+static void walk_pair(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t block,
+                      int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const bool two = block + 1 < b->gemm->blocks;
+    hw_lane_walk walk = {.order = op->order, .lanes = &op->lanes, .block = (b->weight_block + block) / 2};
+    int64_t batch[WALK_PIXELS], count = 0;
+    for (int64_t p = 0; p <= b->gemm->pixels; p++) {
+        const bool end = p == b->gemm->pixels;
+        if (!end && (b->unproven[block][p] || (two && b->unproven[block + 1][p]))) {
+            walk.columns[count] = column_of(plan, b, p, worker);
+            batch[count++] = p;
+        }
+        if (count < WALK_PIXELS && !(end && count))
+            continue;
+        begin_walk(&walk, count);
+        lane_function(op)(&walk);
+        end_walk(&walk);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t half = 0; half < 1 + two; half++)
+                if (b->unproven[block + half][batch[i]])
+                    take_lanes(plan, b, worker, block + half, batch[i], walk.acc[i] + half * LANES,
+                               walk.events[i] + half * LANES, events);
+        count = 0;
+    }
+}
+
+/* One by one. */
+static void walk_singly(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
+{
+    const hw_tensor *out = &plan->call->output;
+    for (int64_t p = 0; p < b->gemm->pixels; p++) {
+        int64_t image = b->image, y = b->segment + (b->start + p) / plan->conv.raster, x = (b->start + p) % plan->conv.raster;
+        if (out->h == 1 && out->w == 1) {
+            image = b->start + p;
+            y = x = 0;
+        }
+        for (int64_t block = 0; block < b->gemm->blocks; block++)
+            for (uint32_t left = b->unproven[block][p]; left; left &= left - 1) {
+                const int64_t lane = __builtin_ctz(left), k = (b->weight_block + block) * LANES + lane;
+                const hw_walked walked = hw_walk_one(plan, image, k, y, x, worker);
+                hw_order_count(&walked, flag_at(plan, b, p, k), events);
+                put(plan, worker, b, block * b->gemm->plane + p * LANES + lane, k, walked.acc);
+            }
+    }
+}
+
+static bool valid(const hw_plan *plan, const hw_proof_block *b, int64_t pixel)
+{
+    const int64_t at = b->start + pixel;
+    return at >= b->first && at < b->last && at % plan->conv.raster < plan->conv.valid;
+}
+
+/* Bits of the channels of a block that are proven by their bounds. */
+static uint32_t settled_lanes(const hw_conv_op *op, int64_t weight_block)
+{
+    uint32_t lanes = 0;
+    for (int64_t i = 0; i < LANES && weight_block * LANES + i < op->conv.k; i++)
+        lanes |= (uint32_t)op->order->settled_channel[weight_block * LANES + i] << i;
+    return lanes;
+}
+
+/* Turn sums into accumulators, keep the sums of outputs that are not proven where the magnitudes' were, and say which. */
+static uint32_t prove_lanes(const hw_conv_op *op, const hw_proof_block *b, hw_worker *worker, int64_t at, int64_t k,
+                            bool folded)
+{
+    const hw_proof *proof = &op->proof;
+    int32_t *sums = b->gemm->acc + at, *magnitudes = worker->high_sums + at;
+    uint32_t left = 0;
+    for (int i = 0; i < LANES; i++)
+        left |= (uint32_t)((sums[i] + magnitudes[i] > proof->limit_high[k + i]) |
+                           (sums[i] - magnitudes[i] < proof->limit_low[k + i])) << i;
+    if (left)
+        for (int i = 0; i < LANES; i++)
+            magnitudes[i] = sums[i];
+    if (op->order->bits > 32)
+        for (int i = 0; i < LANES; i++)
+            worker->wide_sums[at + i] = (int64_t)((uint64_t)(int64_t)sums[i] << proof->shift[k + i]) + proof->bias[k + i];
+    else
+        for (int i = 0; i < LANES; i++)
+            sums[i] = (int32_t)(((uint32_t)sums[i] << proof->shift32[k + i]) + (uint32_t)proof->bias32[k + i] +
+                                (folded ? (uint32_t)op->stage.add[k + i] : 0));
+    return left;
+}
+
+static bool prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    bool any = false;
+    for (int64_t block = 0; block < b->gemm->blocks; block++) {
+        const int64_t k = (b->weight_block + block) * LANES, channels = min64(LANES, op->conv.k - k);
+        const int64_t settled = __builtin_popcount(settled_lanes(op, b->weight_block + block));
+        for (int64_t p = 0; p < b->gemm->pixels; p++) {
+            uint32_t left = prove_lanes(op, b, worker, block * b->gemm->plane + p * LANES, k, plan->conv.folded);
+            const bool stored = valid(plan, b, p);
+            left = stored ? left : 0;
+            b->unproven[block][p] = (uint16_t)left;
+            if (stored) {
+                const int64_t walked = __builtin_popcount(left);
+                events[HW_BY_BOUNDS] += settled;
+                events[HW_BY_SUMS] += channels - settled - walked;
+                events[HW_WALKED] += walked;
+            }
+            any = any || left;
+        }
+    }
+    return any;
+}
+
+/* The magnitudes' sums into worker->high_sums. */
+static void sum_magnitudes(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    hw_gemm gemm = *b->gemm;
+    gemm.in += plan->conv.magnitudes;
+    gemm.weights = op->packed_magnitudes + (b->gemm->weights - op->packed);
+    gemm.start = op->start[0][0];
+    gemm.acc = worker->high_sums;
+    plan->conv.magnitude_gemm(&gemm);
+    if (plan->conv.collect)
+        plan->conv.collect(&gemm);
+}
+
+void hw_prove_block(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    sum_magnitudes(plan, b, worker);
+    if (!prove_sums(plan, b, worker, events))
+        return;
+    if (op->lanes.width == LANES_NONE) {
+        walk_singly(plan, b, worker, events);
+        return;
+    }
+    hw_columns *columns = worker->scratch;
+    if (columns->block != b->index) {
+        columns->block = b->index;
+        for (int i = 0; i < MAX_COLUMNS; i++)
+            columns->pixel[i] = -1;
+    }
+    for (int64_t block = 0; block < b->gemm->blocks; block += 2)
+        walk_pair(plan, b, worker, block, events);
+}

@@ -1,0 +1,2 @@
+#define HW_WALK hw_walk_lanes__avx2
+#include "walk_lanes.inc"
