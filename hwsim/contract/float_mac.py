@@ -88,6 +88,8 @@ class FloatMacContract:
             check_format("weight", self.weight, MAX_OPERAND_BITS, per_channel=True)
         if not isinstance(self.output, (Output, FloatOutput)):
             raise ContractError(f"FloatMacContract.output: found {self.output!r}, allowed an Output or a FloatOutput.")
+        if isinstance(self.output, Output):
+            self.output.fixed_rounding("FloatMacContract")
         if not isinstance(self.accumulator, (ExactSum, FloatAccumulator)):
             raise ContractError(
                 f"FloatMacContract.accumulator: found {self.accumulator!r}, allowed an ExactSum or a FloatAccumulator."
