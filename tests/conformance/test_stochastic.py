@@ -29,6 +29,7 @@ from oracles.cases import Case, codes
 from oracles.draw_rules import rules
 from oracles.exact import fitted, limits
 from oracles.generate import mac_cases, outputs
+from oracles.ordered_cases import ordered_cases, quiet
 from oracles.registers import Bank, rounded_by
 from oracles.targets import TARGETS
 
@@ -76,8 +77,8 @@ def expected(layer, values: np.ndarray, first_image: int) -> tuple[np.ndarray, i
     return found, len(events), events
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(case=mac_cases() | rescales(), rule=rules(), first=st.sampled_from([0, 0, 1, 3]))
+@settings(max_examples=45, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(case=mac_cases() | ordered_cases(quiet) | rescales(), rule=rules(), first=st.sampled_from([0, 0, 1, 3]))
 def test_generated_layers_draw_as_the_clocked_bank(target, case, rule, first):
     layer = with_rounding(case.layer, rule)
     with target.chosen():
