@@ -182,9 +182,13 @@ def walk(steps, count, level_bits, step_shift, bias, w):
     exact = acc
     at_tree, at_accumulator, at_spill, first = 0, 0, 0, -1
     for step in range(count):
-        lanes = steps[step * w.lanes : (step + 1) * w.lanes]
-        exact += round_shift(total_of(lanes), -step_shift, w.rounding)
-        held, events = add_tree(lanes, level_bits, w.pairing, w.tree_overflow)
+        total = held = steps[step * w.lanes]  # of a single lane, which has no tree
+        events = 0
+        if w.lanes > 1:
+            lanes = steps[step * w.lanes : (step + 1) * w.lanes]
+            total = total_of(lanes)
+            held, events = add_tree(lanes, level_bits, w.pairing, w.tree_overflow)
+        exact += round_shift(total, -step_shift, w.rounding)
         at_tree += events
         if first < 0 and events and w.tree_overflow == Overflow.TRAP:
             first = 4 * step + Place.TREE

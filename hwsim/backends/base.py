@@ -77,19 +77,6 @@ class Taps:
         return Shares(*self.shares.tolist())
 
 
-def exact_factors(layer: MacLayer, backend: str) -> np.ndarray:
-    """Return the integers by which exact products multiply, in the weights' shape.
-
-    BackendError where this backend would have to walk the declared order, or to round products.
-    """
-    if isinstance(layer.unit, FloatUnit):
-        raise BackendError(f"backend {backend} has no kernel for this contract with a minifloat in it; choose backend jit.")
-    p, factors = layer.numbers, layer.integer.factors
-    if factors is None or p.walk is not None and not all(p.static):
-        raise BackendError(f"backend {backend} has no kernel for this contract's declared order; choose backend spec.")
-    return factors.reshape(layer.weight.shape)
-
-
 def acc_dtype(layer: MacLayer) -> np.dtype:
     """Return the type of a layer's accumulator tap: int32 up to 32 bits, else int64; see Taps for minifloats."""
     if isinstance(layer.unit, FloatUnit):

@@ -47,7 +47,10 @@ class Events(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """How many outputs of a layer were proven free of events by their bounds, by their sums, and walked step by step."""
+    """How many outputs of a layer were proven free of events by their bounds, by their sums, and walked step by step.
+
+    All are 0 where no order is declared: nothing is to be walked.
+    """
 
     static: int = 0
     sums: int = 0

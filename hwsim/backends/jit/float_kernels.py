@@ -10,7 +10,8 @@ from hwsim.arith.exact_sum import to_limbs
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import float_loops, loops
-from hwsim.backends.jit.kernels import JitKernel, MacKernel
+from hwsim.backends.jit.kernels import JitKernel
+from hwsim.backends.jit.ordered import integer_kernel
 from hwsim.backends.threads import over_rows
 from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
 from hwsim.contract.float_mac import FloatMacContract
@@ -27,7 +28,7 @@ def mac_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
     """Return the kernel of a convolution or a fully connected layer: in integers, exact sum, or float register."""
     assert isinstance(layer, MacLayer)
     if not isinstance(layer.contract, FloatMacContract):
-        return MacKernel(layer, shapes)
+        return integer_kernel(layer, shapes)
     unit = layer.unit
     assert isinstance(unit, FloatUnit)
     if unit.accumulator is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.backends.base import Kernel, Taps, exact_factors
+from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops
 from hwsim.backends.threads import over_rows
@@ -47,26 +47,38 @@ class JitKernel(Kernel):
 
 
 class MacKernel(JitKernel):
-    """Convolution, and fully connected as the convolution whose kernel covers its input."""
+    """Convolution, and fully connected as the convolution whose kernel covers its input: exact sums, finished at their end.
+
+    For contracts without a declared order, and for those whose every output is proven free of events by its bounds.
+    """
 
     layer: MacLayer
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
-        weight = exact_factors(self.layer, self.backend)
         if isinstance(layer, Convolution):
             self.stride, self.pad, self.dilation, self.groups = layer.stride, layer.pad, layer.dilation, layer.groups
         else:
             assert isinstance(layer, FullyConnected)
-            weight = weight.reshape(len(weight), *shapes[0])
             self.stride, self.pad, self.dilation, self.groups = (1, 1), (0, 0), (1, 1), 1
         numbers = self.layer.numbers
-        narrow = max(-numbers.total_low, numbers.total_high) <= MAX_INT32_SUM
-        self.weight = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), dtype=np.int32 if narrow else np.int64)
         self.product_shift = np.array(numbers.product_shift, dtype=np.int64)
         self.bias = np.array(numbers.bias, dtype=np.int64)
         self.shift = np.array(numbers.epilogue.shift, dtype=np.int64)
         self.modes = modes_of(numbers.epilogue)
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Lay out the weights."""
+        numbers = self.layer.numbers
+        self.weight = self.factors(max(-numbers.total_low, numbers.total_high) <= MAX_INT32_SUM)
+
+    def factors(self, narrow: bool) -> np.ndarray:
+        """Return what multiplies, [R][S][C/groups][K]; narrow: whether int32 holds every sum."""
+        factors = self.layer.integer.factors
+        assert factors is not None
+        taps = self.layer.extents(self.input_shapes[0])
+        return np.ascontiguousarray(factors.reshape(-1, *taps).transpose(2, 3, 1, 0), dtype=np.int32 if narrow else np.int64)
 
     @property
     def input_border(self) -> tuple[int, int]:
@@ -75,32 +87,44 @@ class MacKernel(JitKernel):
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
-        x = inputs[0]
         codes = self.empty(out.n)
-        totals = np.empty(codes.shape, dtype=self.weight.dtype)
-        rows = out.n * self.output_shape.h
-        origin = (x.border[0] - self.pad[0], x.border[1] - self.pad[1])
-        bordered = np.ascontiguousarray(x.bordered, dtype=np.int32)
-        over_rows(loops.product_sums, rows, bordered, self.weight, self.stride, self.dilation, origin, self.groups, totals)
-        p = self.layer.numbers
         acc = np.empty((0, 0, 0, 0) if taps.acc is None else codes.shape, dtype=np.int64)
-        taps.events[:2] += over_rows(
-            loops.finish_sums,
-            rows,
-            totals,
-            self.product_shift,
-            self.bias,
-            p.acc_bits,
-            p.acc_low,
-            p.acc_high,
-            self.shift,
-            self.modes,
-            codes,
-            acc,
-        )
+        flags = np.empty((0, 0, 0, 0) if taps.flags is None else codes.shape, dtype=np.uint8)
+        self.compute(np.ascontiguousarray(inputs[0].bordered, dtype=np.int32), inputs[0].border, codes, acc, flags, taps)
         out.inner[...] = codes
         if taps.acc is not None:
             taps.acc[...] = acc
+        if taps.flags is not None:
+            taps.flags[...] = flags
+
+    def compute(
+        self,
+        x: np.ndarray,
+        border: tuple[int, int],
+        codes: np.ndarray,
+        acc: np.ndarray,
+        flags: np.ndarray,
+        taps: Taps,
+    ) -> None:
+        """Fill codes, and acc and flags unless they are empty; count."""
+        totals = self.sums(x, border, self.weight, codes.shape)
+        p, rows = self.layer.numbers, len(codes) * self.output_shape.h
+        register = (p.acc_bits, p.acc_low, p.acc_high)
+        numbers = (self.product_shift, self.bias, register, self.shift, self.modes)
+        taps.events[:2] += over_rows(loops.finish_sums, rows, totals, *numbers, codes, acc, flags)
+        if p.walk is not None:
+            taps.shares[0] += codes.size
+
+    def sums(self, x: np.ndarray, border: tuple[int, int], weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """sums()[n,y,x,k] = sum of x * weight under the kernel, exact in the weights' type."""
+        totals = np.empty(shape, dtype=weight.dtype)
+        rows = shape[0] * self.output_shape.h
+        over_rows(loops.product_sums, rows, x, weight, self.stride, self.dilation, self.origin(border), self.groups, totals)
+        return totals
+
+    def origin(self, border: tuple[int, int]) -> tuple[int, int]:
+        """Where tap (0, 0) of output (0, 0) lies in an input under this border."""
+        return (border[0] - self.pad[0], border[1] - self.pad[1])
 
 
 def spans(window: Window, shape: Shape, out: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

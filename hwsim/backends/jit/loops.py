@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they are compiled into the loops
-from hwsim.arith.accumulate import accumulate
+from hwsim.arith.accumulate import Place, accumulate
 from hwsim.arith.requantize import Activation, finish, finish_rounded
 from hwsim.arith.rounding import round_ratio
 from hwsim.backends.jit.compile import compiled
@@ -58,13 +58,15 @@ def product_sums(first, last, x, w, stride, dilation, origin, groups, totals):
 
 
 @compiled
-def finish_sums(first, last, totals, product_shift, bias, acc_bits, acc_low, acc_high, shift, modes, codes, acc):
+def finish_sums(first, last, totals, product_shift, bias, register, shift, modes, codes, acc, flags):
     """Accumulator's end and epilogue for all outputs; returns the events (accumulator, output).
 
-    modes: int64 (rounding, overflow, activation, bits, signed, low, high).  acc: filled unless it is empty.
+    register: (bits, low, high) of the accumulator.  modes: int64 (rounding, overflow, activation, bits, signed, low, high).
+    acc, flags: filled unless they are empty.
     """
     _, height, width, channels = totals.shape
     at_acc, at_output = 0, 0
+    acc_bits, acc_low, acc_high = register
     rounding, overflow, activation, bits, signed, low, high = modes
     for i in range(first, last):
         n, y = i // height, i % height
@@ -75,6 +77,8 @@ def finish_sums(first, last, totals, product_shift, bias, acc_bits, acc_low, acc
                     acc[n, y, x, k] = value
                 code, event = finish(value, shift[k], rounding, overflow, activation, bits, signed != 0, low, high)
                 codes[n, y, x, k] = code
+                if flags.size:
+                    flags[n, y, x, k] = left << Place.ACCUMULATOR | event << Place.OUTPUT
                 at_acc += left
                 at_output += event
     return at_acc, at_output

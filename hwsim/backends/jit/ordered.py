@@ -1,0 +1,98 @@
+"""Kernels of the jit backend for a declared order: exact sums where they are proven to be the answer, else the walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.jit.kernels import MAX_INT32_SUM, MacKernel
+from hwsim.backends.jit.walk import Path, Products, Reads, walk_rows
+from hwsim.backends.threads import over_rows
+from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
+from hwsim.contract.stochastic import Tail
+from hwsim.formats.pow2 import PowerOfTwo
+from hwsim.layers import Layer, MacLayer, Shape
+
+NOTHING = np.empty((0, 0), dtype=np.int64)
+NO_FLAGS = np.empty((0, 0), dtype=np.uint8)
+
+
+def integer_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
+    """Return the kernel of a MacContract: the plain one where no order is declared, or none can matter."""
+    assert isinstance(layer, MacLayer)
+    plain = layer.numbers.walk is None or all(layer.numbers.static)
+    return (MacKernel if plain else OrderedMacKernel)(layer, shapes)
+
+
+class OrderedMacKernel(MacKernel):
+    """Convolution and fully connected, output by output in the declared order where the sums prove nothing."""
+
+    def lay_out(self) -> None:
+        """Lay out the table of steps, the registers, and the weights for the sums and for the walk."""
+        p = self.layer.numbers
+        reach = p.total_high - p.total_low  # no sum of |w * x| is larger
+        self.by_sums = p.exact and reach < 1 << 62
+        if self.by_sums:
+            self.weight = self.factors(reach <= MAX_INT32_SUM)
+            self.size = np.abs(self.weight)
+        self.products = self._products()
+        self.path = self._path()
+
+    def _products(self) -> Products:
+        unit, p = self.layer.integer, self.layer.numbers
+        factors = NOTHING
+        if unit.factors is not None:  # an int32 holds any code of 16 bits
+            factors = unit.factors if isinstance(unit.contract.weight, PowerOfTwo) else unit.factors.astype(np.int32)
+        negative, exponent, nonzero, how = NO_FLAGS, NOTHING, NO_FLAGS, (0, 0, 0)
+        if unit.factors is None:
+            assert unit.fields is not None and unit.contract.product is not None
+            negative, nonzero = unit.fields[0].astype(np.uint8), unit.fields[2].astype(np.uint8)
+            exponent, product = unit.fields[1], unit.contract.product
+            how = (product.guard_bits, int(product.rounding), int(product.sign_order))
+        drop = np.array(p.drop, dtype=np.int64)
+        return Products(factors, negative, exponent, nonzero, how, drop, int(unit.contract.accumulator.rounding))
+
+    def _path(self) -> Path:
+        p, schedule = self.layer.numbers, self.layer.integer.contract.accumulator.schedule
+        assert p.walk is not None and schedule is not None
+        by_weight = schedule.skip_zeros in (ZeroSkip.WEIGHT, ZeroSkip.EITHER)
+        by_input = schedule.skip_zeros in (ZeroSkip.INPUT, ZeroSkip.EITHER)
+        return Path(
+            table=schedule.table(*self.layer.extents(self.input_shapes[0])).ravel(),
+            packed=int(schedule.tail is Tail.PACKED),
+            skips=(int(schedule.padded is PaddedTaps.SKIPPED), int(by_input), int(by_weight)),
+            zero_weights=self.layer.integer.zero_weights.astype(np.uint8) if by_weight else NO_FLAGS,
+            level_bits=np.array(p.level_bits, dtype=np.int64),
+            step_shift=np.array(p.step_shift, dtype=np.int64),
+            bias=self.bias,
+            node_low=np.array(p.node_low, dtype=np.int64),
+            node_high=np.array(p.node_high, dtype=np.int64),
+            static=np.array(p.static, dtype=np.uint8),
+            by_sums=int(self.by_sums),
+            walk=p.walk,
+        )
+
+    def compute(
+        self,
+        x: np.ndarray,
+        border: tuple[int, int],
+        codes: np.ndarray,
+        acc: np.ndarray,
+        flags: np.ndarray,
+        taps: Taps,
+    ) -> None:
+        """Fill codes, and acc and flags unless they are empty; count events and shares."""
+        totals = sizes = np.empty((0, 0, 0, 0), dtype=np.int64)
+        if self.by_sums:
+            totals = self.sums(x, border, self.weight, codes.shape)
+            sizes = self.sums(np.abs(x), border, self.size, codes.shape)
+        h, w = self.input_shapes[0][1:]
+        inside = (border[0], border[0] + h, border[1], border[1] + w)
+        kernel = self.layer.extents(self.input_shapes[0])
+        reads = Reads(x, self.stride, self.dilation, self.origin(border), inside, kernel, self.groups)
+        rows = len(codes) * self.output_shape.h
+        taps.counters += over_rows(
+            walk_rows, rows, reads, self.products, self.path, totals, sizes, self.shift, self.modes, codes, acc, flags
+        )
