@@ -11,7 +11,9 @@ import pytest
 import hwsim
 from hwsim.arith.rounding import Rounding
 from hwsim.backends.registry import native_available
+from hwsim.cli import main
 from hwsim.contract.stochastic import Lfsr, Reset, StochasticRounding, Tail
+from hwsim.demo.story import MODEL, WEIGHTS
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.execute.plan import Plan
 from hwsim.execute.score import score
@@ -159,3 +161,25 @@ def test_a_layer_alone_takes_the_image_as_a_parameter():
     both, second = run_layer(layer, x), run_layer(layer, x[1], first_image=1)
     assert both.codes[1].tolist() == second.codes[0].tolist() != run_layer(layer, x[1]).codes[0].tolist()
     assert both.draws.after(0) == second.draws.before(0)
+
+
+def test_a_saved_network_draws_as_before_and_the_command_prints_it(onnxruntime, tmp_path, capsys):
+    read = hwsim.read(MODEL, WEIGHTS)
+    q = hwsim.quantize(read, hwsim.images("digits", read.preprocessing, limit=50))
+    rule = replace(SHARED, reset=Reset.IMAGE)
+    name = q.mac_nodes[0].name
+    drawing = q.with_rounding(name, rule)
+    folder = drawing.save(tmp_path / "drawing.hwnet")
+    image = hwsim.images("digits", q.preprocessing)[3]
+    want, again = hwsim.run(drawing, image), hwsim.run(hwsim.load(folder), image)
+    assert again[name].codes.tolist() == want[name].codes.tolist() != hwsim.run(q, image)[name].codes.tolist()
+    assert again[name].draws == want[name].draws and want[name].draws.rule == rule
+    outputs = []
+    for options in ((), ("--json",)):
+        with pytest.raises(SystemExit) as left:
+            main(["run", str(folder), "--input", "digits", "--index", "3", *options])
+        assert left.value.code == 0
+        outputs.append(capsys.readouterr().out)
+    assert f"{name} drew, {want[name].draws.lines()[0]}\n" in outputs[0]
+    layer = next(layer for layer in json.loads(outputs[1])["layers"] if layer["name"] == name)
+    assert layer["draws"] == json.loads(json.dumps(want[name].draws.to_json()))
