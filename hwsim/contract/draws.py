@@ -67,6 +67,13 @@ class Draws:
         return strides[0], strides[1], strides[2]
 
     @property
+    def busy_lanes(self) -> int:
+        """Number of lanes that ever draw for somebody: with an idle tail, no more than the fastest axis is long."""
+        if self.rule.tail is not Tail.IDLE:
+            return self.rule.lanes
+        return min(self.rule.lanes, (len(self.channels), *self.shape[1:])[self.rule.order.value[-1]])
+
+    @property
     def turns(self) -> int:
         """Number of turns that the layer takes."""
         k, y, x = self.extents
@@ -96,17 +103,20 @@ class Draws:
         if not self.turns:
             return noise
         rule, (_, stride_y, stride_x) = self.rule, self.strides
-        states = _states(rule, first_turn, self.turns).reshape(-1)  # by draw: lane after lane, turn after turn
+        busy = self.busy_lanes
+        states = _states(rule, busy, first_turn, self.turns).reshape(-1)  # lane after lane, turn after turn
         plane = np.arange(self.shape[1])[:, None] * stride_y + np.arange(self.shape[2]) * stride_x
         for rank, k in enumerate(self.channels):
-            state = states[plane + rank * self.strides[0]]
+            draw = plane + rank * self.strides[0]
+            state = states[draw if busy == rule.lanes else draw // rule.lanes * busy + draw % rule.lanes]
             noise[k] = noise_bits(state, rule.lfsr.width, self.shift[k], rule.alignment)
         return noise
 
 
-def _states(rule: StochasticRounding, first_turn: int, turns: int) -> np.ndarray:
-    """states[turn, lane] of consecutive turns, int64: the known ones jump ahead all at once until there are enough."""
-    states = jump_array(rule.lfsr, np.array([wrap_signed(seed, 64) for seed in rule.seeds]), first_turn * rule.clocks)[None]
+def _states(rule: StochasticRounding, lanes: int, first_turn: int, turns: int) -> np.ndarray:
+    """states[turn, lane] of the first lanes in consecutive turns, int64: jumps double the known ones until there are enough."""
+    seeds = np.array([wrap_signed(seed, 64) for seed in rule.seeds[:lanes]])
+    states = jump_array(rule.lfsr, seeds, first_turn * rule.clocks)[None]
     images = _images(rule.lfsr, rule.clocks)
     while len(states) < turns:
         states = np.concatenate([states, _moved(images, states[: turns - len(states)])])

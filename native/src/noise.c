@@ -83,10 +83,10 @@ static uint64_t state_at(const hw_noise_op *op, int64_t lane, int64_t turn)
     return state;
 }
 
-static void next_turn(const hw_noise_op *op, uint64_t *states)
+static void next_turn(const hw_noise_op *op, uint64_t *states, int64_t lanes)
 {
     const int bytes = (op->noise.width + 7) / 8;
-    for (int64_t lane = 0; lane < op->noise.lanes; lane++) {
+    for (int64_t lane = 0; lane < lanes; lane++) {
         uint64_t next = 0;
         for (int byte = 0; byte < bytes; byte++)
             next ^= op->turn[byte][states[lane] >> (8 * byte) & 255];
@@ -201,7 +201,7 @@ static int64_t finish_run(const hw_plan *plan, int64_t n, int64_t at[3], int64_t
         hw_store(to, out->type, along * to_step + k, code);
         if (++lane == op->noise.lanes) {
             lane = 0;
-            next_turn(op, states);
+            next_turn(op, states, op->noise.lanes);
         }
     }
     return lane;
@@ -215,7 +215,8 @@ static void finish_turns(const hw_plan *plan, int64_t n, int64_t turn, int64_t t
     int64_t real[3], size[3], at[3], lane = 0;
     uint64_t states[MAX_LANES];
     extents(op, &plan->call->output, real, size);
-    for (int64_t l = 0; l < lanes; l++)
+    const int64_t busy = op->noise.idle_tail ? min64(lanes, real[2]) : lanes; /* the others draw for nobody */
+    for (int64_t l = 0; l < busy; l++)
         states[l] = state_at(op, l, start + turn);
     const int64_t end = min64((turn + turns) * lanes, size[0] * size[1] * size[2]);
     for (int64_t draw = turn * lanes; draw < end;) {
@@ -225,7 +226,7 @@ static void finish_turns(const hw_plan *plan, int64_t n, int64_t turn, int64_t t
         lane = finish_run(plan, n, at, first, min64(last, real[2]), lane, states, events);
         if (last > real[2] && lane) { /* who is idle draws for nobody */
             lane = 0;
-            next_turn(op, states);
+            next_turn(op, states, busy);
         }
         draw += last - first;
     }
