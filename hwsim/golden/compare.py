@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.formats import FixedPoint, Format
+from hwsim.formats import FixedPoint, Format, Minifloat
 from hwsim.golden.package import Memory
 from hwsim.golden.wide import ExactRegister
 
@@ -34,8 +34,10 @@ class Mismatch:
 
     @property
     def ulp(self) -> int | None:
-        """Distance in codes, found - expected; None where found is undefined."""
-        return None if self.found is None else self.found - self.expected
+        """Distance in codes, found - expected, minifloats in the order of their values; None where found is undefined."""
+        if self.found is None:
+            return None
+        return int(in_order(self.found, self.format) - in_order(self.expected, self.format))
 
     def hex(self, code: int | None) -> str:
         """Two's complement of a code, in the digits of its format."""
@@ -137,7 +139,7 @@ class Comparison:
     def histogram(self) -> dict[str, int]:
         """Return how many codes lie how far off: by ulp, doubling, from far below over exact to far above."""
         defined = np.ones(self.expected.shape, bool) if self.undefined is None else ~self.undefined
-        expected, found = _whole(self.expected)[defined], _whole(self.found)[defined]
+        expected, found = (in_order(_whole(codes)[defined], self.memory.format) for codes in (self.expected, self.found))
         below, above = found < expected, found > expected
         counts = {f"-{name}": n for name, n in reversed(_doubling(expected[below], found[below]).items())}
         counts["0"] = int(expected.size - below.sum() - above.sum())
@@ -170,6 +172,19 @@ def _doubling_ints(distances: list[int]) -> dict[str, int]:
         counts[level] = counts.get(level, 0) + 1
     names = {level: "1" if level == 0 else "2" if level == 1 else f"{(1 << (level - 1)) + 1}..{1 << level}" for level in counts}
     return {names[level]: counts[level] for level in sorted(counts)}
+
+
+def in_order(codes: Any, fmt: Format | ExactRegister) -> Any:
+    """Return codes as integers that rise with the value: a minifloat's sign stands before its magnitude, -0 right below +0.
+
+    >>> from hwsim.formats.catalog import E4M3
+    >>> [in_order(code, E4M3) for code in (0x81, 0x80, 0x00, 0x01)]
+    [-2, -1, 0, 1]
+    """
+    if not isinstance(fmt, Minifloat):
+        return codes
+    top = 1 << (fmt.bits - 1)
+    return codes * (codes < top) + (top - 1 - codes) * (codes >= top)
 
 
 def _whole(codes: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def _mutate_dump(data: bytes, rng: random.Random) -> bytes:
 
 
 READERS = (
-    Reader("manifest", "/", _prepare, _read_manifest, _manifests, json_fields),
+    Reader("manifest", "/", _prepare, _read_manifest, _manifests, json_fields, good=len(NAMES)),
     Reader("package-array", "forged/", _prepare, _read_array, _arrays, bytewise, good=1),
     Reader("dump", "dump.", _prepare, _read_dump, _dumps, _mutate_dump, good=6),
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +51,7 @@ from hwsim.network.contract_stanzas import contract_stanza, output_stanza, read_
 from hwsim.network.lower.settle import with_grid
 from hwsim.network.records import format_stanza, read_format, record
 from hwsim.network.strict import Fields
-from support.networks import branching
+from support.networks import branching, pixels
 
 CHANNELS = 3
 roundings, overflows = st.sampled_from(Rounding), st.sampled_from(Overflow)
@@ -241,6 +242,46 @@ def test_a_declared_grid_stays_and_one_that_follows_moves(tmp_path):
     biased = hwsim.load(edited(tmp_path / "b", "left", bias=bias, accumulator=register))
     assert biased["left"].layer.contract.accumulator.fractional_length == 18
     assert "integer_bits" not in biased["left"].to_json()["accumulator"], "it follows from the bias, so it is not stored"
+
+
+def test_layers_edited_to_minifloats_run_beside_integer_ones(tmp_path):
+    """An exact sum, a float register in a declared order, and fixed point in one network; packed and computed again."""
+    folder = edited(tmp_path, "left", weight={"minifloat": "e4m3"}, accumulator={"exact": True}, bias={"minifloat": "binary16"})
+    document = json.loads((folder / "network.json").read_text())
+    right = next(node for node in document["nodes"] if node["name"] == "right")
+    right["weight"] = {"exp_bits": 3, "man_bits": 4, "bias": 9, "saturate": True}
+    right["accumulator"] = {"format": {"minifloat": "binary16"}, "schedule": {"lanes": 4, "order": "RSC"}}
+    (folder / "network.json").write_text(json.dumps(document))
+    opened = hwsim.load(folder)
+    assert opened.edited == ("left", "right")
+    left, register = opened["left"].layer.contract, opened["right"].layer.contract.accumulator
+    assert (left.weight, left.bias, left.accumulator) == (E4M3, BINARY16, ExactSum())
+    assert register == FloatAccumulator(BINARY16, schedule=Schedule(Order.RSC, 4))
+    assert opened["right"].layer.contract.weight == Minifloat(3, 4, bias=9, saturate=True)
+    again = hwsim.load(opened.save(tmp_path / "again.hwnet"))
+    assert again.edited == () and str(again).splitlines()[1:] == str(opened).splitlines()[1:]
+    codes = E4M3.to_real(opened["left"].layer.weight)
+    assert np.abs(codes - opened["left"].source.weight).max() <= 2.0**-5, "half a unit in the last place below 1"
+    trace = hwsim.run(again, pixels(1), backend="spec")
+    assert hwsim.check(hwsim.write_golden(trace, tmp_path / "pkg", layers=["left", "right", "joint"]), spec_outputs=50).passed
+
+
+def test_an_output_edited_to_stochastic_rounding_draws(tmp_path):
+    rule = {"lfsr": {"width": 16, "form": "GALOIS"}, "seeds": [1, 44257], "reset": "NEVER", "order": "KYX"}
+    plain = branching()["left"].layer.contract.output
+    folder = edited(tmp_path, "left", output=output_stanza(plain) | {"rounding": rule})
+    opened = hwsim.load(folder)
+    expected = StochasticRounding(Lfsr(16, form=LfsrForm.GALOIS), (1, 44257), order=DrawOrder.KYX, reset=Reset.NEVER)
+    assert "left" in opened.edited and opened["left"].layer.contract.output.rounding == expected
+    again = hwsim.load(opened.save(tmp_path / "again.hwnet"))
+    assert again["left"].layer.contract == opened["left"].layer.contract
+    stored = json.loads((tmp_path / "again.hwnet" / "network.json").read_text())
+    left = next(node for node in stored["nodes"] if node["name"] == "left")
+    polynomial = list(expected.lfsr.polynomial)
+    assert left["output"]["rounding"] == rule | {"lfsr": {"width": 16, "polynomial": polynomial, "form": "GALOIS"}}
+    trace = hwsim.run(opened, pixels(2), first_image=7)
+    report = hwsim.check(hwsim.write_golden(trace, tmp_path / "pkg", layers=["left"]), spec_outputs=50)
+    assert report.passed and trace["left"].draws.first_turns[0] == 7 * trace["left"].draws.turns
 
 
 def acc(**changes: Any) -> dict[str, Any]:
