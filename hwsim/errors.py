@@ -52,19 +52,30 @@ class BackendError(HwsimError):
 class OverflowTrap(HwsimError):
     """The first overflow event of a layer whose contract says TRAP.
 
-    layer: its name.  place: "accumulator" or "output".  coordinate: (n, k, y, x) of the first event in row-major order.
+    layer: its name.  place: "tree", "accumulator", "spill" or "output".  coordinate: (n, k, y, x) of the first event in
+    row-major order.  step: of that output, counted from 0 (a bias that comes last is the step behind the others); None at
+    the output.
 
-    >>> print(OverflowTrap("conv1", "accumulator", (0, 3, 5, 7)))
-    conv1: first overflow at accumulator (n, k, y, x) = (0, 3, 5, 7), and the contract says TRAP. \
-Widen the accumulator or the output format, or choose another overflow mode.
+    >>> print(OverflowTrap("conv1", "accumulator", (0, 3, 5, 7), 11))
+    conv1: first overflow at accumulator (n, k, y, x) = (0, 3, 5, 7), step 11, and the contract says TRAP. \
+Widen the accumulator, or choose another overflow mode.
     """
 
-    def __init__(self, layer: str, place: str, coordinate: tuple[int, ...]) -> None:
-        super().__init__(layer, place, coordinate)
-        self.layer, self.place, self.coordinate = layer, place, coordinate
+    def __init__(self, layer: str, place: str, coordinate: tuple[int, ...], step: int | None = None) -> None:
+        super().__init__(layer, place, coordinate, step)
+        self.layer, self.place, self.coordinate, self.step = layer, place, coordinate, step
 
     def __str__(self) -> str:
+        step = "" if self.step is None else f", step {self.step}"
         return (
-            f"{self.layer}: first overflow at {self.place} (n, k, y, x) = {self.coordinate}, "
-            "and the contract says TRAP. Widen the accumulator or the output format, or choose another overflow mode."
+            f"{self.layer}: first overflow at {self.place} (n, k, y, x) = {self.coordinate}{step}, "
+            f"and the contract says TRAP. Widen {WIDENED[self.place]}, or choose another overflow mode."
         )
+
+
+WIDENED = {
+    "tree": "the adder tree's levels",
+    "accumulator": "the accumulator",
+    "spill": "the spill buffer",
+    "output": "the output format",
+}

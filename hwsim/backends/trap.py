@@ -1,13 +1,15 @@
-"""TRAP: where the contract stops at the first overflow, find it in row-major order (n, k, y, x), whatever computed it."""
+"""TRAP: where the contract stops at the first overflow, find it in row-major order (n, k, y, x, step), whatever computed it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
+from hwsim.arith.accumulate import Place
 from hwsim.arith.lfsr import round_shift_stochastic
-from hwsim.arith.overflow import fits
+from hwsim.arith.overflow import Overflow, fits
 from hwsim.arith.rounding import round_shift
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
@@ -27,31 +29,74 @@ def output_of(layer: object) -> Output | None:
     return None
 
 
+def trapping_places(layer: object) -> tuple[Place, ...]:
+    """Return the places at which a layer's contract says TRAP."""
+    output, places = output_of(layer), []
+    if output is not None and traps(output):
+        places.append(Place.OUTPUT)
+    if _in_integers(layer):
+        acc = layer.integer.contract.accumulator
+        spill = None if acc.schedule is None else acc.schedule.spill
+        tree = None if acc.schedule is None else acc.schedule.tree.overflow
+        declared = {Place.TREE: tree, Place.ACCUMULATOR: acc.overflow, Place.SPILL: spill and spill.overflow}
+        places += [place for place, overflow in declared.items() if overflow == Overflow.TRAP]
+    return tuple(places)
+
+
+def _in_integers(layer: object) -> TypeGuard[MacLayer]:
+    return isinstance(layer, MacLayer) and isinstance(layer.contract, MacContract)
+
+
 def check(name: str, kernel: Kernel, inputs: Sequence[Buffer], taps: Taps) -> None:
-    """Raise OverflowTrap at the first output event of a layer whose contract says TRAP; the kernel has just run."""
-    output = output_of(kernel.layer)
-    if output is None or not traps(output) or not taps.events[1]:
+    """Raise OverflowTrap at the first event of a layer at a place that says TRAP; the kernel has just run.
+
+    First: in row-major order of the outputs (n, k, y, x), and of an output's events the first that its datapath meets.
+    """
+    places = [place for place in trapping_places(kernel.layer) if getattr(taps.counted, place.name.lower())]
+    if not places:
         return
-    if isinstance(kernel.layer, MacLayer) and isinstance(kernel.layer.contract, MacContract):
-        where = _first_of_sums(kernel, inputs, taps.turns_of(inputs[0].n))
-    else:
-        where = _first_by_spec(kernel, inputs, taps.turns_of(inputs[0].n))
-    raise OverflowTrap(name, "output", where)
+    first_turns = taps.turns_of(inputs[0].n)
+    if not _in_integers(kernel.layer):
+        raise OverflowTrap(name, "output", _first_by_spec(kernel, inputs, first_turns))
+    at = _first_flagged(kernel, inputs, first_turns, places)
+    first = -1 if kernel.layer.numbers.walk is None else _walked(kernel.layer, inputs[0], at)
+    if first < 0:
+        raise OverflowTrap(name, "output", at)
+    raise OverflowTrap(name, Place(first % 4).name.lower(), at, first // 4)
 
 
-def _first_of_sums(kernel: Kernel, inputs: Sequence[Buffer], first_turns: Sequence[int]) -> tuple[int, ...]:
-    """Run once more with the accumulators tapped, and round them."""
-    layer = kernel.layer
-    assert isinstance(layer, MacLayer)
-    n = inputs[0].n
-    taps = Taps.for_layer(kernel.layer, n, kernel.output_shape, acc=True)
+def _walked(layer: MacLayer, codes: Buffer, at: tuple[int, ...]) -> int:
+    """Walk one output by the specification; return 4 * step + Place of its first event, -1 if only its output has one."""
+    n, k, y, x = at
+    reads = layer.taps(codes.codes[n].tolist(), k, y, x)
+    return layer.integer.walked(*reads, layer.extents(codes.shape), k)[-1]
+
+
+def _first_flagged(
+    kernel: Kernel, inputs: Sequence[Buffer], first_turns: Sequence[int], places: Sequence[Place]
+) -> tuple[int, ...]:
+    """Run once more with the events flagged; where the output traps, round the accumulators, by noise if the layer draws."""
+    layer, n = kernel.layer, inputs[0].n
+    taps = Taps.for_layer(layer, n, kernel.output_shape, acc=Place.OUTPUT in places)
+    taps.first_turns = np.array(first_turns, dtype=np.int64)
+    c, h, w = kernel.output_shape
+    taps.flags = np.zeros((n, h, w, c), dtype=np.uint8)
     kernel.run(inputs, Buffer.allocate(n, kernel.output_shape, layer.output_format.dtype), taps)
+    wanted = sum(1 << place for place in places if place is not Place.OUTPUT)
+    stops = np.ascontiguousarray(np.moveaxis(taps.flags & np.uint8(wanted), 3, 1)) != 0
+    if Place.OUTPUT in places:
+        stops |= _output_events(kernel, taps, first_turns)
+    return tuple(int(i) for i in np.unravel_index(np.argmax(stops), stops.shape))
+
+
+def _output_events(kernel: Kernel, taps: Taps, first_turns: Sequence[int]) -> np.ndarray:
+    """Which outputs [N][K][H][W] do not fit their format, by their accumulators."""
     assert taps.acc is not None
-    draws, epilogue = kernel.draws, layer.numbers.epilogue
+    draws, epilogue = kernel.draws, kernel.layer.numbers.epilogue
     noise = None if draws is None else np.stack([draws.noise_array(turn) for turn in first_turns])
-    drawn = [0 if noise is None else noise[:, k] for k in range(layer.channels)]
-    outside = np.stack([_outside(taps.acc[..., k], epilogue, k, drawn[k]) for k in range(layer.channels)], axis=1)
-    return tuple(int(i) for i in np.argwhere(outside)[0])
+    drawn = [0 if noise is None else noise[:, k] for k in range(kernel.output_shape.c)]
+    outside = [_outside(taps.acc[..., k], epilogue, k, drawn[k]) for k in range(kernel.output_shape.c)]
+    return np.stack(outside, axis=1)
 
 
 def _outside(acc: np.ndarray, epilogue: Epilogue, k: int, noise: np.ndarray | int) -> np.ndarray:
