@@ -88,6 +88,12 @@ def test_every_kind_of_operand_accumulation_order_and_output(target, part):
         conforms(target, float_case(i))
 
 
+@pytest.mark.parametrize("part", range(2))
+def test_registers_that_a_processors_own_floats_may_compute(target, part):
+    for i in range(part, CASES, 2):
+        conforms(target, float_case(i, plain=True))
+
+
 def row_case(name: str, fmt, accumulator, channels: int, k: int, output=None, bias=None) -> Case:
     """A 3 x 3 convolution that vector kernels fill: more channels than any register has lanes, and some over."""
     rng = generator(name)
@@ -97,13 +103,14 @@ def row_case(name: str, fmt, accumulator, channels: int, k: int, output=None, bi
     return Case(name, layer, (words(rng, fmt, (1, channels, 2, 5), finite=True).astype(fmt.dtype),))
 
 
+LANES = {("e4m3", "binary16"), ("binary16", "binary32"), ("e5m2", "bfloat16")}
 NAMED = {name: catalog.FORMATS[name] for name in ("e4m3", "e5m2", "e3m4_ieee", "ristretto_e4m3", "binary16", "bfloat16")}
 
 
 @pytest.mark.parametrize("register", [None, "binary32", "binary16", "bfloat16"])
 @pytest.mark.parametrize("name", NAMED)
 def test_many_channels_in_the_ways_of_a_vector_unit(target, name, register):
-    schedule = Schedule(Order.RSC, lanes=1 if name < "e5" else 4, lane_axis=Axis.C)
+    schedule = Schedule(Order.RSC, lanes=4 if (name, register) in LANES else 1, lane_axis=Axis.C)
     accumulator = ExactSum() if register is None else FloatAccumulator(catalog.FORMATS[register], schedule=schedule)
     bias = NAMED[name] if register is not None else None
     conforms(target, row_case(f"{name} into {register}", NAMED[name], accumulator, 17, 19, bias=bias))

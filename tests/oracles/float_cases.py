@@ -109,17 +109,25 @@ def layer_of(rng: np.random.Generator, contract: FloatMacContract, connected: bo
 
 
 @cache
-def float_case(number: int) -> Case:
-    """Return the case of that number; biases that a register's format cannot hold are drawn again."""
-    rng = generator(f"float case {number}")
+def float_case(number: int, plain: bool = False) -> Case:
+    """Return the case of that number; biases that a register's format cannot hold are drawn again.
+
+    plain: a register that rounds ties to even, one product after the other: what a processor's own floats may compute.
+    """
+    name = f"{'plain ' if plain else ''}float case {number}"
+    rng = generator(name)
     while True:
         x = pick(rng, FLOATS + FIXED)
         w = pick(rng, FLOATS + (POWERS + FIXED if rng.random() < 0.5 else []))
         bias = pick(rng, [None, None, catalog.BINARY32, catalog.E4M3, catalog.BINARY16, FixedPoint(16, 7), FixedPoint(32, 40)])
-        contract = FloatMacContract(x, w, output_of(rng), accumulation(rng), bias, pick(rng, list(Rounding)))
+        accumulator = accumulation(rng)
+        if plain:
+            schedule = Schedule(pick(rng, list(Order)), bias=pick(rng, list(BiasPoint)))
+            accumulator = FloatAccumulator(pick(rng, REGISTERS), schedule=schedule)
+        contract = FloatMacContract(x, w, output_of(rng), accumulator, bias, pick(rng, list(Rounding)))
         try:
             layer, shape = layer_of(rng, contract, connected=rng.random() < 0.2)
         except ContractError as refused:
             assert "beyond the largest number" in str(refused)
             continue
-        return Case(f"float case {number}", layer, (words(rng, x, shape, finite=False).astype(x.dtype),))
+        return Case(name, layer, (words(rng, x, shape, finite=False).astype(x.dtype),))

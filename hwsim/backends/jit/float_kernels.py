@@ -10,6 +10,7 @@ from hwsim.arith.exact_sum import to_limbs
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import float_loops, loops
+from hwsim.backends.jit.float_doubles import constants, double_sums, rounds_alike
 from hwsim.backends.jit.kernels import JitKernel
 from hwsim.backends.jit.ordered import integer_kernel
 from hwsim.backends.threads import over_rows
@@ -170,15 +171,38 @@ class FloatRegisterKernel(FloatMacKernel):
         (_, h, w), (top, left) = shapes[0], self.pad
         self.inside = np.pad(np.ones((h, w), dtype=np.int64), ((top, top), (left, left)))
         self.witness = self.unit.witness
+        self.doubles = self._doubles() if rounds_alike(self.unit, register) else None
+
+    def _doubles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the taps (c, r, s) in order, the weights [taps][K] and the biases as float64."""
+        w, f = self.weight_terms, self.register.format
+        numbers = np.ldexp(np.where(w.sign == 1, -1.0, 1.0) * w.significand, w.exponent)
+        taps = np.stack(np.unravel_index(self.order, w.sign.shape[1:]), axis=1).astype(np.int64)
+        flat = numbers.reshape(len(numbers), -1)[:, self.order]
+        return taps, np.ascontiguousarray(flat.T), f.to_real(self.bias)
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
         codes = self.empty(out.n)
-        acc = self.room(taps, codes.shape)
-        terms = (tuple(self.staged(inputs[0])), self.inside, tuple(self.weight_terms))
-        rules = (self.steps, self.order, self.skip, self.unit.walk, self.product, self.bias)
-        last = (self.witness.exponent, self.witness.limbs, self.register.format.layout, self.unit.finish, codes, acc)
-        taps.events[:] += over_rows(float_loops.walk_sums, out.n * self.output_shape.h, *terms, *rules, *last)
+        acc, todo = self.room(taps, codes.shape), np.empty((0, 0, 0, 0), dtype=np.uint8)
+        x, f, rows = self.staged(inputs[0]), self.register.format.layout, out.n * self.output_shape.h
+        if self.doubles is not None and not x.kind.any():
+            todo = np.empty(codes.shape, dtype=np.uint8)
+            taps.events[1] += self._fast(x, codes, acc, todo)
+        if not todo.size or todo.any():
+            terms = (tuple(x), self.inside, tuple(self.weight_terms))
+            rules = (self.steps, self.order, self.skip, self.unit.walk, self.product, self.bias)
+            last = (self.witness.exponent, self.witness.limbs, f, self.unit.finish, codes, acc, todo)
+            taps.events[:] += over_rows(float_loops.walk_sums, rows, *terms, *rules, *last)
         out.inner[...] = codes
         if taps.acc is not None:
             taps.acc[...] = acc
+
+    def _fast(self, x: Terms, codes: np.ndarray, acc: np.ndarray, todo: np.ndarray) -> np.ndarray:
+        """Compute in float64 what that can hold; return the output events, and in `todo` the outputs that are left."""
+        assert self.doubles is not None
+        taps, weights, bias = self.doubles
+        numbers = np.ldexp(np.where(x.sign == 1, -1.0, 1.0) * x.significand, x.exponent)
+        operands = (numbers, weights, taps, self.steps, bias, self.unit.walk.bias_last, constants(self.register))
+        last = (self.register.format.layout, self.unit.finish, codes, acc, todo)
+        return over_rows(double_sums, len(codes) * self.output_shape.h, *operands, *last)

@@ -128,12 +128,15 @@ def exact_sum_fits(sign, significand, exponent, kind, count, bias, limbs, grid, 
 
 
 @compiled
-def walk_sums(first, last, x_terms, inside, w_terms, steps, order, skip, walk, product, bias, grid, limbs, f, rule, codes, acc):
+def walk_sums(
+    first, last, x_terms, inside, w_terms, steps, order, skip, walk, product, bias, grid, limbs, f, rule, codes, acc, todo
+):
     """Float registers in the declared order and their output stage; returns the seven events.
 
     x_terms, w_terms: (sign, significand, exponent, kind) of inputs and weights [K][C/groups][R][S].  inside: 0 where an input
     is padding [H][W].  order: taps by step and lane.  skip: (packed, padding, zero inputs, zero weights are left out).
     product: (1 if products are rounded first, its layout, its mode).  bias: codes.  grid, limbs: of the exact sum's register.
+    todo: outputs to be computed, or empty for all.
     """
     x_sign, x_significand, x_exponent, x_kind = x_terms
     w_sign, w_significand, w_exponent, _ = w_terms
@@ -154,6 +157,8 @@ def walk_sums(first, last, x_terms, inside, w_terms, steps, order, skip, walk, p
         n, y = i // height, i % height
         for x in range(width):
             for k in range(channels):
+                if todo.size and not todo[n, y, x, k]:
+                    continue
                 t, base = 0, k // share * per_group
                 for c in range(per_group):
                     for r in range(rows):
