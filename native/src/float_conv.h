@@ -44,10 +44,24 @@ typedef struct hw_float_block {
 
 typedef void hw_float_block_fn(const hw_float_block *block);
 
+/* The last stage towards a minifloat, ties to even, of values in doubles: that are exact, or whose last bit is sticky (at
+ * least 53 - 24 - 2 bits are dropped then). The sum |v| + c, c as above, holds the rounded significand in its low bits. */
+typedef struct hw_float_rule {
+    int64_t least_exponent, magic, least_normal; /* as in hw_host_rounding, of doubles */
+    int64_t man_bits, sign_shift, lowest, largest, zero, signed_zero;
+    int64_t overflow[2];     /* code of what is beyond the largest number, by sign */
+    int32_t relu;            /* hw_activation */
+    bool nan_overflow;       /* a ReLU behind the rounding lets it pass */
+} hw_float_rule;
+
+/* values[count], count <= FLOAT_BLOCK, NaN counted as anything: their codes to `out`; the number of events. */
+typedef int64_t hw_float_codes_fn(const hw_float_rule *rule, const double *values, int64_t count, void *out, int32_t type);
+
 /* Of one instruction set. sum: products exact in the host, sums rounded by the host itself (or exact). fused: one rounding
  * for the exact product and the add. rounded: each sum by hw_host_rounding. tree: several lanes, rounding NULL or not. */
 typedef struct hw_float_table {
     hw_float_block_fn *sum32, *fused32, *rounded32, *tree32, *sum64, *rounded64, *tree64;
+    hw_float_codes_fn *codes;
 } hw_float_table;
 extern const hw_float_table hw_float_table__portable, hw_float_table__avx2, hw_float_table__avx512vnni;
 
@@ -72,6 +86,10 @@ typedef struct hw_float_conv_op {
     bool narrow;             /* exact: every sum with its bias is below 2^62 */
     hw_host_rounding rounding;
     hw_float_block_fn *kernel;
+    hw_float_codes_fn *codes; /* NULL: the last stage is done by the integer leaves */
+    hw_float_rule rule;
+    bool direct;             /* exact: the one limb's sum and the bias add up exactly in doubles */
+    double *scale, *real_bias; /* [k] exact: what 1 in the limbs' sum and in the register means; the bias */
     const char *name;
     int64_t *order;          /* [steps * lanes] tap of each packed row, -1: idle */
     int64_t rows;            /* steps * lanes */

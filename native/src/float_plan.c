@@ -245,6 +245,57 @@ static bool plan_add(hw_float_conv_op *op, const hw_spans *s, const hw_float_tab
     return true;
 }
 
+/* ---- the last stage */
+
+/* Everything that goes into a double on its way to the output must stay inside its exponents. */
+static void set_rule(hw_float_conv_op *op, const hw_spans *s, const hw_float_table *table)
+{
+    const hw_float_conv *v = &op->conv;
+    const hw_float *f = &v->out;
+    hw_float_rule *rule = &op->rule;
+    const int top = s->x_top + s->w_top + bits_of(op->taps), low = s->x_low + s->w_low;
+    if (v->output_fixed || v->output.rounding != HW_TIES_EVEN || (v->exact && (top > 900 || low < -900)))
+        return;
+    for (int64_t k = 0; v->exact && k < v->k; k++)
+        if (op->grid[k] < -900 || op->grid[k] > 700)
+            return;
+    op->codes = table->codes;
+    rule->man_bits = f->man_bits;
+    rule->sign_shift = f->sign_shift;
+    rule->lowest = f->lowest;
+    rule->largest = f->largest;
+    rule->zero = f->zero;
+    rule->signed_zero = f->signed_zero;
+    rule->relu = v->output.activation;
+    rule->least_exponent = (f->lowest - f->bias + 1023) << 52;
+    rule->magic = ((52 - f->man_bits) << 52) + ((int64_t)1 << 51);
+    rule->least_normal = f->subnormals ? 0 : rule->least_exponent;
+    for (int sign = 0; sign < 2; sign++)
+        rule->overflow[sign] = infinity_code(sign, f);
+    rule->nan_overflow = is_nan(rule->overflow[1], f);
+}
+
+/* What the sums of an exact path mean, and whether one sum and its bias add up exactly in doubles. */
+static int set_scales(hw_float_conv_op *op, const hw_spans *s, hw_status *status)
+{
+    const hw_float_conv *v = &op->conv;
+    op->scale = hw_alloc(2 * (size_t)v->k * sizeof(double), status);
+    op->real_bias = op->scale ? op->scale + v->k : NULL;
+    op->direct = op->x_limbs * op->w_limbs == 1;
+    for (int64_t k = 0; op->scale && k < v->k; k++) {
+        const int64_t *bias = op->bias + k * v->words;
+        const int sum_bits = s->x_top - s->x_low + s->w_range + bits_of(op->taps) + op->lift[k];
+        bool small = bias[0] > -((int64_t)1 << 51) && bias[0] < (int64_t)1 << 51 && sum_bits <= 52;
+        for (int64_t i = 1; i < v->words; i++)
+            small = small && bias[i] == bias[0] >> 63;
+        op->direct = op->direct && small;
+        op->real_bias[k] = small ? ldexp((double)bias[0], op->grid[k]) : 0;
+    }
+    for (int64_t k = 0; op->scale && k < v->k; k++)
+        op->scale[k] = ldexp(1, op->grid[k] + (op->direct ? op->lift[k] : 0));
+    return status->code;
+}
+
 /* ---- packing */
 
 static void put(const hw_float_conv_op *op, void *base, int64_t i, double value)
@@ -374,9 +425,11 @@ int hw_float_plan(hw_float_conv_op *op, hw_status *status)
             op->path = FLOAT_EXACT;
             op->kernel = op->host64 ? table->sum64 : table->sum32;
             op->name = op->host64 ? "exact doubles" : "exact floats";
+            set_scales(op, &s, status);
         } else if (!op->conv.exact && plan_add(op, &s, table)) {
             op->path = FLOAT_ADD;
         }
+        set_rule(op, &s, table);
     }
     if (!status->code && op->path != FLOAT_WALK && set_order(op, status) == HW_OK && set_places(op, status) == HW_OK &&
         decode_all(op, status) == HW_OK)

@@ -179,14 +179,18 @@ static void put_walked(const hw_plan *plan, hw_spot at, int64_t k, int64_t event
         store_acc(plan, at, k, acc);
 }
 
+/* Its two low words: FLOAT_EXACT has no wider one. */
+static hw_wide bias_of(const hw_float_conv_op *op, int64_t k)
+{
+    const int64_t *bias = op->bias + k * op->conv.words;
+    return op->conv.words > 1 ? (hw_wide)bias[1] << 64 | (hw_wide)(uint64_t)bias[0] : bias[0];
+}
+
 static void put_exact(const hw_plan *plan, hw_spot at, int64_t k, hw_wide products, int64_t events[HW_COUNTERS])
 {
     const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
-    const int64_t *bias = op->bias + k * op->conv.words;
-    hw_wide total = (products << op->lift[k]) + bias[0];
-    if (op->conv.words > 1)
-        total = (products << op->lift[k]) + ((hw_wide)bias[1] << 64 | (hw_wide)(uint64_t)bias[0]);
+    const hw_wide total = (products << op->lift[k]) + bias_of(op, k);
     const hw_rounded made = hw_float_finish_wide(&op->conv, total, op->grid[k]);
     events[HW_AT_OUTPUT] += made.event;
     hw_store(hw_pixel(out, at.n, at.y, at.x), out->type, k, made.code);
@@ -203,30 +207,47 @@ static double sum_at(const hw_float_conv_op *op, const void *sums, int64_t i)
     return op->host64 ? ((const double *)sums)[i] : (double)((const float *)sums)[i];
 }
 
-/* sums: [x limb][w limb][pixel][channel]. */
-static void finish_exact_block(const hw_plan *plan, const void *sums, int64_t pixels, int64_t first_pixel, int64_t block,
-                               int64_t events[HW_COUNTERS])
+/* The sum of products of one output on the limbs' grid; false where it met NaN or infinity.
+ * sums: [x limb][w limb][pixel][channel], from the output's own on. */
+static bool collect(const hw_float_conv_op *op, const void *sums, int64_t at, hw_wide *total)
+{
+    bool finite = true;
+    *total = 0;
+    for (int64_t i = 0; i < op->x_limbs * op->w_limbs; i++) {
+        const double part = sum_at(op, sums, i * FLOAT_PIXELS * FLOAT_BLOCK + at);
+        const int64_t shift = i / op->w_limbs * op->x_limb_bits + i % op->w_limbs * op->w_limb_bits;
+        finite = finite && part - part == 0;
+        *total += finite ? (hw_wide)(int64_t)part << shift : 0;
+    }
+    return finite;
+}
+
+/* A double that rounds as the total does: exact up to 53 bits, else its last bit is sticky. */
+static double sticky_double(hw_wide total)
+{
+    const bool negative = total < 0;
+    const unsigned __int128 magnitude = negative ? -(unsigned __int128)total : (unsigned __int128)total;
+    const uint64_t high = (uint64_t)(magnitude >> 64);
+    const int length = high ? 64 + bit_length(high) : bit_length((uint64_t)magnitude), drop = length > 53 ? length - 53 : 0;
+    const uint64_t kept = (uint64_t)(magnitude >> drop) | (((unsigned __int128)(uint64_t)(magnitude >> drop) << drop) != magnitude);
+    const int64_t exponent = (int64_t)(1023 + drop) << 52;
+    double power;
+    memcpy(&power, &exponent, sizeof power);
+    return (negative ? -(double)kept : (double)kept) * power;
+}
+
+static void finish_exact_row(const hw_plan *plan, const void *sums, int64_t p, hw_spot at, int64_t block,
+                             int64_t events[HW_COUNTERS])
 {
     const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
     const hw_float_block_place *place = &op->place[block];
-    for (int64_t p = 0; p < pixels; p++) {
-        const hw_spot at = spot_of(plan, first_pixel + p);
-        for (int64_t lane = 0; lane < place->outputs; lane++) {
-            hw_wide total = 0;
-            bool finite = true;
-            for (int64_t i = 0; i < op->x_limbs * op->w_limbs; i++) {
-                const double part = sum_at(op, sums, (i * FLOAT_PIXELS + p) * FLOAT_BLOCK + lane);
-                const int64_t shift = i / op->w_limbs * op->x_limb_bits + i % op->w_limbs * op->w_limb_bits;
-                finite = finite && part - part == 0;
-                total += finite ? (hw_wide)(int64_t)part << shift : 0;
-            }
-            if (finite)
-                put_exact(plan, at, place->first_output + lane, total, events);
-            else
-                put_walked(plan, at, place->first_output + lane, events);
-        }
+    for (int64_t lane = 0; lane < place->outputs; lane++) {
+        hw_wide total;
+        if (collect(op, sums, p * FLOAT_BLOCK + lane, &total))
+            put_exact(plan, at, place->first_output + lane, total, events);
+        else
+            put_walked(plan, at, place->first_output + lane, events);
     }
-    events[HW_BY_BOUNDS] += pixels * place->outputs;
 }
 
 /* The register's code of a finite host float that it holds. */
@@ -241,33 +262,83 @@ static int64_t register_code(const hw_float *f, double value)
     return round_pack(sign, significand, exponent - 1075, HW_TIES_EVEN, f).code;
 }
 
-static void finish_add_block(const hw_plan *plan, const void *sums, int64_t pixels, int64_t first_pixel, int64_t block,
-                             int64_t events[HW_COUNTERS])
+static void finish_add_row(const hw_plan *plan, const double *values, hw_spot at, int64_t block, int64_t events[HW_COUNTERS])
+{
+    const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
+    const hw_float_conv *v = &op->conv;
+    const hw_tensor *out = &plan->call->output;
+    for (int64_t lane = 0; lane < op->place[block].outputs; lane++) {
+        const int64_t k = op->place[block].first_output + lane;
+        if (values[lane] != values[lane]) {
+            put_walked(plan, at, k, events);
+            continue;
+        }
+        const int64_t acc = register_code(&v->register_format, values[lane]);
+        const hw_rounded made = hw_float_finish_code(v, acc, &v->register_format);
+        events[HW_AT_OUTPUT] += made.event;
+        hw_store(hw_pixel(out, at.n, at.y, at.x), out->type, k, made.code);
+        if (plan->call->acc)
+            store_acc(plan, at, k, &acc);
+    }
+}
+
+/* The values of one pixel's outputs as doubles; NaN: to be walked. */
+static void values_of(const hw_plan *plan, const void *sums, int64_t p, int64_t block, double *values)
 {
     const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
     const hw_float_conv *v = &op->conv;
     const hw_float_block_place *place = &op->place[block];
-    const hw_tensor *out = &plan->call->output;
     const bool skips = v->skip_padded || v->skip_zero_inputs || v->skip_zero_weights;
+    const bool add = op->path == FLOAT_ADD, clear = add && !v->register_format.signed_zero;
+    if (add || op->direct)
+        for (int64_t lane = 0; lane < place->outputs; lane++)
+            values[lane] = sum_at(op, sums, p * FLOAT_BLOCK + lane);
+    for (int64_t lane = 0; add && lane < place->outputs; lane++) {
+        const double value = clear ? values[lane] + 0.0 : values[lane];
+        const bool in_doubt = value - value != 0 || (skips && value == 0); /* an omitted +0 could have cleared a sign */
+        values[lane] = in_doubt ? NAN : value;
+    }
+    if (add)
+        return;
+    const double *scale = op->scale + place->first_output, *bias = op->real_bias + place->first_output;
+    for (int64_t lane = 0; op->direct && lane < place->outputs; lane++)
+        values[lane] = values[lane] * scale[lane] + bias[lane];
+    for (int64_t lane = 0; !op->direct && lane < place->outputs; lane++) {
+        hw_wide total;
+        const bool finite = collect(op, sums, p * FLOAT_BLOCK + lane, &total);
+        total = (total << op->lift[place->first_output + lane]) + bias_of(op, place->first_output + lane);
+        values[lane] = finite ? sticky_double(total) * scale[lane] : NAN;
+    }
+}
+
+static void finish_block(const hw_plan *plan, const void *sums, int64_t pixels, int64_t first_pixel, int64_t block,
+                         int64_t events[HW_COUNTERS])
+{
+    const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
+    const hw_tensor *out = &plan->call->output;
+    const hw_float_block_place *place = &op->place[block];
+    const bool quick = op->codes && !plan->call->acc;
+    double values[FLOAT_BLOCK];
     for (int64_t p = 0; p < pixels; p++) {
         const hw_spot at = spot_of(plan, first_pixel + p);
-        void *pixel = hw_pixel(out, at.n, at.y, at.x);
-        for (int64_t lane = 0; lane < place->outputs; lane++) {
-            const int64_t k = place->first_output + lane;
-            const double value = sum_at(op, sums, p * FLOAT_BLOCK + lane);
-            if (value - value != 0 || (skips && value == 0)) { /* an omitted +0 could have cleared a zero's sign */
-                put_walked(plan, at, k, events);
-                continue;
-            }
-            const int64_t acc = register_code(&v->register_format, value);
-            const hw_rounded made = hw_float_finish_code(v, acc, &v->register_format);
-            events[HW_AT_OUTPUT] += made.event;
-            hw_store(pixel, out->type, k, made.code);
-            if (plan->call->acc)
-                store_acc(plan, at, k, &acc);
+        if (op->path == FLOAT_EXACT && !quick) {
+            finish_exact_row(plan, sums, p, at, block, events);
+            continue;
+        }
+        values_of(plan, sums, p, block, values);
+        int64_t in_doubt = 0;
+        for (int64_t lane = 0; lane < place->outputs; lane++)
+            in_doubt += values[lane] - values[lane] != 0;
+        if (quick && !in_doubt) {
+            void *to = hw_pixel(out, at.n, at.y, at.x) + place->first_output * hw_type_bytes(out->type);
+            events[HW_AT_OUTPUT] += op->codes(&op->rule, values, place->outputs, to, out->type);
+        } else if (op->path == FLOAT_EXACT) {
+            finish_exact_row(plan, sums, p, at, block, events);
+        } else {
+            finish_add_row(plan, values, at, block, events);
         }
     }
-    events[HW_WALKED] += pixels * place->outputs;
+    events[op->path == FLOAT_EXACT ? HW_BY_BOUNDS : HW_WALKED] += pixels * place->outputs;
 }
 
 static void run_block(const hw_plan *plan, int64_t first_pixel, int64_t block, int64_t events[HW_COUNTERS])
@@ -298,10 +369,7 @@ static void run_block(const hw_plan *plan, int64_t first_pixel, int64_t block, i
             op->kernel(&b);
         }
     }
-    if (op->path == FLOAT_EXACT)
-        finish_exact_block(plan, sums, pixels, first_pixel, block, events);
-    else
-        finish_add_block(plan, sums, pixels, first_pixel, block, events);
+    finish_block(plan, sums, pixels, first_pixel, block, events);
 }
 
 static void walk_row(const hw_plan *plan, int64_t task, int64_t events[HW_COUNTERS])
@@ -340,7 +408,7 @@ static void float_free(hw_op *handle)
 {
     hw_float_conv_op *op = (hw_float_conv_op *)handle;
     void *const owned[] = {op->weights, op->grid, op->bias, op->table, op->lift, op->order, op->place,
-                           op->packed, op->first, op->last, op->decoded};
+                           op->packed, op->first, op->last, op->decoded, op->scale};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(op);

@@ -27,9 +27,12 @@ from oracles.float_sizes import PAIRS, host_case
 
 
 def computed(layer, x: np.ndarray) -> Outcome:
+    """With and without a tap, which asks for another last stage."""
     kernel = NATIVE.prepare(layer, [Shape(*x.shape[1:])])
-    taps = Taps.for_layer(layer, len(x), kernel.output_shape, acc=True)
+    taps, untapped = Taps.for_layer(layer, len(x), kernel.output_shape, acc=True), Taps()
     codes = np.array(kernel([x], taps).codes)
+    np.testing.assert_array_equal(kernel([x], untapped).codes, codes)
+    assert (untapped.counters == taps.counters).all() and taps.shared.static + taps.shared.walked == codes.size
     acc = taps.acc
     if acc.ndim == 5:  # words of 64 bits, little end first
         acc = sum(acc[..., i].astype(object) % (1 << 64) << (64 * i) for i in range(acc.shape[-1] - 1)) + (

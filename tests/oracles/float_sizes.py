@@ -63,7 +63,8 @@ def host_case(number: int) -> Case:
         w = x if rng.random() < 0.7 else pick(rng, [*POWERS[:1], FixedPoint(8, 7), catalog.E4M3])
         exact = rng.random() < 0.25
         accumulator = ExactSum() if exact else FloatAccumulator(register, Rounding.TIES_EVEN, schedule=schedule_of(rng))
-        contract = FloatMacContract(x, w, output_of(rng), accumulator)
+        output = replace(output_of(rng), rounding=Rounding.TIES_EVEN) if rng.random() < 0.8 else output_of(rng)
+        contract = FloatMacContract(x, w, output, accumulator)
         try:
             layer, shape = layer_of(rng, contract, connected=rng.random() < 0.2)
         except ContractError:
