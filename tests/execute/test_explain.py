@@ -142,6 +142,10 @@ def test_the_step_is_noted_at_which_a_trap_stops() -> None:
         found = explain(layer, (0, 0, 0, 0), np.ones((1, 6, 1, 1), int))
         assert [row.events for row in found.rows] == [(1, 0, 0), (0, 0, 0), (0, 0, 1), (0, 1, 0)]
         assert [i for i, row in enumerate(found.rows) if "TRAP stops here" in row.note] == stops
+        if stops:
+            with pytest.raises(OverflowTrap) as trapped:
+                run_layer(layer, np.ones((1, 6, 1, 1), int), backend="spec")
+            assert trapped.value.step == found.rows[stops[0]].step
 
 
 def test_shift_add_says_how_it_shifts() -> None:
