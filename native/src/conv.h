@@ -83,7 +83,7 @@ hw_walked hw_walk_one(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int6
 int64_t hw_walk_scratch(const hw_conv_op *op);
 int hw_prove_init(hw_conv_op *op, const hw_conv *conv, hw_status *status);
 void hw_prove_free(hw_conv_op *op);
-int64_t hw_prove_scratch(const hw_conv_op *op);
+int hw_prove_plan(const hw_conv_op *op, hw_plan *plan, hw_status *status); /* behind the groups in plan->table */
 void hw_prove_begin(const hw_plan *plan, hw_worker *worker); /* at the beginning of a task */
 /* From sums to accumulators: gemm->acc, or worker->wide_sums where the register has more than 32 bits. */
 void hw_prove_block(const hw_plan *plan, hw_proof_block *block, hw_worker *worker, int64_t events[HW_COUNTERS]);

@@ -20,7 +20,7 @@ static int64_t column_slots(const hw_lanes *l)
     return max64(WALK_PIXELS, min64(MAX_COLUMNS, MAX_COLUMN_BYTES / (l->entries * (int64_t)sizeof(int32_t))));
 }
 
-int64_t hw_prove_scratch(const hw_conv_op *op)
+static int64_t scratch_bytes(const hw_conv_op *op)
 {
     const int64_t columns = op->lanes.width ? column_slots(&op->lanes) * op->lanes.entries * (int64_t)sizeof(int32_t) : 0;
     return max64((int64_t)sizeof(hw_columns) + columns, hw_walk_scratch(op));
@@ -74,6 +74,8 @@ static hw_lane_width choose_width(const hw_conv_op *op, const hw_conv *conv, boo
         return LANES_16;
     if (*in_weights && o->bits <= 31 && step + o->high <= INT32_MAX)
         return LANES_32;
+    if (*in_weights && o->bits == 32 && o->low == INT32_MIN && step <= INT32_MAX)
+        return LANES_32;
     *in_weights = false;
     if (most.product * w->lanes <= INT32_MAX && o->bits <= 63 && step + o->high <= INT64_MAX)
         return LANES_64;
@@ -87,7 +89,7 @@ static void place_taps(hw_lanes *l, const hw_walk *w)
         for (int64_t pair = 0; pair < l->pairs; pair++)
             for (int64_t half = 0; half < 2; half++) {
                 const int64_t lane = 2 * pair + half;
-                l->taps[2 * (step * l->pairs + pair) + half] = lane < w->lanes ? w->taps[step * w->lanes + lane] : -1;
+                l->taps[half * l->entries + step * l->pairs + pair] = lane < w->lanes ? w->taps[step * w->lanes + lane] : -1;
             }
 }
 
@@ -101,7 +103,7 @@ static void pack_lanes(hw_conv_op *op, const int32_t *weights, bool in_weights)
         l->shifts |= l->shift[k] != 0;
         for (int64_t i = 0; i < l->entries; i++)
             for (int64_t half = 0; half < 2; half++) {
-                const int32_t tap = l->taps[2 * i + half];
+                const int32_t tap = l->taps[half * l->entries + i];
                 if (tap < 0)
                     continue;
                 const int32_t w = weights[k * op->taps + tap] * (1 << (in_weights ? shift : 0));
@@ -122,6 +124,8 @@ static int make_lanes(hw_conv_op *op, const hw_conv *conv, hw_status *status)
     if (l->width == LANES_NONE)
         return HW_OK;
     l->pairs = ceil_div(w->lanes, 2);
+    l->single = l->pairs == 1;
+    l->lone = w->lanes == 1;
     l->entries = w->steps * l->pairs;
     const int64_t blocks = ceil_div(conv->k, WALK_LANES), per_entry = l->width == LANES_16 ? WALK_LANES : 2 * WALK_LANES;
     l->taps = hw_alloc((size_t)l->entries * 2 * sizeof(int32_t), status);
@@ -196,49 +200,62 @@ void hw_prove_free(hw_conv_op *op)
 
 /* --- at run time ----------------------------------------------------------------------------------------------------- */
 
-static int16_t load_code(const uint8_t *at, int32_t type)
+static const hw_walk_set *walk_set(const hw_conv_op *op)
 {
-    return type == HW_S8 ? *(const int8_t *)at : type == HW_U8 ? *at : *(const int16_t *)(const void *)at;
+#ifdef HW_X86
+    if (op->op.isa >= HW_ISA_AVX512VNNI)
+        return &hw_walk_set__avx512vnni;
+    if (op->op.isa == HW_ISA_AVX2)
+        return &hw_walk_set__avx2;
+#endif
+    (void)op;
+    return &hw_walk_set__portable;
 }
 
-static void read_column(const hw_plan *plan, const uint8_t *pixel, int32_t *column)
+static int32_t *offsets_of(const hw_plan *plan)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    const hw_lanes *l = &op->lanes;
-    const int64_t *offsets = plan->table + op->steps + op->blocks + 1;
-    const int32_t type = plan->input.type;
-    for (int64_t i = 0; i < l->entries; i++) {
-        const int32_t first = l->taps[2 * i], second = l->taps[2 * i + 1];
-        const uint32_t low = first < 0 ? 0 : (uint16_t)load_code(pixel + offsets[first], type);
-        const uint32_t high = l->width == LANES_16 ? low : second < 0 ? 0 : (uint16_t)load_code(pixel + offsets[second], type);
-        column[i] = (int32_t)(low | high << 16);
+    return (int32_t *)(plan->table + op->steps + op->blocks + 1);
+}
+
+/* The bytes from a pixel to each entry of its column. */
+int hw_prove_plan(const hw_conv_op *op, hw_plan *plan, hw_status *status)
+{
+    const hw_conv *v = &op->conv;
+    const hw_tensor *in = &plan->input;
+    int32_t *offsets = offsets_of(plan);
+    plan->scratch_bytes = scratch_bytes(op);
+    for (int64_t i = 0; i < 2 * op->lanes.entries; i++) {
+        const int64_t tap = max64(op->lanes.taps[i], 0), c = tap / (v->r * v->s), r = tap / v->s % v->r, s = tap % v->s;
+        const int64_t bytes = (r * v->dilation_h * in->stride_h + s * v->dilation_w * in->stride_w + c) * op->element;
+        if (bytes > INT32_MAX)
+            return hw_fail(status, HW_BAD_SHAPE, 3, bytes);
+        offsets[i] = (int32_t)bytes;
     }
+    return HW_OK;
+}
+
+static hw_sixteen sixteen_at(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t block, int64_t pixel)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const int64_t at = block * b->gemm->plane + pixel * LANES, k = (b->weight_block + block) * LANES;
+    return (hw_sixteen){.order = op->order, .proof = &op->proof, .k = k, .add = plan->conv.folded ? op->stage.add + k : NULL,
+                        .sums = b->gemm->acc + at, .wide = worker->wide_sums + at, .magnitudes = worker->high_sums + at};
 }
 
 /* The column of a pixel of the block that is at work, read once as long as its slot is not taken. */
 static const int32_t *column_of(const hw_plan *plan, const hw_proof_block *b, int64_t pixel, hw_worker *worker)
 {
-    const hw_lanes *l = &((const hw_conv_op *)plan->op)->lanes;
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_lanes *l = &op->lanes;
     hw_columns *columns = worker->scratch;
     const int64_t slot = pixel % column_slots(l);
     int32_t *column = (int32_t *)(columns + 1) + slot * l->entries;
     if (columns->pixel[slot] != pixel) {
         columns->pixel[slot] = pixel;
-        read_column(plan, b->gemm->in + pixel * b->gemm->pixel_stride, column);
+        walk_set(op)->column(l, b->gemm->in + pixel * b->gemm->pixel_stride, offsets_of(plan), plan->input.type, column);
     }
     return column;
-}
-
-static hw_lane_fn *lane_function(const hw_conv_op *op)
-{
-#ifdef HW_X86
-    if (op->op.isa >= HW_ISA_AVX512VNNI)
-        return hw_walk_lanes__avx512vnni;
-    if (op->op.isa == HW_ISA_AVX2)
-        return hw_walk_lanes__avx2;
-#endif
-    (void)op;
-    return hw_walk_lanes__portable;
 }
 
 static void put(const hw_plan *plan, hw_worker *worker, const hw_proof_block *b, int64_t at, int64_t k, int64_t acc)
@@ -258,30 +275,16 @@ static uint8_t *flag_at(const hw_plan *plan, const hw_proof_block *b, int64_t pi
     return plan->call->flags ? plan->call->flags + ((b->image * out->h + y) * out->w + x) * out->c + k : NULL;
 }
 
-/* Take over the accumulators of one pixel in 16 channels that were walked, and count what happened in them. */
+/* Take over the accumulators of one pixel in 16 channels that were walked. */
 static void take_lanes(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t block, int64_t pixel,
                        const int64_t *acc, const int32_t *happened, int64_t events[HW_COUNTERS])
 {
-    const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    const hw_order *o = op->order;
-    const int64_t at = block * b->gemm->plane + pixel * LANES, first = (b->weight_block + block) * LANES;
-    int64_t all = 0, transient = 0;
-    for (int64_t i = 0; i < LANES; i++) {
-        const int64_t sum = worker->high_sums[at + i];
-        const int64_t exact = (int64_t)((uint64_t)sum << op->proof.shift[first + i]) + o->bias[first + i];
-        const int64_t count = (b->unproven[block][pixel] >> i & 1) * (int64_t)happened[i];
-        all += count;
-        transient += exact >= o->low && exact <= o->high ? count : 0;
-    }
-    events[HW_AT_ACCUMULATOR] += all;
-    events[HW_TRANSIENT_ACCUMULATOR] += transient;
-    for (int64_t i = 0; i < LANES; i++) {
-        if (b->unproven[block][pixel] >> i & 1) {
-            put(plan, worker, b, at + i, first + i, acc[i]);
-            if (happened[i] && plan->call->flags)
-                *flag_at(plan, b, pixel, first + i) |= 1 << 1;
-        }
-    }
+    const hw_sixteen at = sixteen_at(plan, b, worker, block, pixel);
+    const uint32_t unproven = b->unproven[block][pixel];
+    walk_set((const hw_conv_op *)plan->op)->take(&at, unproven, acc, happened, events);
+    for (int64_t i = 0; plan->call->flags && i < LANES; i++)
+        if (happened[i] && unproven >> i & 1)
+            *flag_at(plan, b, pixel, at.k + i) |= 1 << 1;
 }
 
 static void begin_walk(hw_lane_walk *walk, int64_t pixels)
@@ -326,7 +329,7 @@ static void walk_pair(const hw_plan *plan, const hw_proof_block *b, hw_worker *w
         if (count < WALK_PIXELS && !(end && count))
             continue;
         begin_walk(&walk, count);
-        lane_function(op)(&walk);
+        walk_set(op)->walk(&walk);
         end_walk(&walk);
         for (int64_t i = 0; i < count; i++)
             for (int64_t half = 0; half < 1 + two; half++)
@@ -372,40 +375,18 @@ static uint32_t settled_lanes(const hw_conv_op *op, int64_t weight_block)
     return lanes;
 }
 
-/* Turn sums into accumulators, keep the sums of outputs that are not proven where the magnitudes' were, and say which. */
-static uint32_t prove_lanes(const hw_conv_op *op, const hw_proof_block *b, hw_worker *worker, int64_t at, int64_t k,
-                            bool folded)
-{
-    const hw_proof *proof = &op->proof;
-    int32_t *sums = b->gemm->acc + at, *magnitudes = worker->high_sums + at;
-    uint32_t left = 0;
-    for (int i = 0; i < LANES; i++)
-        left |= (uint32_t)((sums[i] + magnitudes[i] > proof->limit_high[k + i]) |
-                           (sums[i] - magnitudes[i] < proof->limit_low[k + i])) << i;
-    if (left)
-        for (int i = 0; i < LANES; i++)
-            magnitudes[i] = sums[i];
-    if (op->order->bits > 32)
-        for (int i = 0; i < LANES; i++)
-            worker->wide_sums[at + i] = (int64_t)((uint64_t)(int64_t)sums[i] << proof->shift[k + i]) + proof->bias[k + i];
-    else
-        for (int i = 0; i < LANES; i++)
-            sums[i] = (int32_t)(((uint32_t)sums[i] << proof->shift32[k + i]) + (uint32_t)proof->bias32[k + i] +
-                                (folded ? (uint32_t)op->stage.add[k + i] : 0));
-    return left;
-}
-
 static bool prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    uint32_t (*const prove)(const hw_sixteen *) = walk_set(op)->prove;
     bool any = false;
     for (int64_t block = 0; block < b->gemm->blocks; block++) {
         const int64_t k = (b->weight_block + block) * LANES, channels = min64(LANES, op->conv.k - k);
         const int64_t settled = __builtin_popcount(settled_lanes(op, b->weight_block + block));
         for (int64_t p = 0; p < b->gemm->pixels; p++) {
-            uint32_t left = prove_lanes(op, b, worker, block * b->gemm->plane + p * LANES, k, plan->conv.folded);
+            const hw_sixteen at = sixteen_at(plan, b, worker, block, p);
             const bool stored = valid(plan, b, p);
-            left = stored ? left : 0;
+            const uint32_t found = prove(&at), left = stored ? found : 0;
             b->unproven[block][p] = (uint16_t)left;
             if (stored) {
                 const int64_t walked = __builtin_popcount(left);

@@ -61,13 +61,13 @@ static void plan_segments(const hw_conv_op *op, hw_plan *plan, int64_t block_pix
 }
 
 /* table: the steps' byte offsets, then the first weight block of each group (a group: blocks computed together), then, where
- * outputs are proven, the taps' byte offsets. */
+ * outputs are proven, the byte offsets
+ * of the columns' entries. */
 static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw_status *status)
 {
     const hw_conv *v = &op->conv;
     const hw_tensor *in = &plan->input;
-    const int64_t taps = op->proves ? op->taps : 0;
-    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1 + taps) * sizeof(int64_t), status);
+    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1 + op->lanes.entries) * sizeof(int64_t), status);
     if (!plan->table)
         return status->code;
     for (int64_t i = 0; i < op->steps; i++) {
@@ -75,10 +75,6 @@ static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw
         plan->table[i] = (step->r * v->dilation_h * in->stride_h + step->s * v->dilation_w * in->stride_w +
                           step->element) * op->element;
     }
-    for (int64_t i = 0; i < taps; i++)
-        plan->table[op->steps + op->blocks + 1 + i] =
-            (i / v->s % v->r * v->dilation_h * in->stride_h + i % v->s * v->dilation_w * in->stride_w + i / (v->r * v->s)) *
-            op->element;
     int64_t *groups = plan->table + op->steps;
     for (int64_t b = 0; b < op->blocks; b++) {
         const int64_t *open = &groups[plan->conv.groups - 1];
@@ -86,7 +82,7 @@ static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw
             groups[plan->conv.groups++] = b;
     }
     groups[plan->conv.groups] = op->blocks;
-    return HW_OK;
+    return op->proves ? hw_prove_plan(op, plan, status) : HW_OK;
 }
 
 /* Tasks: chunks of register blocks (about 256 KiB of input at most) x chunks of groups, some four for each thread. */
@@ -142,8 +138,6 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
     plan->conv.gemm = gemm_function(op, tiles, op->in_signed);
     plan->conv.magnitude_gemm = gemm_function(op, tiles, false);
-    if (op->proves)
-        plan->scratch_bytes = hw_prove_scratch(op);
 #ifdef HW_AMX
     plan->conv.collect = tiles ? hw_tiles_collect : NULL;
 #endif

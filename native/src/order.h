@@ -27,16 +27,18 @@ enum { WALK_LANES = 2 * LANES, WALK_PIXELS = 4 };
 
 /* Registers of 16, 32 or 64 bits, one output channel to a lane: for orders in which steps of zero change nothing, trees cannot
  * overflow and nothing is rounded or spilled. A column is what one pixel's taps read, in the order of the steps.
- * LANES_16: one tap to an entry, twice in its halves; lanes = 1. Else two taps to an entry, `pairs` entries to a step. */
+ * LANES_16: one tap to an entry, twice in its halves; lanes = 1. Else two taps to an entry, `pairs` entries to a step.
+ * LANES_32: accumulator plus step fit int32, or the register is int32 itself and the step fits. */
 typedef enum hw_lane_width { LANES_NONE, LANES_16, LANES_32, LANES_64 } hw_lane_width;
 
 typedef struct hw_lanes {
     hw_lane_width width;
     int64_t entries, pairs;  /* of a column; of a step */
-    int32_t *taps;           /* [entries][2], -1: none */
+    int32_t *taps;           /* [2][entries]: of the low halves, then of the high ones; -1: none, and its weight is 0 */
     int16_t *weights;        /* [blocks of 32 channels][entries][32 channels], or [..][entries][2][16 channels][2 taps] */
     int64_t *shift;          /* [channels padded], of each step's sum; 0 where it is in the weights */
     bool shifts;
+    bool single, lone;       /* one entry to a step; one tap to a step */
 } hw_lanes;
 
 /* One walk of up to four pixels through 32 channels. */
@@ -49,9 +51,6 @@ typedef struct hw_lane_walk {
     _Alignas(64) int32_t events[WALK_PIXELS][WALK_LANES];
 } hw_lane_walk;
 
-typedef void hw_lane_fn(hw_lane_walk *walk);
-hw_lane_fn hw_walk_lanes__portable, hw_walk_lanes__avx2, hw_walk_lanes__avx512vnni;
-
 /* The proof by sums. S: the exact sum, A: the sum of magnitudes, so that P = (S + A) / 2 and N = (S - A) / 2. Per channel,
  * padded: proven where S + A <= limit_high and S - A >= limit_low. v = (S << shift) + bias is the accumulator then. */
 typedef struct hw_proof {
@@ -59,6 +58,32 @@ typedef struct hw_proof {
     int64_t *shift, *bias;   /* bias: with what the stage folds into its sums */
     int32_t *shift32, *bias32;
 } hw_proof;
+
+/* 16 channels of one pixel on their way from sums to accumulators; k: the first of them. */
+typedef struct hw_sixteen {
+    const hw_order *order;
+    const hw_proof *proof;
+    int64_t k;
+    const int32_t *add;      /* [16], what the stage folds into its sums, or NULL */
+    int32_t *sums;           /* in: S; out: accumulators of at most 32 bits, with `add` */
+    int64_t *wide;           /* out: wider ones */
+    int32_t *magnitudes;     /* in: A; out: S, where anything is unproven */
+} hw_sixteen;
+
+/* What is compiled once per instruction set. */
+typedef struct hw_walk_set {
+    /* Columns beyond walk->pixels are read, too: the caller repeats one. acc and events are set. */
+    void (*walk)(hw_lane_walk *walk);
+    /* A column from the codes (HW_S8, HW_U8, or halves) at pixel + offsets[0][entry] and, behind it, [1][entry]. */
+    void (*column)(const hw_lanes *lanes, const uint8_t *pixel, const int32_t *offsets, int32_t type, int32_t *column);
+    /* Turn sums into accumulators; a bit for each output that is not proven. */
+    uint32_t (*prove)(const hw_sixteen *at);
+    /* Take over what was walked where a bit is set, and count. */
+    void (*take)(const hw_sixteen *at, uint32_t unproven, const int64_t *acc, const int32_t *happened,
+                 int64_t events[HW_COUNTERS]);
+} hw_walk_set;
+
+extern const hw_walk_set hw_walk_set__portable, hw_walk_set__avx2, hw_walk_set__avx512vnni;
 
 /* sum_low, sum_high: per channel, proven range of the sum of any of its products. exact_products: none is rounded. */
 int hw_order_init(hw_order *order, const hw_conv *conv, const int64_t *sum_low, const int64_t *sum_high,

@@ -1,2 +1,2 @@
-#define HW_WALK hw_walk_lanes__avx2
+#define HW_WALK_SET hw_walk_set__avx2
 #include "walk_lanes.inc"

@@ -1,10 +1,36 @@
 /* hw_lane_walk in registers of 512 bits: 32 channels of 16 bits, two times 16 of 32, four times 8 of 64. Several pixels at
  * once, since each step of a pixel waits for the one before it. */
-#include "order.h"
+#define HW_OWN_WALK
+#define HW_WALK_SET hw_walk_set__avx512vnni
+#include "walk_lanes.inc"
 
 #include <immintrin.h>
 
-typedef enum lane_mode { SATURATES, CLIPS, WRAPS } lane_mode; /* SATURATES: the register is as wide as the lane */
+/* CLIPS, WRAPS: the register is narrower than the lane. SATURATES, TURNS: it is as wide, and clips or wraps by itself. */
+typedef enum lane_mode { CLIPS, WRAPS, SATURATES, TURNS } lane_mode;
+
+static inline __m512i codes_at(const uint8_t *pixel, __m512i offsets, __mmask16 mask, int32_t type)
+{
+    const __m512i dwords = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, offsets, pixel, 1);
+    if (type == HW_S8)
+        return _mm512_srai_epi32(_mm512_slli_epi32(dwords, 24), 24);
+    return _mm512_and_si512(dwords, _mm512_set1_epi32(type == HW_U8 ? 0xff : 0xffff));
+}
+
+/* The gathers read up to three bytes behind a code: within HW_SLACK. */
+static void read_column(const hw_lanes *l, const uint8_t *pixel, const int32_t *offsets, int32_t type, int32_t *column)
+{
+    const int32_t *second = offsets + l->entries;
+    for (int64_t i = 0; i < l->entries; i += 16) {
+        const __mmask16 mask = l->entries - i >= 16 ? 0xffff : (__mmask16)((1u << (l->entries - i)) - 1);
+        const __m512i low = codes_at(pixel, _mm512_maskz_loadu_epi32(mask, offsets + i), mask, type);
+        const __m512i high = l->width == LANES_16 ? low
+                             : l->lone            ? _mm512_setzero_si512()
+                                                  : codes_at(pixel, _mm512_maskz_loadu_epi32(mask, second + i), mask, type);
+        const __m512i joined = _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
+        _mm512_mask_storeu_epi32(column + i, mask, joined);
+    }
+}
 
 static inline __m512i entry(const hw_lane_walk *v, int pixel, int64_t at) { return _mm512_set1_epi32(v->columns[pixel][at]); }
 
@@ -14,7 +40,7 @@ static inline __attribute__((always_inline)) void steps_16(hw_lane_walk *v, int6
 {
     const __m512i low = _mm512_set1_epi16((short)v->order->low), high = _mm512_set1_epi16((short)v->order->high);
     const __m512i one = _mm512_set1_epi16(-1);
-    const __m128i unused = _mm_cvtsi32_si128(16 - v->order->bits);
+    const __m512i unused = _mm512_set1_epi16((short)(16 - v->order->bits));
     const int16_t *w = v->lanes->weights + (v->block * v->lanes->entries + from) * WALK_LANES;
     __m512i acc[WALK_PIXELS], events[WALK_PIXELS];
 #pragma GCC unroll 4
@@ -34,10 +60,11 @@ static inline __attribute__((always_inline)) void steps_16(hw_lane_walk *v, int6
             const __m512i product = _mm512_mullo_epi16(entry(v, p, at), weights);
             const __m512i wrapped = _mm512_add_epi16(acc[p], product);
             __m512i kept = _mm512_adds_epi16(acc[p], product);
-            if (mode != SATURATES)
+            if (mode == CLIPS || mode == WRAPS)
                 kept = _mm512_min_epi16(_mm512_max_epi16(kept, low), high);
             events[p] = _mm512_mask_sub_epi16(events[p], _mm512_cmpneq_epi16_mask(kept, wrapped), events[p], one);
-            acc[p] = mode == WRAPS ? _mm512_sra_epi16(_mm512_sll_epi16(wrapped, unused), unused) : kept;
+            acc[p] = mode == TURNS   ? wrapped
+                     : mode == WRAPS ? _mm512_srav_epi16(_mm512_sllv_epi16(wrapped, unused), unused) : kept;
         }
     }
 #pragma GCC unroll 4
@@ -71,7 +98,7 @@ static inline __attribute__((always_inline)) void steps_32(hw_lane_walk *v, cons
 {
     const __m512i low = _mm512_set1_epi32((int)v->order->low), high = _mm512_set1_epi32((int)v->order->high);
     const __m512i one = _mm512_set1_epi32(-1);
-    const __m128i unused = _mm_cvtsi32_si128(32 - v->order->bits);
+    const __m512i unused = _mm512_set1_epi32(32 - v->order->bits);
     const int64_t entries = v->lanes->entries, pairs = single ? 1 : v->lanes->pairs;
     const int16_t *w = v->lanes->weights + v->block * entries * 2 * WALK_LANES;
     __m512i acc[WALK_PIXELS][2], events[WALK_PIXELS][2];
@@ -89,10 +116,19 @@ static inline __attribute__((always_inline)) void steps_32(hw_lane_walk *v, cons
         for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
-                const __m512i exact = _mm512_add_epi32(acc[p][h], step_sum(v, p, at, w + h * WALK_LANES, single));
+                const __m512i sum = step_sum(v, p, at, w + h * WALK_LANES, single);
+                const __m512i exact = _mm512_add_epi32(acc[p][h], sum);
+                if (mode == SATURATES || mode == TURNS) { /* it left int32 iff its sign is neither summand's */
+                    const __m512i sign = _mm512_ternarylogic_epi32(acc[p][h], sum, exact, 0x42);
+                    const __mmask16 left = _mm512_movepi32_mask(sign);
+                    events[p][h] = _mm512_mask_sub_epi32(events[p][h], left, events[p][h], one);
+                    acc[p][h] = mode == TURNS ? exact
+                                              : _mm512_mask_xor_epi32(exact, left, _mm512_srai_epi32(sum, 31), high);
+                    continue;
+                }
                 const __m512i kept = _mm512_min_epi32(_mm512_max_epi32(exact, low), high);
                 events[p][h] = _mm512_mask_sub_epi32(events[p][h], _mm512_cmpneq_epi32_mask(kept, exact), events[p][h], one);
-                acc[p][h] = mode == WRAPS ? _mm512_sra_epi32(_mm512_sll_epi32(exact, unused), unused) : kept;
+                acc[p][h] = mode == WRAPS ? _mm512_srav_epi32(_mm512_sllv_epi32(exact, unused), unused) : kept;
             }
     }
 #pragma GCC unroll 4
@@ -107,11 +143,11 @@ static inline __attribute__((always_inline)) void steps_32(hw_lane_walk *v, cons
 
 /* 16 of the 32 channels, two pixels at most: registers are few. */
 static inline __attribute__((always_inline)) void steps_64(hw_lane_walk *v, const int first, const int pixels, const int half,
-                                                           const lane_mode mode, const bool single)
+                                                           const lane_mode mode, const bool single, const bool shifts)
 {
     const __m512i low = _mm512_set1_epi64(v->order->low), high = _mm512_set1_epi64(v->order->high);
     const __m512i one = _mm512_set1_epi64(-1);
-    const __m128i unused = _mm_cvtsi64_si128(64 - v->order->bits);
+    const __m512i unused = _mm512_set1_epi64(64 - v->order->bits);
     const int64_t entries = v->lanes->entries, pairs = single ? 1 : v->lanes->pairs;
     const int16_t *w = v->lanes->weights + v->block * entries * 2 * WALK_LANES + half * WALK_LANES;
     const int64_t *by = v->lanes->shift + v->block * WALK_LANES + half * 16;
@@ -131,10 +167,11 @@ static inline __attribute__((always_inline)) void steps_64(hw_lane_walk *v, cons
 #pragma GCC unroll 2
             for (int q = 0; q < 2; q++) {
                 const __m256i part = q ? _mm512_extracti64x4_epi64(sum, 1) : _mm512_castsi512_si256(sum);
-                const __m512i exact = _mm512_add_epi64(acc[p][q], _mm512_sllv_epi64(_mm512_cvtepi32_epi64(part), shift[q]));
+                const __m512i wide = _mm512_cvtepi32_epi64(part);
+                const __m512i exact = _mm512_add_epi64(acc[p][q], shifts ? _mm512_sllv_epi64(wide, shift[q]) : wide);
                 const __m512i kept = _mm512_min_epi64(_mm512_max_epi64(exact, low), high);
                 events[p][q] = _mm512_mask_sub_epi64(events[p][q], _mm512_cmpneq_epi64_mask(kept, exact), events[p][q], one);
-                acc[p][q] = mode == WRAPS ? _mm512_sra_epi64(_mm512_sll_epi64(exact, unused), unused) : kept;
+                acc[p][q] = mode == WRAPS ? _mm512_srav_epi64(_mm512_sllv_epi64(exact, unused), unused) : kept;
             }
         }
     }
@@ -159,40 +196,42 @@ static inline __attribute__((always_inline)) void walk_16(hw_lane_walk *v, const
     }
 }
 
-static inline __attribute__((always_inline)) void walk_wide(hw_lane_walk *v, const lane_mode mode, const bool single)
+static inline __attribute__((always_inline)) void walk_32(hw_lane_walk *v, const lane_mode mode, const bool single)
 {
-    if (v->lanes->width == LANES_32) {
-        if (v->pixels == 1)
-            steps_32(v, 1, mode, single);
-        else
-            steps_32(v, WALK_PIXELS, mode, single);
-        return;
-    }
-    for (int half = 0; half < 2; half++)
-        for (int first = 0; first < v->pixels; first += 2)
-            steps_64(v, first, 2, half, mode, single);
+    if (v->pixels == 1)
+        steps_32(v, 1, mode, single);
+    else
+        steps_32(v, WALK_PIXELS, mode, single);
 }
 
-/* Columns beyond `pixels` are read, too: the caller repeats one. */
-void hw_walk_lanes__avx512vnni(hw_lane_walk *v)
+static inline __attribute__((always_inline)) void walk_64(hw_lane_walk *v, const lane_mode mode, const bool single,
+                                                          const bool shifts)
+{
+    for (int half = 0; half < 2; half++)
+        for (int first = 0; first < v->pixels; first += 2)
+            steps_64(v, first, 2, half, mode, single, shifts);
+}
+
+static void walk_lanes(hw_lane_walk *v)
 {
     const int mode = v->order->walk.overflow;
-    const bool wraps = mode == HW_WRAP || mode == HW_TRAP, single = v->lanes->pairs == 1;
-    if (v->lanes->width == LANES_16) {
+    const bool wraps = mode == HW_WRAP || mode == HW_TRAP, single = v->lanes->single, shifts = v->lanes->shifts;
+    const bool full = v->order->low == (v->lanes->width == LANES_16 ? INT16_MIN : INT32_MIN);
+    switch ((int)v->lanes->width * 4 + full * 2 + wraps) {
+    case LANES_16 * 4: walk_16(v, CLIPS); break;
+    case LANES_16 * 4 + 1: walk_16(v, WRAPS); break;
+    case LANES_16 * 4 + 2: walk_16(v, SATURATES); break;
+    case LANES_16 * 4 + 3: walk_16(v, TURNS); break;
+    case LANES_32 * 4: single ? walk_32(v, CLIPS, true) : walk_32(v, CLIPS, false); break;
+    case LANES_32 * 4 + 1: single ? walk_32(v, WRAPS, true) : walk_32(v, WRAPS, false); break;
+    case LANES_32 * 4 + 2: single ? walk_32(v, SATURATES, true) : walk_32(v, SATURATES, false); break;
+    case LANES_32 * 4 + 3: single ? walk_32(v, TURNS, true) : walk_32(v, TURNS, false); break;
+    default:
         if (wraps)
-            walk_16(v, WRAPS);
-        else if (v->order->low == INT16_MIN)
-            walk_16(v, SATURATES);
+            walk_64(v, WRAPS, single, true);
+        else if (single && !shifts)
+            walk_64(v, CLIPS, true, false);
         else
-            walk_16(v, CLIPS);
-    } else if (wraps) {
-        if (single)
-            walk_wide(v, WRAPS, true);
-        else
-            walk_wide(v, WRAPS, false);
-    } else if (single) {
-        walk_wide(v, CLIPS, true);
-    } else {
-        walk_wide(v, CLIPS, false);
+            walk_64(v, CLIPS, single, true);
     }
 }

@@ -1,2 +1,2 @@
-#define HW_WALK hw_walk_lanes__portable
+#define HW_WALK_SET hw_walk_set__portable
 #include "walk_lanes.inc"
