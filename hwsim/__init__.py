@@ -49,6 +49,7 @@ _API: dict[str, str] = {
     "Plan": "hwsim.execute.plan:Plan",
     "Preprocessing": "hwsim.network.preprocessing:Preprocessing",
     "Rounding": "hwsim.arith.rounding:Rounding",
+    "Scheme": "hwsim.contract.dialects:Scheme",
     "StochasticRounding": "hwsim.contract:StochasticRounding",
     "check": "hwsim.golden.check:check",
     "dialects": "hwsim.contract.dialects",

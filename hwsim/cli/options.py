@@ -15,6 +15,13 @@ Progress = Callable[[int, int], None]
 
 BACKENDS = ("auto", "spec", "jit", "native")
 DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu")
+SCHEMES = ("dynamic_fixed_point", "power_of_two", "minifloat")
+OVERFLOWS = ("wrap", "saturate", "saturate_symmetric", "trap")
+ORDERS = ("crs", "csr", "rcs", "rsc", "scr", "src")
+MINIFLOATS = (
+    "e4m3", "e5m2", "e3m2", "e2m3", "e2m1", "e4m3_ieee", "e3m4_ieee", "e4m3_fnuz", "e5m2_fnuz", "e4m3_b11_fnuz", "ristretto_e4m3",
+    "bfloat16", "binary16", "binary32",
+)  # fmt: skip
 CALIBRATIONS = ("maximum", "percentile", "least_squares")
 ROUNDINGS = (
     ("floor", "drop the bits"),
@@ -52,6 +59,23 @@ def model_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """MODEL.prototxt WEIGHTS.caffemodel"""
     command = click.argument("weights", metavar="WEIGHTS.caffemodel", type=click.Path())(command)
     return click.argument("model", metavar="MODEL.prototxt", type=click.Path())(command)
+
+
+def accumulator_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The accumulators of integer schemes, and the one of minifloats."""
+    options = (
+        click.option("--accumulator-bits", type=int, help="Width of the accumulators.  [the dialect's]"),
+        click.option("--accumulator-overflow", type=click.Choice(OVERFLOWS), help="At every step; no proof is asked for then."),
+        click.option("--accumulator-dropped-bits", type=int, help="Bits of each product below the accumulator's grid.  [0]"),
+        click.option("--accumulator-fit", is_flag=True, help="Accumulators on grids that hold what was seen."),
+        click.option("--lanes", type=int, help="Products added in one step.  [1, or no declared order]"),
+        click.option("--order", type=click.Choice(ORDERS), help="Of input channel, kernel row and column, slowest first.  [crs]"),
+        click.option("--minifloat", type=click.Choice(MINIFLOATS), help="Weights and activations of scheme minifloat."),
+        click.option("--float-accumulator", type=click.Choice(MINIFLOATS), help="Rounded at every add.  [an exact sum]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 class Numbers(click.ParamType):

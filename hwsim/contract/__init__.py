@@ -12,7 +12,17 @@ from hwsim.contract.accumulator import (
     Tree,
     ZeroSkip,
 )
-from hwsim.contract.dialects import DIALECTS, EXACT32, RISTRETTO_CPU, RISTRETTO_GPU, BiasRule, Dialect, RangeRule
+from hwsim.contract.dialects import (
+    DIALECTS,
+    EXACT32,
+    RISTRETTO_CPU,
+    RISTRETTO_GPU,
+    BiasRule,
+    Dialect,
+    Minifloats,
+    RangeRule,
+    Scheme,
+)
 from hwsim.contract.float_mac import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput
 from hwsim.contract.mac import Activation, MacContract, Output
 from hwsim.contract.product import ShiftAdd
@@ -36,6 +46,7 @@ __all__ = [
     "FloatOutput",
     "Lfsr",
     "MacContract",
+    "Minifloats",
     "Order",
     "Output",
     "PaddedTaps",
@@ -43,6 +54,7 @@ __all__ = [
     "Reset",
     "RoundAt",
     "Schedule",
+    "Scheme",
     "ShiftAdd",
     "Spill",
     "StochasticRounding",

@@ -7,7 +7,11 @@ from enum import Enum
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
+from hwsim.contract.float_mac import ExactSum, FloatAccumulator
 from hwsim.contract.mac import Accumulator, Activation
+from hwsim.errors import ContractError
+from hwsim.formats.catalog import BINARY16, BINARY32
+from hwsim.formats.minifloat import Minifloat
 
 
 class BiasRule(Enum):
@@ -28,6 +32,43 @@ class RangeRule(Enum):
     RISTRETTO = "ristretto"
 
 
+class Scheme(Enum):
+    """Which kind of numbers a network stores and multiplies.
+
+    DYNAMIC_FIXED_POINT: integers, each tensor on its own grid.  POWER_OF_TWO: weights +-2**e and a shift-add unit, activations
+    as before.  MINIFLOAT: weights and activations.
+    """
+
+    DYNAMIC_FIXED_POINT = "dynamic_fixed_point"
+    POWER_OF_TWO = "power_of_two"
+    MINIFLOAT = "minifloat"
+
+
+@dataclass(frozen=True)
+class Minifloats:
+    """What the scheme MINIFLOAT takes where the others take widths.
+
+    format: of weights and activations, made saturating; None lets the dialect's range rule choose.
+    accumulator: an exact sum, or a float register rounded at every add.
+    logits: of the network's last output, which the host reads.
+    """
+
+    format: Minifloat | None = None
+    accumulator: ExactSum | FloatAccumulator = ExactSum()
+    logits: Minifloat = replace(BINARY16, saturate=True)
+
+    def __post_init__(self) -> None:
+        for name, value in (("format", self.format), ("logits", self.logits)):
+            if not isinstance(value, Minifloat) and (value is not None or name == "logits"):
+                raise ContractError(f"Minifloats.{name}: found {value!r}, allowed a Minifloat.")
+        if self.format is not None and self.format.bits > BINARY32.bits:
+            raise ContractError(f"Minifloats.format: found {self.format.bits} bits, allowed at most {BINARY32.bits}.")
+        if not isinstance(self.accumulator, (ExactSum, FloatAccumulator)):
+            raise ContractError(
+                f"Minifloats.accumulator: found {self.accumulator!r}, allowed an ExactSum or a FloatAccumulator."
+            )
+
+
 @dataclass(frozen=True)
 class Dialect:
     """A whole school of arithmetic: what a layer's contract is made of, but for the formats.
@@ -36,6 +77,8 @@ class Dialect:
     output format is the consumer's input format.
     unsigned_after_relu: a code that cannot be negative spends no bit on a sign.
     logit_bits: width of the network's last output, which the host reads.
+    fit_accumulator: give each layer's accumulator the grid on which what was seen of its output leaves one bit free, where the
+    products' grid does not; else the products' own, or as the accumulator says.
     """
 
     name: str
@@ -48,6 +91,7 @@ class Dialect:
     requantize_inputs: bool
     unsigned_after_relu: bool
     logit_bits: int = 16
+    fit_accumulator: bool = False
     source: str = ""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import MacLayer
+from hwsim.layers.float_unit import FloatUnit
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.network.ranges import Range
 from hwsim.picture import BLUE, GREY, ORANGE, PALE, RED, ROW, canvas, layer_axis, legend_below
@@ -63,13 +64,18 @@ def layer_formats(network: QuantizedNetwork) -> tuple[LayerFormats, ...]:
 
 
 def _line(node: QuantizedNode, seen: Range | None) -> LayerFormats:
-    output = None if seen is None else output_cover(seen, node.layer.output_format)
+    made = node.layer.output_format
+    output = output_cover(seen, made) if seen is not None and isinstance(made, FixedPoint) else None
     if not isinstance(node.layer, MacLayer):
         return LayerFormats(node.name, output, None, None, None)
     fmt = node.layer.contract.weight
     weight = None if node.source is None or not isinstance(fmt, FixedPoint) else weight_cover(node.source.weight, fmt)
-    numbers = node.layer.numbers
-    return LayerFormats(node.name, output, weight, numbers.proven_bits, numbers.acc_bits)
+    unit = node.layer.unit
+    if not isinstance(unit, FloatUnit):
+        return LayerFormats(node.name, output, weight, unit.numbers.proven_bits, unit.numbers.acc_bits)
+    if unit.accumulator is not None:
+        return LayerFormats(node.name, output, weight, None, None)
+    return LayerFormats(node.name, output, weight, unit.proven_bits, unit.register.bits)
 
 
 def output_cover(seen: Range, fmt: FixedPoint) -> Cover:

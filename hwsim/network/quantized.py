@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from hwsim.arith.rounding import Rounding
+from hwsim.contract import Accumulator, ExactSum, FloatAccumulator
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, InputError
-from hwsim.formats import Format
+from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
 from hwsim.layers import ImageEncoding, Layer, MacLayer, Shape, Softmax
 from hwsim.layers.integer_unit import IntegerUnit
 from hwsim.network.ops import MAX_ELEMENTS
@@ -145,14 +146,31 @@ class QuantizedNetwork:
 
         return self._with_nodes(with_bits(self, layer, weights, output))
 
-    def with_accumulator(self, layer: str, bits: int, require_proof: bool | None = None) -> QuantizedNetwork:
-        """Return the network with an accumulator of another width, 2..64, in one layer.
+    def with_accumulator(
+        self,
+        layer: str | None,
+        accumulator: int | Accumulator | ExactSum | FloatAccumulator,
+        require_proof: bool | None = None,
+    ) -> QuantizedNetwork:
+        """Return the network with another accumulator in one layer, or (None) in every layer that takes one of this kind.
 
-        require_proof: None keeps what the contract says; False lets it wrap, and counts the events.
+        accumulator: a width of 2..64 alone; an Accumulator; ExactSum or FloatAccumulator where a minifloat is multiplied.
+        require_proof: None keeps what the contract or the Accumulator says; False lets it overflow, and counts the events.
         """
         from hwsim.network.lower.edit import with_accumulator
 
-        return self._with_nodes(with_accumulator(self, layer, bits, require_proof))
+        return self._with_nodes(with_accumulator(self, layer, accumulator, require_proof))
+
+    def with_weights(self, layer: str, weights: FixedPoint | PowerOfTwo | Minifloat) -> QuantizedNetwork:
+        """Return the network with weights of another format in one layer, so that schemes mix; codes follow from the source.
+
+        Minifloat: an exact sum unless a float register is there; inputs and output keep their formats.  FixedPoint, PowerOfTwo:
+        integers, with exact products; where the layer had minifloats, input and output get 8 bits on the grid that the stored
+        ranges give, and a visible Rescale "<layer>:in" where the producer gives minifloats.
+        """
+        from hwsim.network.lower.edit import with_weights
+
+        return self._with_nodes(with_weights(self, layer, weights))
 
     def with_rounding(self, layer: str, rounding: Rounding | StochasticRounding) -> QuantizedNetwork:
         """Return the network with another rounding in one layer's output stage; the rescales behind it round alike.

@@ -16,7 +16,10 @@ import numpy as np
 from hwsim.arith.overflow import code_max, code_min
 from hwsim.contract.dialects import RangeRule
 from hwsim.errors import ContractError
+from hwsim.formats.catalog import E4M3, ristretto
 from hwsim.formats.fixed import FixedPoint
+from hwsim.formats.minifloat import Minifloat
+from hwsim.formats.pow2 import MAX_EXPONENT, PowerOfTwo, ZeroCode
 
 NARROWEST, WIDEST = 2, 16
 """Widths for which calibration keeps the fractional length of least squared error."""
@@ -27,6 +30,19 @@ that leaves int64."""
 
 SEARCH = 8
 """How many fractional lengths beyond the covering one are tried: clipping to 2**-8 of the range has never paid."""
+
+
+RISTRETTO_POWERS = PowerOfTwo(-8, -1, ZeroCode.NONE)
+"""Ristretto's weights: 1 + 3 bits."""
+
+WIDEST_POWERS = 7
+"""Bits of a power of two: 2**6 - 1 exponents and a zero. More would leave the shifts of int64."""
+
+POWER_BITS = 4
+"""Bits of a power of two by default: a zero and 7 exponents, as wide as Ristretto's (docs/quantize.md has the others)."""
+
+DEFAULT_MINIFLOAT = E4M3
+"""The format of least divergence from float on held-out calibration images (docs/quantize.md)."""
 
 
 class Calibration(Enum):
@@ -149,6 +165,23 @@ class WeightRule:
             lengths = [min(fl, int(m)) for fl, m in zip(lengths, most, strict=True)]
         return FixedPoint(bits, tuple(lengths))
 
+    def powers(self, weight: np.ndarray, bits: int, most: np.ndarray | None = None) -> PowerOfTwo:
+        """Return the powers of two of `bits` bits, a code for zero among them, that reach the one nearest to the largest weight.
+
+        Ristretto's are 2**-8..2**-1 without a zero, whatever the weights; it has no other width.  most: see format().
+        """
+        if self.rule == RangeRule.RISTRETTO:
+            if bits != RISTRETTO_POWERS.bits:
+                raise ContractError(f"weights: found {bits} bits, allowed {RISTRETTO_POWERS.bits}: Ristretto's powers of two.")
+            return RISTRETTO_POWERS
+        if not 2 <= bits <= WIDEST_POWERS:
+            raise ContractError(f"weights: found {bits} bits, allowed 2..{WIDEST_POWERS} for powers of two.")
+        largest = float(np.abs(weight).max())
+        wide = PowerOfTwo(-MAX_EXPONENT, MAX_EXPONENT)
+        top = int(wide.fields(wide.encode_array(np.array([largest])))[1][0]) if largest else 0
+        floor = -MAX_EXPONENT if most is None else -int(most.min())
+        return PowerOfTwo(max(top - (1 << (bits - 1)) + 2, min(floor, top), -MAX_EXPONENT), top)
+
     def _length(self, values: np.ndarray, bits: int) -> int:
         low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
         if self.rule == RangeRule.RISTRETTO:
@@ -157,6 +190,21 @@ class WeightRule:
         if self.method == Calibration.MAXIMUM:
             return cover
         return min(range(cover, cover + SEARCH + 1), key=lambda fl: squared_error(values, FixedPoint(bits, fl)))
+
+
+def ristretto_minifloat(largest: float, bits: int) -> Minifloat:
+    """Return Ristretto's minifloat: max(4, ceil(log2(log2(max) - 1) + 1)) bits of exponent, the others of fraction.
+
+    largest: over the inputs and outputs of all layers.  Source: Ristretto for Caffe, quantization.cpp, Quantize2MiniFloat.
+
+    >>> ristretto_minifloat(151.0, 8).exp_bits, ristretto_minifloat(9000.0, 8).exp_bits
+    (4, 5)
+    """
+    above = math.log2(largest) - 1 if largest > 0 else 0.0
+    exp_bits = max(4, math.ceil(math.log2(above) + 1)) if above > 0 else 4
+    if not 1 + exp_bits < bits:
+        raise ContractError(f"minifloat: found {bits} bits, allowed from {exp_bits + 2} with {exp_bits} bits of exponent.")
+    return ristretto(exp_bits, bits - 1 - exp_bits)
 
 
 def squared_error(values: np.ndarray, fmt: FixedPoint) -> float:

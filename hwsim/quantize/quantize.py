@@ -7,7 +7,7 @@ from os import PathLike
 
 import numpy as np
 
-from hwsim.contract.dialects import EXACT32, Dialect, RangeRule
+from hwsim.contract.dialects import EXACT32, Dialect, Minifloats, RangeRule, Scheme
 from hwsim.errors import ContractError, InputError
 from hwsim.images import Image, ImageSet
 from hwsim.images import images as open_images
@@ -16,12 +16,14 @@ from hwsim.network.lower.fold import fold
 from hwsim.network.lower.layers import Widths, lower
 from hwsim.network.lower.sites import answering, measured_tensors, sites
 from hwsim.network.quantized import QuantizedNetwork
-from hwsim.network.ranges import Calibration, Range, WeightRule
+from hwsim.network.ranges import POWER_BITS, Calibration, Range, WeightRule
 from hwsim.quantize.float_run import FloatRun
 from hwsim.quantize.ranges import Tally
 
 Images = ImageSet | np.ndarray | Sequence[Image] | str | PathLike[str]
 Progress = Callable[[int, int], None]
+
+MINIFLOATS = Minifloats()
 
 BATCH = 8
 """Images per float run: what it holds of SqueezeNet's tensors stays under 200 MB."""
@@ -42,11 +44,15 @@ def quantize(
     percent: float = PERCENT,
     limit: int | None = None,
     progress: Progress | None = None,
+    scheme: Scheme = Scheme.DYNAMIC_FIXED_POINT,
+    minifloats: Minifloats = MINIFLOATS,
 ) -> QuantizedNetwork:
     """Return the network in integers: ranges from the images by float execution, formats from the ranges.
 
     images: an ImageSet, DATA as the command line takes it, or uint8 pixels [N][C][H][W]; labels are not looked at.
-    bits: of weights and activations, 2..16; weight_bits: of the weights alone.
+    scheme: which kind of numbers; minifloats: what Scheme.MINIFLOAT takes.
+    bits: of weights and activations, 2..16; weight_bits: of the weights alone. Powers of two have 4 bits unless weight_bits says
+    otherwise (2..7); minifloats have those of their format, unless Ristretto's rule makes one of `bits`.
     method: which part of a range activations keep; weight_method: the same for weights.
     The defaults are those of least divergence from float on held-out calibration images (docs/quantize.md).
     per_channel: a fractional length for each output channel of the weights; None: yes, but for Ristretto's rule, which has
@@ -55,7 +61,7 @@ def quantize(
     Errors: InputError (no images, onnxruntime absent, a layer that integers cannot do), ProofError (an accumulator that
     cannot be proven safe: the sentence names the layer and the width that would do).
     """
-    widths = Widths(_width("bits", bits) if weight_bits is None else _width("weight_bits", weight_bits), _width("bits", bits))
+    widths = _widths(bits, weight_bits, scheme, minifloats)
     if limit is not None and limit < 1:
         raise InputError(f"quantize: found limit {limit}, allowed 1 or more.")
     if not 0 < percent <= 100:
@@ -116,6 +122,16 @@ def choose(
         weight_method = Calibration.MAXIMUM
     weight_rule = WeightRule(dialect.ranges, weight_method, not follows_ristretto if per_channel is None else per_channel)
     return lower(network, ranges, widths, dialect, weight_rule)
+
+
+def _widths(bits: int, weight_bits: int | None, scheme: Scheme, minifloats: Minifloats) -> Widths:
+    for name, value, kind in (("scheme", scheme, Scheme), ("minifloats", minifloats, Minifloats)):
+        if not isinstance(value, kind):
+            members = f": {', '.join(member.name for member in Scheme)}" if kind is Scheme else ""
+            raise ContractError(f"quantize: found {name}={value!r}, allowed {kind.__name__}{members}.")
+    default = POWER_BITS if scheme is Scheme.POWER_OF_TWO else _width("bits", bits)
+    chosen = default if weight_bits is None else _width("weight_bits", weight_bits)
+    return Widths(chosen, _width("bits", bits), scheme, minifloats)
 
 
 def _width(name: str, bits: int) -> int:

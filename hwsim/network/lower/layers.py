@@ -8,9 +8,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.contract import Accumulator, Activation, BiasRule, Dialect, MacContract, Output, RangeRule
+from hwsim.contract import (
+    Accumulator,
+    Activation,
+    BiasRule,
+    Dialect,
+    FloatMacContract,
+    FloatOutput,
+    MacContract,
+    Minifloats,
+    Output,
+    RangeRule,
+    Schedule,
+    Scheme,
+)
 from hwsim.errors import InputError
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
 from hwsim.layers import (
     AveragePool,
     Concat,
@@ -30,10 +43,10 @@ from hwsim.layers import (
 )
 from hwsim.network import ops
 from hwsim.network.graph import Network
-from hwsim.network.lower.settle import codes, naming, settle, with_grid
+from hwsim.network.lower.settle import AnyOutput, Real, codes, naming, settle, with_grid
 from hwsim.network.lower.sites import Site, answering, input_name, joint_producers, never_negative, sites
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
-from hwsim.network.ranges import Range, WeightRule, ceil_log2
+from hwsim.network.ranges import DEFAULT_MINIFLOAT, Range, WeightRule, ceil_log2, ristretto_minifloat
 
 WIDEST_JOINT = 16
 """A concatenation of branches on different grids gets a format that holds all of them exactly, up to this many bits."""
@@ -44,10 +57,15 @@ MAX_LIFT = 24
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of what a network stores: weights, and the outputs between layers."""
+    """What a network stores: bits of weights and of the outputs between layers, and the kind of numbers.
+
+    minifloats: what MINIFLOAT takes; outputs is then the width of Ristretto's format alone.
+    """
 
     weights: int = 8
     outputs: int = 8
+    scheme: Scheme = Scheme.DYNAMIC_FIXED_POINT
+    minifloats: Minifloats = Minifloats()
 
 
 def lower(
@@ -73,6 +91,16 @@ class _Lowering:
         self.positive = never_negative(self.chain)
         self.nodes: dict[str, QuantizedNode] = {}
         self.answering = answering(self.chain)
+        self.minifloat = self._minifloat() if widths.scheme is Scheme.MINIFLOAT else None
+
+    def _minifloat(self) -> Minifloat:
+        """The format of weights and activations: named, or by the dialect's rule."""
+        named = self.widths.minifloats.format
+        if named is None and self.dialect.ranges == RangeRule.RISTRETTO:
+            macs = [site.name for site in self.chain if site.is_mac]
+            seen = [key for name in macs for key in (name, input_name(name)) if key in self.ranges]
+            return ristretto_minifloat(max(self.ranges[key].largest for key in seen), self.widths.outputs)
+        return replace(DEFAULT_MINIFLOAT if named is None else named, saturate=True)
 
     def result(self) -> QuantizedNetwork:
         preprocessing = self.network.preprocessing
@@ -109,15 +137,14 @@ class _Lowering:
         if not self.dialect.requantize_inputs:
             return producer
         found = self.nodes[producer].layer.output_format
-        wanted = self.ranges[input_name(site.name)].format(self.widths.outputs, True)
+        wanted = self.minifloat or self.ranges[input_name(site.name)].format(self.widths.outputs, True)
         if found == wanted:
             return producer
         name = input_name(site.name)
-        rescale = Rescale(found, Output(wanted, self.dialect.rounding, self.dialect.overflow))
-        self.nodes[name] = QuantizedNode(name, (producer,), rescale)
+        self.nodes[name] = QuantizedNode(name, (producer,), Rescale(found, self._stage(wanted, Activation.NONE)))
         return name
 
-    def _layer(self, site: Site, formats: tuple[FixedPoint, ...]) -> Layer:
+    def _layer(self, site: Site, formats: tuple[Real, ...]) -> Layer:
         op = site.op
         if isinstance(op, ops.Input):
             return self._image(site, op)
@@ -127,9 +154,10 @@ class _Lowering:
             window = Window(None) if op.global_pooling else Window(op.kernel, op.stride, op.pad, op.ceil_mode)
             if op.method is ops.PoolMethod.MAX:
                 return MaxPool(formats[0], window)
-            fmt = self._output_format(site)
-            fl = min(max(fmt.fl(), formats[0].fl() - MAX_LIFT), formats[0].fl() + MAX_LIFT)
-            return AveragePool(formats[0], window, op.count, self._output(site, replace(fmt, fractional_length=fl)))
+            fmt, read = self._output_format(site), formats[0]
+            if isinstance(fmt, FixedPoint) and isinstance(read, FixedPoint):
+                fmt = replace(fmt, fractional_length=min(max(fmt.fl(), read.fl() - MAX_LIFT), read.fl() + MAX_LIFT))
+            return AveragePool(read, window, op.count, self._output(site, fmt))
         if isinstance(op, ops.ReLU):
             return ReLU(formats[0])
         if isinstance(op, ops.Concat):
@@ -149,15 +177,22 @@ class _Lowering:
         assert preprocessing is not None
         return encoding(preprocessing.mean, preprocessing.scale, self._output(site, self._output_format(site)))
 
-    def _output(self, site: Site, fmt: FixedPoint) -> Output:
-        activation = self.dialect.activation if site.relu else Activation.NONE
+    def _output(self, site: Site, fmt: Real) -> AnyOutput:
+        return self._stage(fmt, self.dialect.activation if site.relu else Activation.NONE)
+
+    def _stage(self, fmt: Real, activation: Activation) -> AnyOutput:
+        if isinstance(fmt, Minifloat):
+            return FloatOutput(fmt, self.dialect.rounding, activation)
         return Output(fmt, self.dialect.rounding, self.dialect.overflow, activation)
 
-    def _output_format(self, site: Site) -> FixedPoint:
+    def _output_format(self, site: Site) -> Real:
         """The format of what a site computes: the logits wide and signed, the rest as the dialect has it."""
         bits, answer = self.widths.outputs, site.name in self.answering
         follows_ristretto = self.dialect.ranges == RangeRule.RISTRETTO
-        if follows_ristretto and not (site.is_mac or isinstance(site.op, ops.Input)):
+        in_float = follows_ristretto and not (site.is_mac or isinstance(site.op, ops.Input))
+        if self.minifloat is not None:
+            return self.widths.minifloats.logits if in_float or answer else self.minifloat
+        if in_float:
             bits = self.dialect.logit_bits  # computed in float there: as good as unrounded
         elif answer and not follows_ristretto:
             bits = max(bits, self.dialect.logit_bits)
@@ -165,32 +200,58 @@ class _Lowering:
         unsigned = self.dialect.unsigned_after_relu and not answer and all(self.positive[name] for name in together)
         return self.ranges[site.name].format(bits, not unsigned)
 
-    def _joint_format(self, formats: Sequence[FixedPoint]) -> FixedPoint:
-        """The format that holds every branch exactly; beyond WIDEST_JOINT bits the finest fractions go."""
-        if len(set(formats)) == 1:
-            return formats[0]
+    def _joint_format(self, branches: Sequence[Real]) -> Real:
+        """The format that holds every branch exactly; beyond WIDEST_JOINT bits the finest fractions go.
+
+        Among minifloats it is the widest.
+        """
+        formats = [f for f in branches if isinstance(f, FixedPoint)]
+        if len(set(branches)) == 1 or len(formats) < len(branches):
+            return max(branches, key=lambda f: (isinstance(f, Minifloat), f.bits))
         signed = any(f.signed for f in formats)
         whole = max(f.bits - f.fl() + (signed and not f.signed) for f in formats)
         finest = max(f.fl() for f in formats)
         return FixedPoint(min(whole + finest, WIDEST_JOINT), min(finest, WIDEST_JOINT - whole), signed)
 
-    def _mac(self, site: Site, op: ops.Convolution | ops.InnerProduct, fmt: FixedPoint) -> Layer:
+    def _mac(self, site: Site, op: ops.Convolution | ops.InnerProduct, fmt: Real) -> Layer:
         source = Source(op.weight, op.bias)
-        weight = self._weight_format(source, fmt)
-        bias = weight if self.dialect.bias == BiasRule.WEIGHT_FORMAT and op.bias is not None else None
         output = self._output(site, self._output_format(site))
-        contract = MacContract(fmt, weight, output, self.dialect.accumulator, bias, self.dialect.rounding)
-        contract = with_grid(contract, len(op.weight))
+        contract: MacContract | FloatMacContract
+        if self.minifloat is not None:
+            register = self.widths.minifloats.accumulator
+            contract = FloatMacContract(fmt, self.minifloat, output, register, None, self.dialect.rounding)
+        else:
+            assert isinstance(fmt, FixedPoint) and isinstance(output, Output)
+            contract = self._integer_contract(site, source, fmt, output)
         stored, bias_codes = codes(contract, source)
         if isinstance(op, ops.InnerProduct):
             return FullyConnected(contract, stored, bias_codes)
         return Convolution(contract, stored, bias_codes, op.stride, op.pad, op.dilation, op.groups)
 
-    def _weight_format(self, source: Source, fmt: FixedPoint) -> FixedPoint:
-        most = None
-        if self.dialect.bias == BiasRule.ACCUMULATOR:
+    def _integer_contract(self, site: Site, source: Source, fmt: FixedPoint, output: Output) -> MacContract:
+        weight = self._weight_format(source, fmt)
+        stores_bias = self.dialect.bias == BiasRule.WEIGHT_FORMAT and source.bias is not None
+        bias = weight if stores_bias and isinstance(weight, FixedPoint) else None
+        contract = MacContract(fmt, weight, output, self.dialect.accumulator, bias, self.dialect.rounding)
+        contract = with_grid(contract, len(source.weight))
+        return self._fitted(site, source, contract) if self.dialect.fit_accumulator else contract
+
+    def _fitted(self, site: Site, source: Source, contract: MacContract) -> MacContract:
+        """The contract with the accumulator's grid that holds twice what was seen of the output, and the bias."""
+        channels, bits = len(source.weight), contract.accumulator.bits
+        largest = max(self.ranges[site.name].largest, 0.0 if source.bias is None else float(np.abs(source.bias).max()))
+        length = bits - 2 - (ceil_log2(largest) if largest else 0)
+        if length >= max(contract.product_length(k) for k in range(channels)):
+            return contract
+        schedule = contract.accumulator.schedule or Schedule()
+        accumulator = replace(contract.accumulator, fractional_length=length, dropped_bits=0, schedule=schedule)
+        return replace(contract, accumulator=accumulator)
+
+    def _weight_format(self, source: Source, fmt: FixedPoint) -> FixedPoint | PowerOfTwo:
+        most, powers = None, self.widths.scheme is Scheme.POWER_OF_TWO
+        if self.dialect.bias == BiasRule.ACCUMULATOR and not self.dialect.fit_accumulator:
             most = bias_room(source.bias, fmt, self.dialect.accumulator, len(source.weight))
-        return self.weight_rule.format(source.weight, self.widths.weights, most)
+        return (self.weight_rule.powers if powers else self.weight_rule.format)(source.weight, self.widths.weights, most)
 
 
 def bias_room(bias: np.ndarray | None, fmt: FixedPoint, accumulator: Accumulator, channels: int) -> np.ndarray:
@@ -201,11 +262,11 @@ def bias_room(bias: np.ndarray | None, fmt: FixedPoint, accumulator: Accumulator
     """
     if bias is None:
         return np.full(channels, 256)
-    room = accumulator.bits - 2 - fmt.fl()
+    room = accumulator.bits - 2 - fmt.fl() + accumulator.dropped_bits
     return np.array([min(room - ceil_log2(abs(b)), 256) if b else 256 for b in bias.tolist()])
 
 
-def encoding(mean: float | Sequence[float] | np.ndarray, scale: float, output: Output) -> ImageEncoding:
+def encoding(mean: float | Sequence[float] | np.ndarray, scale: float, output: AnyOutput) -> ImageEncoding:
     """Return the layer that encodes the image; InputError for a scale that is not positive."""
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"scale {scale} cannot be encoded in integers; a positive one is needed.")

@@ -15,11 +15,16 @@ import numpy as np
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import FloatMacContract, MacContract, Output
+from hwsim.contract import FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
 from hwsim.layers import Concat, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNode, Source
+
+AnyOutput = Output | FloatOutput
+Real = FixedPoint | Minifloat
+"""Formats of what flows between layers."""
 
 
 def rescale_name(concat: str, branch: str) -> str:
@@ -36,7 +41,8 @@ def settle(nodes: Iterable[QuantizedNode], network: str) -> tuple[QuantizedNode,
 
     A layer's input format is its producer's output format.  A concatenation keeps its own format: a branch with another
     one gets a visible Rescale named "<concat>:<branch>" (rounding and overflow as the branch's producer has them), and
-    loses it when the formats agree again.  Errors: ContractError and ProofError, naming the layer.
+    loses it when the formats agree again.  A multiply-accumulate unit in integers reads no minifloats: a visible Rescale named
+    "<layer>:in" brings them to the format that the layer had, and stays.  Errors: ContractError and ProofError, naming the layer.
     """
     settled: dict[str, QuantizedNode] = {}
     for node in without_branch_rescales(tuple(nodes)):
@@ -48,6 +54,8 @@ def settle(nodes: Iterable[QuantizedNode], network: str) -> tuple[QuantizedNode,
             raise InputError(f"{where}: reads nothing; a {node.layer.kind} needs an input.")
         if isinstance(node.layer, Concat):
             node = _joined(node, node.layer, settled)
+        if isinstance(node.layer, MacLayer) and isinstance(node.layer.contract, MacContract):
+            node = _reads_integers(node, node.layer.contract.input, settled, where)
         formats = tuple(settled[name].layer.output_format for name in node.inputs)
         with naming(where):
             layer = refit(node, formats)
@@ -90,13 +98,32 @@ def _joined(node: QuantizedNode, layer: Concat, settled: dict[str, QuantizedNode
             inputs.append(branch)
             continue
         name = rescale_name(node.name, branch)
-        modes = _modes(branch, settled)
-        settled[name] = QuantizedNode(name, (branch,), Rescale(found, Output(layer.format, modes.rounding, modes.overflow)))
+        settled[name] = QuantizedNode(name, (branch,), Rescale(found, stage_like(_modes(branch, settled), layer.format)))
         inputs.append(name)
     return replace(node, inputs=tuple(inputs))
 
 
-def _modes(name: str, settled: dict[str, QuantizedNode]) -> Output:
+def _reads_integers(node: QuantizedNode, wanted: FixedPoint, settled: dict[str, QuantizedNode], where: str) -> QuantizedNode:
+    """Put a rescale before a unit in integers whose producer gives minifloats."""
+    producer, name = node.inputs[0], input_name(node.name)
+    found = settled[producer].layer.output_format
+    if not isinstance(found, Minifloat):
+        return node
+    if name in settled:
+        raise InputError(f"{where}: its input {producer!r} gives {found}, and the rescale's name {name!r} is taken; rename that.")
+    settled[name] = QuantizedNode(name, (producer,), Rescale(found, stage_like(_modes(producer, settled), wanted)))
+    return replace(node, inputs=(name,))
+
+
+def stage_like(modes: AnyOutput, fmt: Format) -> AnyOutput:
+    """Return an output stage of this format that rounds and overflows as another one does; from a minifloat's, it saturates."""
+    if isinstance(fmt, Minifloat):
+        return FloatOutput(fmt, modes.rounding)  # type: ignore[arg-type]  # refused there if it draws
+    assert isinstance(fmt, FixedPoint)
+    return Output(fmt, modes.rounding, modes.overflow if isinstance(modes, Output) else Overflow.SATURATE)
+
+
+def _modes(name: str, settled: dict[str, QuantizedNode]) -> AnyOutput:
     """The output stage that made these codes: the nearest one upstream."""
     node = settled[name]
     while (output := output_stage(node.layer)) is None:
@@ -104,21 +131,21 @@ def _modes(name: str, settled: dict[str, QuantizedNode]) -> Output:
     return output
 
 
-def output_stage(layer: Layer) -> Output | None:
+def output_stage(layer: Layer) -> AnyOutput | None:
     """Return how a layer rounds and clips its output, or None where codes pass unchanged."""
     if isinstance(layer, MacLayer):
         return layer.contract.output
     return getattr(layer, "output", None)
 
 
-def with_output(layer: Layer, output: Output) -> Layer:
+def with_output(layer: Layer, output: AnyOutput) -> Layer:
     """Return the layer with another output stage."""
     if isinstance(layer, MacLayer):
         return replace(layer, contract=replace(layer.contract, output=output))
     return replace(layer, output=output)  # type: ignore[type-var]
 
 
-def refit(node: QuantizedNode, formats: tuple[FixedPoint, ...]) -> Layer:
+def refit(node: QuantizedNode, formats: tuple[Any, ...]) -> Layer:
     """Return the node's layer with these input formats; codes of weights and bias are derived again where they change."""
     layer: Any = node.layer
     if isinstance(layer, ImageEncoding):
