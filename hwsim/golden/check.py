@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from hwsim.golden.read import load_bytes, load_npy, read_package
 from hwsim.golden.report import CheckReport, LayerCheck
 from hwsim.golden.wide import accumulators
 from hwsim.golden.words import FORMATTERS
-from hwsim.layers import Convolution, Events
+from hwsim.layers import Convolution, Events, MacLayer
 
 SPEC_OUTPUTS = 1000
 SEED = 2022
@@ -29,6 +30,8 @@ SEED = 2022
 PADDING_FACTOR = 64
 PADDING_ROOM = 64 << 20
 """Bytes that zero padding may take beyond 64 times the stimulus: more is a claim, not a layer."""
+LANE_FACTOR, FEW_PLACES = 16, 1 << 16
+"""Places of lanes in the steps of one output, for each of its taps; so few never take long."""
 
 Progress = Callable[[int, int], None]
 Arrays = dict[str, np.ndarray]
@@ -160,7 +163,10 @@ def _demand_codes(packaged: PackagedLayer, codes: Arrays) -> None:
 
 
 def _demand_room(packaged: PackagedLayer) -> None:
+    """Refuse padding and idle lanes out of proportion, before they take memory and time."""
     layer = packaged.layer
+    if isinstance(layer, MacLayer):
+        _demand_lanes(packaged, layer)
     if not isinstance(layer, Convolution):
         return
     n, c, h, w = packaged.stimuli[0].image.shape
@@ -168,6 +174,19 @@ def _demand_room(packaged: PackagedLayer) -> None:
     padded = 2 * n * c * (h + 2 * ph) * (w + 2 * pw)
     if padded > PADDING_FACTOR * 2 * n * c * h * w + PADDING_ROOM:
         raise InputError(f"{packaged.name}: found a pad of {layer.pad} around {h} x {w} pixels, allowed is much less padding.")
+
+
+def _demand_lanes(packaged: PackagedLayer, layer: MacLayer) -> None:
+    schedule = getattr(layer.contract.accumulator, "schedule", None)
+    if schedule is None:
+        return
+    extents = layer.extents(packaged.input_shapes[0])
+    taps, places = math.prod(extents), schedule.steps(*extents) * schedule.lanes
+    if places > max(FEW_PLACES, LANE_FACTOR * taps):
+        raise InputError(
+            f"{packaged.name}: found {schedule.lanes} lanes along {schedule.lane_axis.name}, {places:,} places for {taps:,} taps "
+            f"of one output, allowed are {max(FEW_PLACES, LANE_FACTOR * taps):,}: most lanes idle, so take fewer."
+        )
 
 
 def _compute(packaged: PackagedLayer, codes: Arrays, backend: str) -> tuple[list[Comparison], list[str]]:

@@ -86,16 +86,27 @@ def read_contract(f: Fields, fmt: Any, channels: int) -> Any:
         register = _read_float_accumulator(acc, fields, where)
         with naming(f.where):
             return FloatMacContract(fmt, weight, output, register, bias, rounding)
-    for name, part in (("reads", fmt), ("weight", weight), ("bias", bias), ("output", getattr(output, "format", None))):
+    _demand_integers(f, fmt, weight, bias, output)
+    product = None
+    if "product" in f:
+        product = read_record(ShiftAdd, f.any("product"), f"{f.where}, product")
+    return _integer_contract(f, MacContract(fmt, weight, output, Accumulator(), bias, rounding, product), acc, channels)  # type: ignore[arg-type]
+
+
+def _demand_integers(f: Fields, fmt: Any, *others: Any) -> None:
+    """Refuse a minifloat at an integer accumulator, and say what takes it."""
+    if isinstance(fmt, Minifloat):
+        raise InputError(
+            f"{f.where}, reads: found the minifloat {fmt} with an integer accumulator, allowed with {REGISTERS} as the "
+            "accumulator; declare it so, or read through a rescale to bits and integer_bits."
+        )
+    for name, part in zip(("weight", "bias", "output"), others, strict=True):
+        part = getattr(part, "format", part)
         if isinstance(part, Minifloat):
             raise InputError(
                 f"{f.where}, {name}: found the minifloat {part} with an integer accumulator, allowed with {REGISTERS} as the "
                 "accumulator; declare it so, or give bits and integer_bits."
             )
-    product = None
-    if "product" in f:
-        product = read_record(ShiftAdd, f.any("product"), f"{f.where}, product")
-    return _integer_contract(f, MacContract(fmt, weight, output, Accumulator(), bias, rounding, product), acc, channels)  # type: ignore[arg-type]
 
 
 def _integer_contract(f: Fields, contract: MacContract, value: Any, channels: int) -> MacContract:

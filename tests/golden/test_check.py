@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import numpy as np
 import pytest
 
 import hwsim
+from hwsim.arith.overflow import Overflow
+from hwsim.contract import Accumulator, Axis, Schedule
 from hwsim.errors import BackendError, InputError
+from hwsim.execute.trace import LayerTrace
 from hwsim.formats import FixedPoint
 from hwsim.golden.check import sample
 from hwsim.golden.compare import Comparison
 from hwsim.golden.read import load_npy
+from hwsim.layers import Events
 from support.golden import GOLDEN, copy_of, forge_codes, read_manifest, write_manifest
 from support.networks import branching, pixels
 
@@ -209,11 +214,62 @@ def test_padding_out_of_proportion_is_refused_before_it_is_allocated(tmp_path: P
     """A 1 x 1 stimulus with a pad of 8,000 would take 256 MB: a stride as large keeps the output small."""
     s8 = FixedPoint(8, 0)
     layer = hwsim.Conv2d(stride=8000, pad=8000).layer(np.ones((1, 1, 1, 1), int), hwsim.MacContract(s8, s8, hwsim.Output(s8)))
-    from hwsim.execute.trace import LayerTrace
-    from hwsim.layers import Events
-
     x, acc = np.full((1, 1, 1, 1), 3, np.int8), np.zeros((1, 1, 3, 3), np.int32)
     acc[0, 0, 1, 1] = 3
     package = hwsim.write_golden(LayerTrace("c", layer, (x,), acc, acc.astype(np.int8), Events(), "spec"), tmp_path / "p")
     with pytest.raises(InputError, match="found a pad of"):
         hwsim.check(package)
+
+
+def test_idle_lanes_out_of_proportion_are_refused_before_they_take_time(tmp_path: Path) -> None:
+    """4,096 lanes along an axis of one tap: 300 taps would be 1.2 million steps of every output."""
+    s8 = FixedPoint(8, 0)
+    accumulator = Accumulator(16, overflow=Overflow.SATURATE, schedule=Schedule(lanes=4096, lane_axis=Axis.R))
+    contract = hwsim.MacContract(s8, s8, hwsim.Output(s8), accumulator)
+    layer = hwsim.Conv2d().layer(np.ones((1, 300, 1, 1), int), contract)
+    x, acc = np.zeros((1, 300, 1, 1), np.int8), np.zeros((1, 1, 1, 1), np.int32)
+    trace = LayerTrace("c", layer, (x,), acc, acc.astype(np.int8), Events(), "spec")
+    package = hwsim.write_golden(trace, tmp_path / "p")
+    with pytest.raises(InputError, match="found 4096 lanes along R, 1,228,800 places for 300 taps"):
+        hwsim.check(package)
+
+
+TURNS = ("layers", 0, "draws", "images")
+DRAWN: list[tuple[tuple, Any, str]] = [
+    ((*TURNS, 1, "first_turn"), 37, "found first turns .30, 37, 42., allowed what reset NEVER gives"),
+    ((*TURNS, 0, "first_turn"), -1, "found first turns"),
+    ((*TURNS, 0, "before", 1), 27365, r"draws.images\[0\].before\[1\]: found 27365, allowed 27364"),
+    ((*TURNS, 2, "after"), [], r"draws.images\[2\].after: found"),
+    (TURNS, [], "allowed a list of 3, one for each image"),
+    (("layers", 0, "draws"), None, "draws: found None, allowed an object"),
+    (("layers", 0, "draws", "turns"), 7, "draws.turns: found 7, allowed 6"),
+    (("layers", 0, "attributes", "contract", "output", "rounding", "lfsr", "width"), 65, "Lfsr.width: found 65"),
+    (("layers", 0, "attributes", "contract", "output", "rounding", "seeds"), [0, 1], "seeds.0.: found 0"),
+    (("layers", 0, "attributes", "contract", "output", "rounding", "clocks"), 1 << 40, "StochasticRounding.clocks: found"),
+    (("layers", 0, "attributes", "contract", "output", "type"), "FloatOutput", "type: found 'FloatOutput', allowed 'Output'"),
+    (("layers", 0, "attributes", "contract", "type"), "Contract", "type: found 'Contract', allowed MacContract, FloatMac"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value", "sentence"), DRAWN)
+def test_forged_draws_are_one_sentence(field: tuple, value: Any, sentence: str, tmp_path: Path) -> None:
+    path = copy_of("stochastic", tmp_path)
+    manifest = copy.deepcopy(read_manifest(path))
+    inner = manifest
+    for key in field[:-1]:
+        inner = inner[key]
+    inner[field[-1]] = value
+    write_manifest(path, manifest)
+    with pytest.raises(InputError, match=sentence) as caught:
+        hwsim.check(path, backends=())
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_first_turns_that_no_run_gives_by_equal_steps_are_another_run(tmp_path: Path) -> None:
+    """The registers ran longer: every state follows, so the codes give it away."""
+    path = copy_of("stochastic", tmp_path)
+    package = hwsim.read_golden(path)
+    later = replace(package.layers[0], first_turns=tuple(turn + 1 for turn in package.layers[0].first_turns))
+    write_manifest(path, replace(package, layers=(later,)).manifest())
+    report = hwsim.check(path)
+    assert not report.passed and report.first_mismatch.role == "expected"
