@@ -122,6 +122,31 @@ def test_every_rounding_of_a_register_and_of_its_output(target, mode):
     conforms(target, row_case(f"register {mode.name}", catalog.E4M3, accumulator, 5, 3, FloatOutput(catalog.E5M2, mode)))
 
 
+@pytest.mark.parametrize(
+    ("operand", "register", "factors"),
+    [
+        (catalog.BFLOAT16, catalog.BFLOAT16, (13, 21)),
+        (catalog.E3M4_IEEE, catalog.BFLOAT16, (13, 21)),
+        (catalog.BINARY32, catalog.BINARY32, (97 * 257, 673)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_lies_far_below_a_tie_still_breaks_it(target, operand, register, factors, sign):
+    """A product halfway between two numbers of the register, and a bias further below than float64 has bits."""
+    a, b = factors
+    assert (a * b).bit_length() == register.man_bits + 2 and a * b % 4 == 1  # so that a tie goes down, to the even one
+    contract = FloatMacContract(operand, operand, FloatOutput(catalog.BINARY32), FloatAccumulator(register), catalog.BINARY32)
+    bias = catalog.BINARY32.encode_array(np.array([2.0**-60, -(2.0**-60), 0.0]))
+    scale = 2.0 ** -(max(a, b).bit_length() - 1)
+    weight = np.full((3, 1, 1, 1), operand.encode(sign * a * scale), dtype=operand.dtype)
+    x = np.full((1, 1, 1, 3), operand.encode(b * scale), dtype=operand.dtype)
+    case = Case(f"tie {operand} {register}", Convolution(contract, weight, bias), (x,))
+    above, below, tie = (register.decode(int(code)) for code in by_spec(case).acc[0, :, 0, 0])
+    assert above > below and tie == (below if sign > 0 else above)
+    conforms(target, case)
+
+
 @pytest.mark.parametrize("fmt", [f for f in FLOATS if f.specials != Specials.NONE and f.bits <= 16], ids=str)
 def test_nan_and_infinity_among_the_inputs_decide_the_output(target, fmt):
     rng = generator(f"specials {fmt}")
