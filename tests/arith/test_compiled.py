@@ -144,3 +144,20 @@ def test_finish(compiled, x, mode, overflow, activation, bits, signed, data):
     shift = data.draw(shifts(x))
     arguments = (x, shift, mode, overflow, activation, bits, signed, low, high)
     agree(compiled.finish, requantize_leaves.finish, *arguments)
+
+
+@settings(max_examples=300)
+@given(
+    x=int64s,
+    overflow=st.sampled_from(list(Overflow)),
+    activation=st.sampled_from(list(Activation)),
+    bits=st.integers(1, 32),
+    signed=st.booleans(),
+    data=st.data(),
+)
+def test_finish_stochastic(compiled, x, overflow, activation, bits, signed, data):
+    shift = data.draw(shifts(x))
+    most = (1 << max(shift, 0)) - 1
+    noise = data.draw(st.integers(0, most) | st.just(most))
+    arguments = (x, shift, noise, overflow, activation, bits, signed, *limits(bits, signed, overflow))
+    agree(compiled.finish_stochastic, requantize_leaves.finish_stochastic, *arguments)

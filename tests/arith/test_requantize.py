@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.arith.overflow import Overflow
-from hwsim.arith.requantize import Activation, finish, finish_rounded, requantize
+from hwsim.arith.requantize import Activation, finish, finish_rounded, finish_stochastic, requantize
 from hwsim.arith.rounding import Rounding
 from oracles.exact import fitted, limits, rounded, stored
 
@@ -72,3 +72,19 @@ def test_finish_of_64_bit_values(value, shift, mode, overflow, activation, bits,
     low, high = limits(bits, signed, overflow)
     got = finish(value, shift, mode, overflow, activation, bits, signed, low, high)
     assert got == stored(value / Fraction(2) ** shift, 0, bits, signed, mode, overflow, activation)
+
+
+@by_overflow
+@pytest.mark.parametrize("activation", list(Activation), ids=lambda activation: activation.name)
+def test_noise_is_added_behind_a_relu_and_before_the_overflow(overflow, activation):
+    for bits, signed in REGISTERS:
+        low, high = limits(bits, signed, overflow)
+        for shift in (-2, 0, 1, 3):
+            unit = Fraction(2) ** shift
+            for value in range(-70, 71):
+                seen = value if value > 0 or activation != Activation.RELU_BEFORE_REQUANTIZE else 0
+                for noise in range(max(int(unit), 1)):
+                    got = finish_stochastic(value, shift, noise, overflow, activation, bits, signed, low, high)
+                    real = (seen + noise) / unit
+                    want = stored(real, 0, bits, signed, Rounding.FLOOR, overflow, activation)
+                    assert got == want, (value, shift, noise, bits, signed)
