@@ -34,7 +34,6 @@ from oracles.generate import checked, refusing, seeds
 
 roundings = st.sampled_from([*PICKS, *TIES])
 overflows = st.sampled_from(list(Overflow))
-quiet = st.sampled_from([Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC])
 operands = st.builds(FixedPoint, st.sampled_from([2, 3, 4, 8, 8, 16]), st.integers(-3, 9), st.booleans())
 
 
@@ -106,11 +105,11 @@ def accumulators(draw, product_bits: int, taps: int, grid: int, modes=overflows)
 
 
 @st.composite
-def products(draw, k: int) -> tuple[FixedPoint, FixedPoint | PowerOfTwo, ShiftAdd | None]:
+def products(draw, k: int, formats=operands) -> tuple[FixedPoint, FixedPoint | PowerOfTwo, ShiftAdd | None]:
     """Operands of exact multipliers, and of shift-add units that may round."""
-    x = draw(operands)
+    x = draw(formats)
     if draw(st.integers(0, 2)):
-        w = draw(operands)
+        w = draw(formats)
         if draw(st.integers(0, 3)) == 0:
             w = FixedPoint(w.bits, tuple(w.fl() + draw(st.integers(0, 2)) for _ in range(k)), w.signed)
         return x, w, None
@@ -129,9 +128,9 @@ def width_of(x: FixedPoint, w: FixedPoint | PowerOfTwo, unit: ShiftAdd | None) -
 
 
 @st.composite
-def contracts(draw, k: int, taps: int, biased: bool, modes=overflows) -> MacContract:
-    """Contracts with a declared order; modes: of every register and the output."""
-    x, w, unit = draw(products(k))
+def contracts(draw, k: int, taps: int, biased: bool, modes=overflows, formats=operands) -> MacContract:
+    """Contracts with a declared order; modes: of every register and the output; formats: of the operands."""
+    x, w, unit = draw(products(k, formats))
     product_bits, grid = width_of(x, w, unit)
     acc = draw(accumulators(product_bits, taps, grid, modes))
     at = grid - acc.dropped_bits if acc.fractional_length is None else acc.fractional_length
