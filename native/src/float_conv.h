@@ -65,6 +65,11 @@ typedef struct hw_float_table {
 } hw_float_table;
 extern const hw_float_table hw_float_table__portable, hw_float_table__avx2, hw_float_table__avx512vnni;
 
+/* Where a tap reads, from the window's first pixel and the group's first channel on. */
+typedef struct hw_tap {
+    int32_t c, row, column;
+} hw_tap;
+
 typedef struct hw_float_block_place {
     int64_t first_output, outputs, first_input;
 } hw_float_block_place;
@@ -78,6 +83,7 @@ typedef struct hw_float_conv_op {
     int32_t *grid;           /* [k], exact only */
     int64_t *bias;           /* [k][words], or [k] */
     int64_t *table;          /* [steps][lanes] */
+    hw_tap *tap;             /* [taps] */
     int32_t witness;         /* float register: an exponent under every product and every bias */
 
     bool host64;             /* double, else float */

@@ -1,6 +1,7 @@
 /* hw_float_conv_new: checks, so that no shift and no register digit leaves its range whatever the codes, and copies. */
 #include "float_conv.h"
 
+#include <fenv.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,17 @@ static int copy_weights(hw_float_conv_op *op, const hw_float_conv *v, hw_status 
     return status->code;
 }
 
+static int set_taps(hw_float_conv_op *op, const hw_float_conv *v, hw_status *status)
+{
+    op->tap = hw_alloc((size_t)op->taps * sizeof *op->tap, status);
+    if (v->r * v->dilation_h > INT32_MAX || v->s * v->dilation_w > INT32_MAX)
+        return hw_fail(status, HW_BAD_ARGUMENT, 7, max64(v->dilation_h, v->dilation_w));
+    for (int64_t i = 0; op->tap && i < op->taps; i++)
+        op->tap[i] = (hw_tap){(int32_t)(i / (v->r * v->s)), (int32_t)(i / v->s % v->r * v->dilation_h),
+                              (int32_t)(i % v->s * v->dilation_w)};
+    return status->code;
+}
+
 static int copy_table(hw_float_conv_op *op, const hw_float_conv *v, hw_status *status)
 {
     op->table = hw_alloc((size_t)(v->steps * v->lanes) * sizeof(int64_t), status);
@@ -139,9 +151,14 @@ static int fill(hw_float_conv_op *op, const hw_float_conv *conv, hw_status *stat
     op->taps = conv->c / conv->groups * conv->r * conv->s;
     if (copy_weights(op, conv, status) || copy_bias(op, conv, status) || (!conv->exact && copy_table(op, conv, status)))
         return status->code;
-    if (check_digits(op, status))
+    if (set_taps(op, conv, status) || check_digits(op, status))
         return status->code;
-    return hw_float_plan(op, status);
+    fenv_t saved; /* subnormal numbers as they are, whatever the program around us has set */
+    fegetenv(&saved);
+    fesetenv(FE_DFL_ENV);
+    hw_float_plan(op, status);
+    fesetenv(&saved);
+    return status->code;
 }
 
 hw_op *hw_float_conv_new(const hw_float_conv *conv, int32_t isa, hw_status *status)

@@ -390,24 +390,24 @@ static void float_task(const hw_plan *plan, int phase, int64_t task, hw_worker *
         walk_row(plan, task, events);
         return;
     }
-    if (phase == 0) {
-        stage_row(plan, task);
-        return;
-    }
     /* Nearest even, and subnormal numbers as they are, whatever the program around us has set. */
     fenv_t saved;
     fegetenv(&saved);
     fesetenv(FE_DFL_ENV);
-    const int64_t block = task / plan->conv.block_chunks, first = task % plan->conv.block_chunks * plan->conv.chunk;
-    for (int64_t i = first; i < min64(first + plan->conv.chunk, plan->conv.blocks); i++)
-        run_block(plan, i * FLOAT_PIXELS, block, events);
+    if (phase == 0) {
+        stage_row(plan, task);
+    } else {
+        const int64_t block = task / plan->conv.block_chunks, first = task % plan->conv.block_chunks * plan->conv.chunk;
+        for (int64_t i = first; i < min64(first + plan->conv.chunk, plan->conv.blocks); i++)
+            run_block(plan, i * FLOAT_PIXELS, block, events);
+    }
     fesetenv(&saved);
 }
 
 static void float_free(hw_op *handle)
 {
     hw_float_conv_op *op = (hw_float_conv_op *)handle;
-    void *const owned[] = {op->weights, op->grid, op->bias, op->table, op->lift, op->order, op->place,
+    void *const owned[] = {op->weights, op->tap, op->grid, op->bias, op->table, op->lift, op->order, op->place,
                            op->packed, op->first, op->last, op->decoded, op->scale};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);

@@ -190,20 +190,19 @@ typedef struct hw_cell {
     const hw_float_conv_op *op;
     const hw_plan *plan;
     const hw_parts *weights;
-    int64_t n, k, y, x, first;   /* first: input channel */
+    int64_t n, k, top, left, first; /* the window's first pixel and input channel */
 } hw_cell;
 
 static hw_term operand_at(const hw_cell *cell, int64_t tap, bool *padded)
 {
     const hw_float_conv *v = &cell->op->conv;
     const hw_tensor *in = &cell->plan->call->inputs[0];
-    const int64_t c = tap / (v->r * v->s), r = tap / v->s % v->r, s = tap % v->s;
-    const int64_t iy = cell->y * v->stride_h + r * v->dilation_h - v->pad_h;
-    const int64_t ix = cell->x * v->stride_w + s * v->dilation_w - v->pad_w;
+    const hw_tap *at = &cell->op->tap[tap];
+    const int64_t iy = cell->top + at->row, ix = cell->left + at->column;
     *padded = iy < 0 || iy >= in->h || ix < 0 || ix >= in->w;
     if (*padded)
         return (hw_term){{0, 0, 0}, FINITE};
-    const int64_t code = hw_load(hw_pixel(in, cell->n, iy, ix), in->type, cell->first + c);
+    const int64_t code = hw_load(hw_pixel(in, cell->n, iy, ix), in->type, cell->first + at->c);
     if (v->input_fixed)
         return (hw_term){hw_float_operand(v, code), FINITE};
     return term_of(code, &v->input);
@@ -403,6 +402,7 @@ int64_t hw_float_walk(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int6
 {
     const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
     const hw_float_conv *v = &op->conv;
-    const hw_cell cell = {op, plan, op->weights + k * op->taps, n, k, y, x, k / (v->k / v->groups) * (v->c / v->groups)};
+    const hw_cell cell = {op, plan, op->weights + k * op->taps, n, k, y * v->stride_h - v->pad_h, x * v->stride_w - v->pad_w,
+                          k / (v->k / v->groups) * (v->c / v->groups)};
     return v->exact ? exact_cell(&cell, acc, events) : walked_cell(&cell, acc, events);
 }

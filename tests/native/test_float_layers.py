@@ -6,6 +6,10 @@ float registers, one add at a time in declared order.
 
 from __future__ import annotations
 
+import ctypes
+import platform
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -196,3 +200,27 @@ def test_a_vector_through_a_fully_connected_layer(isa):
     for i in range(60):
         acc = acc + np.outer(E4M3.to_real(x.reshape(7, 60)[:, i]), E4M3.to_real(layer.weight[:, i])).astype(np.float32)
     np.testing.assert_array_equal(got.codes[:, :, 0, 0], acc.view(np.uint32))
+
+
+def test_a_program_that_flushes_subnormals_and_rounds_to_zero_changes_nothing(library, tmp_path, monkeypatch):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("no C compiler that can set the control register of an x86 processor")
+    (tmp_path / "flush.c").write_text("void set(unsigned word) { __builtin_ia32_ldmxcsr(word); }")
+    subprocess.run([compiler, "-shared", "-fPIC", "flush.c", "-o", "flush.so"], cwd=tmp_path, check=True)
+    control = ctypes.CDLL(str(tmp_path / "flush.so"))
+    monkeypatch.setenv("HWSIM_THREADS", "1")
+    rng = np.random.default_rng(7)
+    contract = FloatMacContract(BINARY32, E4M3, FloatOutput(BINARY32), FloatAccumulator(BINARY32))
+    layer = Convolution(contract, drawn(rng, E4M3, (5, 4, 3, 3), 3))
+    x = rng.integers(1, 1 << 22, (1, 4, 6, 7)).astype(np.uint32)  # subnormal numbers all
+    want = computed(layer, x)
+    flush_and_toward_zero = 0x1F80 | 1 << 15 | 1 << 6 | 3 << 13
+    try:
+        control.set(flush_and_toward_zero)
+        kernel = NATIVE.prepare(layer, [Shape(*x.shape[1:])])
+        codes = kernel([x]).codes
+    finally:
+        control.set(0x1F80)
+    np.testing.assert_array_equal(codes, want.codes)
+    assert want.codes.any()
