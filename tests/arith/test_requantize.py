@@ -38,6 +38,19 @@ def test_finish_over_every_register_shift_and_activation(mode, overflow):
 
 
 @by_overflow
+@by_mode
+def test_every_code_of_10_bits_into_4(mode, overflow):
+    for signed in (True, False):
+        low, high = limits(4, signed, overflow)
+        wide_low, wide_high = limits(10, signed)
+        for value in range(wide_low, wide_high + 1):
+            for shift in (1, 2, 4, 6, 8):
+                got = finish(value, shift, mode, overflow, Activation.NONE, 4, signed, low, high)
+                want = stored(Fraction(value, 2**shift), 0, 4, signed, mode, overflow, Activation.NONE)
+                assert got == want, (value, shift, signed)
+
+
+@by_overflow
 @pytest.mark.parametrize("activation", list(Activation), ids=lambda activation: activation.name)
 def test_a_rounded_value_meets_overflow_and_the_activation_behind_it(overflow, activation):
     for bits, signed in REGISTERS:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation, finish
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.formats import FixedPoint
 
@@ -43,3 +44,17 @@ def test_encode_is_their_cast(mode, overflow):
     )
     codes = FixedPoint(6, 1).encode_array(sixteenths, mode, overflow)
     assert (codes / 2).tolist() == theirs.to_numpy().tolist()
+
+
+@by_mode
+@pytest.mark.parametrize("overflow", [Overflow.WRAP, Overflow.SATURATE], ids=lambda overflow: overflow.name)
+def test_every_code_of_10_bits_into_4_is_their_cast(mode, overflow):
+    """Codes with 0 to 9 fraction bits become integers, in every rounding mode and the two overflows that they have."""
+    codes = np.arange(-512, 512)
+    their_overflow = apytypes.OverflowMode.WRAP if overflow == Overflow.WRAP else apytypes.OverflowMode.SAT
+    for shift in range(10):
+        theirs = apytypes.APyFixedArray(codes.tolist(), int_bits=10 - shift, frac_bits=shift).cast(
+            int_bits=4, frac_bits=0, quantization=getattr(apytypes.QuantizationMode, THEIRS[mode]), overflow=their_overflow
+        )
+        ours = [finish(int(c), shift, mode, overflow, Activation.NONE, 4, True, -8, 7)[0] for c in codes]
+        assert ours == theirs.to_numpy().astype(int).tolist(), shift
