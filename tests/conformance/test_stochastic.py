@@ -33,7 +33,6 @@ from oracles.ordered_cases import ordered_cases
 from oracles.registers import Bank, rounded_by
 from oracles.targets import TARGETS
 
-
 quiet = st.sampled_from([mode for mode in Overflow if mode is not Overflow.TRAP])
 
 
