@@ -9,7 +9,7 @@ import click
 from hwsim.cli.frame import emit, json_option
 from hwsim.cli.options import DATA_HELP, Numbers, backend_option, one_image, plot_option
 
-PLACE_HELP = "The output, as a trap or a mismatch names it; N is 0 for one image."
+PLACE_HELP = "The output, as a trap or a mismatch names it; N is 0 for one image.  [the first overflow]"
 STEPS_HELP = "About how many rows the table shows: the first, the last, and overflows; --json has all.  [20]"
 
 
@@ -18,7 +18,7 @@ STEPS_HELP = "About how many rows the table shows: the first, the last, and over
 @click.option("--input", "image", metavar="IMAGE", help=f"For a network: an image file, or DATA: {DATA_HELP}.")
 @click.option("--index", type=click.IntRange(min=0), default=0, help="Which image of DATA.  [0]")
 @click.option("--layer", metavar="NAME", required=True, help="A convolution or a fully connected layer.")
-@click.option("--at", metavar="N,K,Y,X", required=True, type=Numbers(int, 4), help=PLACE_HELP)
+@click.option("--at", metavar="N,K,Y,X", type=Numbers(int, 4), help=PLACE_HELP)
 @click.option("--steps", type=click.IntRange(min=1), default=20, help=STEPS_HELP)
 @backend_option
 @plot_option("Draw the accumulator over the steps.")
@@ -28,7 +28,7 @@ def explain(
     image: str | None,
     index: int,
     layer: str,
-    at: tuple[int, ...],
+    at: tuple[int, ...] | None,
     steps: int,
     backend: str,
     plot: str | None,

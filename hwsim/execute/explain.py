@@ -9,15 +9,17 @@ from fractions import Fraction
 
 import numpy as np
 
+from hwsim.arith.accumulate import Place as Register
 from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
+from hwsim.backends.base import Taps
 from hwsim.contract.draws import Draws
 from hwsim.errors import InputError, OverflowTrap
 from hwsim.execute.explain_float import float_datapath, float_ending, float_rows
 from hwsim.execute.explain_integer import datapath, integer_rows
 from hwsim.execute.explanation import Ending, Explanation, text
-from hwsim.execute.plan import Plan
+from hwsim.execute.plan import Plan, choose
 from hwsim.execute.trace import LayerTrace
 from hwsim.images import Image
 from hwsim.layers import Layer, MacLayer, Shape
@@ -33,9 +35,11 @@ Reads = tuple[list[int], list[bool], Extents]
 
 
 def explain(
-    layer: LayerTrace | Layer, at: Sequence[int], inputs: np.ndarray | None = None, first_turn: int = 0
+    layer: LayerTrace | Layer, at: Sequence[int] | None = None, inputs: np.ndarray | None = None, first_turn: int = 0
 ) -> Explanation:
     """Explain output (n, k, y, x) of a layer: one row for each step of its accumulator.
+
+    at: None for the first output, in row-major order, in which a register before the output's overflows.
 
     layer: of a trace, which knows its inputs, or a bare one with inputs: codes [N][C][H][W] or one image [C][H][W].
     first_turn: where the output draws its rounding, the turn since the last reset in which image n begins; a trace knows it.
@@ -61,7 +65,7 @@ def explain_layer(
     network: QuantizedNetwork,
     image: Image | np.ndarray,
     layer: str,
-    at: Sequence[int],
+    at: Sequence[int] | None = None,
     backend: str = "auto",
     limit: int | None = 20,
     first_image: int = 0,
@@ -69,7 +73,7 @@ def explain_layer(
     """Explain output (n, k, y, x) of a network's layer for one image (n is 0 then) or several.
 
     A TRAP stops nothing here, so that an output at which a run is trapped can be explained.
-    image, first_image: as in hwsim.run.  limit: about how many rows the printed table shows.
+    image, first_image: as in hwsim.run.  at: see explain.  limit: about how many rows the printed table shows.
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     node = network[layer]
@@ -89,10 +93,12 @@ def mac_layer(name: str, layer: Layer) -> MacLayer:
     return layer
 
 
-def explain_codes(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray, first_turns: Sequence[int]) -> Explanation:
+def explain_codes(
+    name: str, layer: Layer, at: Sequence[int] | None, codes: np.ndarray, first_turns: Sequence[int]
+) -> Explanation:
     """Explain output (n, k, y, x) for codes [N][C][H][W]. first_turns: of each image, where the layer draws; else empty."""
     mac, shape = mac_layer(name, layer), Shape(*codes.shape[1:])
-    place = _place(name, at, layer, codes)
+    place = first_event(name, mac, codes) if at is None else _place(name, at, layer, codes)
     first_turn = first_turns[place[0]] if first_turns else 0
     image = codes[place[0]].tolist()
     taps, padded = mac.taps(image, *place[1:])
@@ -103,6 +109,26 @@ def explain_codes(name: str, layer: Layer, at: Sequence[int], codes: np.ndarray,
     draws = draws_of(mac.numbers.epilogue, mac.output_shape([shape]))
     draw = None if draws is None else _draw(draws, place, first_turn)
     return _explain_integers(name, mac.integer, place, reads, cell, draw)
+
+
+def first_event(name: str, layer: MacLayer, codes: np.ndarray) -> Place:
+    """Return the first output in row-major order in which the adder tree, the accumulator or the spill buffer overflows.
+
+    Errors: InputError where none does, and for a layer with a minifloat in it, whose kernels do not tell places.
+    """
+    if isinstance(layer.unit, FloatUnit):
+        raise InputError(f"{name}: found no output to explain, allowed (n, k, y, x): kernels of minifloats flag no events.")
+    maker = next((b for b in choose() if layer.kind in b.table), choose()[-1])
+    kernel = maker.prepare(layer, [Shape(*codes.shape[1:])])
+    c, h, w = kernel.output_shape
+    taps = Taps(first_turns=np.zeros(len(codes), dtype=np.int64), flags=np.zeros((len(codes), h, w, c), dtype=np.uint8))
+    kernel([codes], taps)
+    assert taps.flags is not None
+    flagged = np.moveaxis(taps.flags & ~np.uint8(1 << Register.OUTPUT), 3, 1) != 0
+    if not flagged.any():
+        raise InputError(f"{name}: no output has an overflow before its last stage; name the one to explain as (n, k, y, x).")
+    n, k, y, x = (int(i) for i in np.argwhere(flagged)[0])
+    return n, k, y, x
 
 
 def _draw(draws: Draws, at: Place, first_turn: int) -> tuple[int, str]:

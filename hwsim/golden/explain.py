@@ -13,10 +13,11 @@ from hwsim.golden.read import load_npy, read_package
 
 
 def explain_golden(
-    package: Package | str | os.PathLike[str], layer: str, at: Sequence[int], limit: int | None = 20
+    package: Package | str | os.PathLike[str], layer: str, at: Sequence[int] | None = None, limit: int | None = 20
 ) -> Explanation:
-    """Explain output (n, k, y, x) of a package's layer, from its stimulus. limit: about how many rows are printed.
+    """Explain output (n, k, y, x) of a package's layer, from its stimulus.
 
+    at: None for the first overflow, see hwsim.explain.  limit: about how many rows are printed.
     Errors: InputError for a package or a stimulus that was changed, a layer without a sum, an output that is not there.
     """
     opened = read_package(package)

@@ -148,6 +148,22 @@ def test_the_step_is_noted_at_which_a_trap_stops() -> None:
             assert trapped.value.step == found.rows[stops[0]].step
 
 
+def test_the_first_overflow_is_found() -> None:
+    """Against the specification, output by output in row-major order."""
+    rng = np.random.default_rng(5)
+    x, w = rng.integers(-90, 128, (2, 2, 3, 4)), rng.integers(-128, 128, (3, 2, 2, 2))
+    for bits in (15, 16):
+        spill = Schedule(spill=Spill(3, bits - 1))
+        contract = MacContract(S8, S8, Output(S8), Accumulator(bits, overflow=Overflow.SATURATE, schedule=spill))
+        layer = hwsim.Conv2d().layer(w, contract)
+        cells = {at: layer.spec([x.tolist()], *at).events for at in np.ndindex(2, 3, 2, 3)}
+        with_events = [at for at, events in cells.items() if events.accumulator + events.spill]
+        assert explain(layer, inputs=x).at == with_events[0] > (0, 0, 0, 0)
+    quiet = hwsim.Conv2d().layer(w, MacContract(S8, S8, Output(S8)))
+    with pytest.raises(InputError, match="convolution: no output has an overflow before its last stage"):
+        explain(quiet, None, x)
+
+
 def test_shift_add_says_how_it_shifts() -> None:
     weight = PowerOfTwo(-4, 2)
     codes = weight.encode_array(np.array([-0.125, 2.0, 0.0, 0.5])).reshape(1, 4)
