@@ -65,6 +65,7 @@ typedef struct hw_proof_block {
     const hw_gemm *gemm;
     int64_t index, image, segment, start, first, last, weight_block;
     uint16_t unproven[MAX_BLOCKS][MAX_PIXELS]; /* a bit for each channel */
+    bool any[MAX_BLOCKS];
 } hw_proof_block;
 
 typedef void hw_gemm_fn(const hw_gemm *gemm);

@@ -360,10 +360,16 @@ static void walk_singly(const hw_plan *plan, const hw_proof_block *b, hw_worker 
     }
 }
 
-static bool valid(const hw_plan *plan, const hw_proof_block *b, int64_t pixel)
+/* Which pixels of the block are stored, and how many. */
+static int64_t find_stored(const hw_plan *plan, const hw_proof_block *b, uint16_t *stored)
 {
-    const int64_t at = b->start + pixel;
-    return at >= b->first && at < b->last && at % plan->conv.raster < plan->conv.valid;
+    int64_t x = b->start % plan->conv.raster, count = 0;
+    for (int64_t p = 0; p < b->gemm->pixels; p++) {
+        stored[p] = b->start + p >= b->first && x < plan->conv.valid ? UINT16_MAX : 0;
+        count += stored[p] != 0;
+        x = x + 1 == plan->conv.raster ? 0 : x + 1;
+    }
+    return count;
 }
 
 /* Bits of the channels of a block that are proven by their bounds. */
@@ -375,29 +381,36 @@ static uint32_t settled_lanes(const hw_conv_op *op, int64_t weight_block)
     return lanes;
 }
 
-static bool prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
+static void prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    uint32_t (*const prove)(const hw_sixteen *) = walk_set(op)->prove;
-    bool any = false;
+    uint16_t stored[MAX_PIXELS];
+    const int64_t pixels = find_stored(plan, b, stored);
     for (int64_t block = 0; block < b->gemm->blocks; block++) {
-        const int64_t k = (b->weight_block + block) * LANES, channels = min64(LANES, op->conv.k - k);
+        const hw_sixteen at = sixteen_at(plan, b, worker, block, 0);
         const int64_t settled = __builtin_popcount(settled_lanes(op, b->weight_block + block));
-        for (int64_t p = 0; p < b->gemm->pixels; p++) {
-            const hw_sixteen at = sixteen_at(plan, b, worker, block, p);
-            const bool stored = valid(plan, b, p);
-            const uint32_t found = prove(&at), left = stored ? found : 0;
-            b->unproven[block][p] = (uint16_t)left;
-            if (stored) {
-                const int64_t walked = __builtin_popcount(left);
-                events[HW_BY_BOUNDS] += settled;
-                events[HW_BY_SUMS] += channels - settled - walked;
-                events[HW_WALKED] += walked;
-            }
-            any = any || left;
-        }
+        int64_t walked = 0;
+        uint16_t *unproven = b->unproven[block], any = 0;
+        walk_set(op)->prove(&at, b->gemm->pixels, unproven);
+        for (int64_t p = 0; p < b->gemm->pixels; p++)
+            any |= unproven[p] &= stored[p];
+        for (int64_t p = 0; any && p < b->gemm->pixels; p++)
+            walked += __builtin_popcount(unproven[p]);
+        b->any[block] = any != 0;
+        events[HW_BY_BOUNDS] += settled * pixels;
+        events[HW_BY_SUMS] += (min64(LANES, op->conv.k - at.k) - settled) * pixels - walked;
+        events[HW_WALKED] += walked;
     }
-    return any;
+}
+
+/* Whether all channels are proven by their bounds: then no magnitude is looked at. */
+static bool settled_blocks(const hw_conv_op *op, const hw_proof_block *b)
+{
+    const int64_t first = b->weight_block * LANES, last = min64(op->conv.k, first + b->gemm->blocks * LANES);
+    for (int64_t k = first; k < last; k++)
+        if (!op->order->settled_channel[k])
+            return false;
+    return true;
 }
 
 /* The magnitudes' sums into worker->high_sums. */
@@ -417,8 +430,13 @@ static void sum_magnitudes(const hw_plan *plan, const hw_proof_block *b, hw_work
 void hw_prove_block(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    sum_magnitudes(plan, b, worker);
-    if (!prove_sums(plan, b, worker, events))
+    if (!settled_blocks(op, b))
+        sum_magnitudes(plan, b, worker);
+    prove_sums(plan, b, worker, events);
+    bool any = false;
+    for (int64_t block = 0; block < b->gemm->blocks; block++)
+        any = any || b->any[block];
+    if (!any)
         return;
     if (op->lanes.width == LANES_NONE) {
         walk_singly(plan, b, worker, events);
@@ -431,5 +449,6 @@ void hw_prove_block(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, i
             columns->pixel[i] = -1;
     }
     for (int64_t block = 0; block < b->gemm->blocks; block += 2)
-        walk_pair(plan, b, worker, block, events);
+        if (b->any[block] || (block + 1 < b->gemm->blocks && b->any[block + 1]))
+            walk_pair(plan, b, worker, block, events);
 }

@@ -76,8 +76,8 @@ typedef struct hw_walk_set {
     void (*walk)(hw_lane_walk *walk);
     /* A column from the codes (HW_S8, HW_U8, or halves) at pixel + offsets[0][entry] and, behind it, [1][entry]. */
     void (*column)(const hw_lanes *lanes, const uint8_t *pixel, const int32_t *offsets, int32_t type, int32_t *column);
-    /* Turn sums into accumulators; a bit for each output that is not proven. */
-    uint32_t (*prove)(const hw_sixteen *at);
+    /* Turn the sums of pixels that lie one behind the other into accumulators; a bit for each output that is not proven. */
+    void (*prove)(const hw_sixteen *first, int64_t pixels, uint16_t *unproven);
     /* Take over what was walked where a bit is set, and count. */
     void (*take)(const hw_sixteen *at, uint32_t unproven, const int64_t *acc, const int32_t *happened,
                  int64_t events[HW_COUNTERS]);

@@ -9,6 +9,27 @@
 /* CLIPS, WRAPS: the register is narrower than the lane. SATURATES, TURNS: it is as wide, and clips or wraps by itself. */
 typedef enum lane_mode { CLIPS, WRAPS, SATURATES, TURNS } lane_mode;
 
+static void prove_quickly(const hw_sixteen *v, int64_t pixels, uint16_t *unproven)
+{
+    if (v->order->bits > 32) {
+        prove_pixels(v, pixels, unproven);
+        return;
+    }
+    const __m512i most = _mm512_loadu_si512(v->proof->limit_high + v->k), least = _mm512_loadu_si512(v->proof->limit_low + v->k);
+    const __m512i shift = _mm512_loadu_si512(v->proof->shift32 + v->k), bias = _mm512_loadu_si512(v->proof->bias32 + v->k);
+    const __m512i start = v->add ? _mm512_add_epi32(bias, _mm512_loadu_si512(v->add)) : bias;
+    int32_t *sums = v->sums, *magnitudes = v->magnitudes;
+    for (int64_t p = 0; p < pixels; p++, sums += LANES, magnitudes += LANES) {
+        const __m512i sum = _mm512_loadu_si512(sums), magnitude = _mm512_loadu_si512(magnitudes);
+        const __mmask16 above = _mm512_cmpgt_epi32_mask(_mm512_add_epi32(sum, magnitude), most);
+        const __mmask16 below = _mm512_cmpgt_epi32_mask(least, _mm512_sub_epi32(sum, magnitude));
+        unproven[p] = above | below;
+        if (unproven[p])
+            _mm512_storeu_si512(magnitudes, sum);
+        _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_sllv_epi32(sum, shift), start));
+    }
+}
+
 static inline __m512i codes_at(const uint8_t *pixel, __m512i offsets, __mmask16 mask, int32_t type)
 {
     const __m512i dwords = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, offsets, pixel, 1);
