@@ -43,7 +43,7 @@ class Operands:
 
     def shift_add(self) -> Any:
         """Return the hw_shift_add."""
-        unit, fields = self.layer.contract.product, self.layer.integer.fields
+        unit, fields = self.layer.integer.contract.product, self.layer.integer.fields
         assert unit is not None and fields is not None
         negative, exponent, nonzero = fields
         made = self.ffi.new("hw_shift_add *")
@@ -55,7 +55,7 @@ class Operands:
 
     def walk(self) -> Any:
         """Return the hw_walk."""
-        numbers, schedule = self.layer.numbers, self.layer.contract.accumulator.schedule
+        numbers, schedule = self.layer.numbers, self.layer.integer.contract.accumulator.schedule
         assert numbers.walk is not None and schedule is not None
         w, table = numbers.walk, schedule.table(*self.layer.extents(self.shape))
         made = self.ffi.new("hw_walk *")
