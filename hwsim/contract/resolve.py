@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hwsim.arith.accumulate import Walk, register_range
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding, round_shift
-from hwsim.contract.accumulator import Accumulator, BiasPoint, RoundAt, Schedule, Spill
+from hwsim.contract.accumulator import MAX_TREE_BITS, Accumulator, BiasPoint, RoundAt, Schedule, Spill
 from hwsim.contract.mac import MAX_SHIFT, Activation, MacContract, Output, signed_width
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, ProofError
@@ -106,9 +106,7 @@ def split_shift(contract: MacContract, k: int) -> tuple[int, int]:
     return 0, shift
 
 
-def resolve_mac(
-    contract: MacContract, sums: list[tuple[int, int]], bias: list[int] | None, taps: int, where: str
-) -> MacNumbers:
+def resolve_mac(contract: MacContract, sums: list[tuple[int, int]], bias: list[int] | None, taps: int, where: str) -> MacNumbers:
     """Resolve a MAC contract for `len(sums)` output channels.
 
     sums: per channel proven bounds (N, P), N <= 0 <= P, of every sum of a subset of the codes that the tree adds.
@@ -136,7 +134,6 @@ def resolve_mac(
             f"to hold; {need} bits would do: widen the accumulator (and its tree and spill), or give the operands fewer bits."
         )
     lengths = tuple(contract.accumulator_length(k) for k in channels)
-    level_bits = () if schedule is None else schedule.tree.bits or contract.exact_level_bits
     return MacNumbers(
         product_shift=tuple(step - drop for drop, step in splits),
         drop=tuple(drop for drop, _ in splits),
@@ -151,7 +148,7 @@ def resolve_mac(
         exact_high=exact[1],
         epilogue=resolve_output(contract.output, lengths, min(need, acc.bits), where, draws=True),
         walk=None if schedule is None else _walk(acc, schedule),
-        level_bits=level_bits,
+        level_bits=() if schedule is None else _level_bits(contract, schedule, sums, where),
         exact=_loses_nothing(contract, splits),
         node_low=tuple(low for low, _ in nodes),
         node_high=tuple(high for _, high in nodes),
@@ -172,7 +169,7 @@ def _content(
     if schedule is not None and schedule.spill is not None and schedule.spill.shift:
         slack = (taps // schedule.spill.every + 1) << schedule.spill.shift
         low, high = low - slack, high + slack
-    if shift > MAX_SHIFT or shift < -MAX_SHIFT or high >= 1 << 63 or low < -(1 << 63):
+    if abs(shift) > MAX_SHIFT or max(high, sums[1]) >= 1 << 63 or min(low, sums[0]) < -(1 << 63):
         raise ContractError(
             f"{where}: the exact sum of channel {k} needs more than 64 bits after a left shift of {shift}; "
             f"choose an accumulator fractional_length nearer to {contract.product_length(k)}."
@@ -201,6 +198,30 @@ def _narrowest(contract: MacContract, shift: int) -> tuple[int, int]:
         low, high = register_range(schedule.spill.bits, schedule.spill.overflow)
         ranges.append((low << schedule.spill.shift, high << schedule.spill.shift))
     return max(low for low, _ in ranges), min(high for _, high in ranges)
+
+
+def _level_bits(contract: MacContract, schedule: Schedule, sums: list[tuple[int, int]], where: str) -> tuple[int, ...]:
+    """Width of each level of the adder tree: declared, else that of any sum of products, as far as these weights make them."""
+    bits, overflow = schedule.tree.bits, schedule.tree.overflow
+    if bits and overflow is not None:
+        narrowest = register_range(min(bits), overflow)
+        for k, (low, high) in enumerate(sums):
+            shift = max(split_shift(contract, k)[1], 0)
+            held = min(1 << (bits[-1] - 1), high - low)  # a level that wraps keeps less than what it was given
+            if (low < narrowest[0] or high > narrowest[1]) and held << shift >= 1 << 63:
+                raise ContractError(
+                    f"{where}: Schedule.tree.bits: the last level's {bits[-1]} bits leave 64 bits after a left shift of {shift} "
+                    f"(channel {k}); choose an accumulator fractional_length nearer to {contract.product_length(k)}."
+                )
+    if bits is not None or schedule.lanes == 1:
+        return bits or ()
+    need = max(signed_width(end) for both in sums for end in both)
+    if need > MAX_TREE_BITS:
+        raise ContractError(
+            f"{where}: Schedule.tree adds products whose sums need {need} bits, allowed are {MAX_TREE_BITS}; take one lane, or "
+            "give the operands fewer bits."
+        )
+    return tuple(min(bits, MAX_TREE_BITS) for bits in contract.exact_level_bits)
 
 
 def _loses_nothing(contract: MacContract, splits: list[tuple[int, int]]) -> bool:
