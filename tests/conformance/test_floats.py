@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 
 from hwsim.arith.exact_sum import from_words
+from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.backends.base import Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.accumulator import Axis, Order, Schedule
 from hwsim.contract.float_mac import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput
+from hwsim.contract.mac import Output
+from hwsim.errors import OverflowTrap
+from hwsim.execute.single import run_layer
 from hwsim.formats import FixedPoint, Specials, catalog
 from hwsim.layers import Convolution, Shape
 from oracles.cases import Case, generator
@@ -146,6 +150,22 @@ def test_nan_and_infinity_among_the_inputs_decide_the_output(target, fmt):
     x[rng.random(x.shape) < 0.06] = special[-1]
     for layer in (case.layer, replace(case.layer, contract=replace(case.layer.contract, accumulator=FloatAccumulator()))):
         conforms(target, Case(f"{case.name} {layer.contract.accumulator}", layer, (x,)))
+
+
+@pytest.mark.parametrize("accumulator", [ExactSum(), FloatAccumulator()], ids=["exact", "register"])
+def test_trap_stops_at_the_first_output_that_does_not_fit(target, accumulator):
+    """Row-major: the first image holds zeros, so that the first event lies in the second."""
+    rng = generator("float trap")
+    contract = FloatMacContract(catalog.E4M3, catalog.E4M3, Output(FixedPoint(8, 0), overflow=Overflow.TRAP), accumulator)
+    weight = catalog.E4M3.encode_array(rng.normal(size=(3, 2, 2, 3)))
+    x = catalog.E4M3.encode_array(rng.normal(size=(2, 2, 5, 7)) * 14)
+    x[0] = 0
+    layer = Convolution(contract, weight)
+    outputs = np.ndindex(2, *layer.output_shape([Shape(2, 5, 7)]))
+    first = next(at for at in outputs if layer.spec([x.tolist()], *at).events.output)
+    with target.chosen(), pytest.raises(OverflowTrap) as trapped:
+        run_layer(layer, x, backend=target.backend)
+    assert trapped.value.coordinate == first and first > (1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("overshoot", [0, 1, 40, 300])

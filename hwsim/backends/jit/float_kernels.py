@@ -184,6 +184,7 @@ class FloatRegisterKernel(FloatMacKernel):
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
         codes = self.empty(out.n)
+        taps.shares[2] += codes.size  # whatever adds them: every sum is walked
         acc, todo = self.room(taps, codes.shape), np.empty((0, 0, 0, 0), dtype=np.uint8)
         x, f, rows = self.staged(inputs[0]), self.register.format.layout, out.n * self.output_shape.h
         if self.doubles is not None and not x.kind.any():
