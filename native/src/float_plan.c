@@ -174,6 +174,12 @@ static bool is_host32(const hw_float *f)
            f->specials == HW_IEEE;
 }
 
+static bool is_half(const hw_float *f)
+{
+    return f->man_bits == 10 && f->sign_shift == 15 && f->bias == 15 && f->lowest == 1 && f->subnormals &&
+           f->specials == HW_IEEE;
+}
+
 /* See the head of this file. */
 static bool rounds_alike(const hw_float_conv *v, const hw_spans *s, bool host64)
 {
@@ -240,7 +246,7 @@ static bool plan_add(hw_float_conv_op *op, const hw_spans *s, const hw_float_tab
     if (op->host64)
         op->kernel = v->lanes > 1 ? table->tree64 : table->rounded64;
     else
-        op->kernel = v->lanes > 1 ? table->tree32 : table->rounded32;
+        op->kernel = v->lanes > 1 ? table->tree32 : is_half(&v->register_format) ? table->half32 : table->rounded32;
     op->name = op->host64 ? "doubles rounded in order" : "floats rounded in order";
     return true;
 }
