@@ -276,9 +276,7 @@ class Accumulator:
 
     def _check_spill(self, spill: Spill | None) -> None:
         if spill is not None and spill.bits > self.bits:
-            raise ContractError(
-                f"Spill.bits: found {spill.bits}, wider than the accumulator; allowed 2..{self.bits}."
-            )
+            raise ContractError(f"Spill.bits: found {spill.bits}, wider than the accumulator; allowed 2..{self.bits}.")
 
     def grid(self) -> FixedPoint:
         """Return the register as a format; its grid must be declared."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import hwsim.contract
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, MacContract, Output
@@ -93,10 +94,15 @@ def test_a_repr_rebuilds_the_contract():
         Accumulator(40, (3, 4), True),
         FixedPoint(16, 5),
     )
-    names = {n: getattr(__import__("hwsim.contract.mac", fromlist=[n]), n) for n in ("MacContract", "Output", "Accumulator")}
     text = repr(contract)
     for kind in (Rounding, Overflow, Activation):
         for value in kind:
             text = text.replace(repr(value), f"{kind.__name__}({int(value)})")
-    scope = {**names, "FixedPoint": FixedPoint, "Rounding": Rounding, "Overflow": Overflow, "Activation": Activation}
+    scope = {
+        **vars(hwsim.contract),
+        "FixedPoint": FixedPoint,
+        "Rounding": Rounding,
+        "Overflow": Overflow,
+        "Activation": Activation,
+    }
     assert eval(text, scope) == contract
