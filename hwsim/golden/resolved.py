@@ -8,6 +8,7 @@ from typing import Any
 from hwsim.contract import MacContract, Schedule
 from hwsim.golden.describe import plain
 from hwsim.layers import EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale, Shape
+from hwsim.layers.draws import epilogue_of
 from hwsim.layers.float_unit import FloatUnit
 
 MAX_TABLE = 4096
@@ -21,9 +22,8 @@ def resolved(layer: Layer, inputs: Sequence[Shape]) -> dict[str, Any]:
     if isinstance(layer, MacLayer):
         float_unit = isinstance(layer.unit, FloatUnit)
         return _float_mac(layer, layer.unit, inputs[0]) if float_unit else _integer_mac(layer, inputs[0])  # type: ignore[arg-type]
-    if isinstance(layer, (EltwiseSum, ImageEncoding, Rescale)):
-        return {"requantize_shift": list(layer.epilogue.shift)}
-    return {}
+    epilogue = epilogue_of(layer) if isinstance(layer, (EltwiseSum, ImageEncoding, Rescale)) else None
+    return {} if epilogue is None else {"requantize_shift": list(epilogue.shift)}
 
 
 def _integer_mac(layer: MacLayer, shape: Shape) -> dict[str, Any]:
