@@ -27,7 +27,7 @@ from oracles.cases import Case, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
 from oracles.float_cases import FLOATS, float_case, words
 
-CASES = 120
+CASES = 80
 
 
 def whole(layer, acc: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_trap_stops_at_the_first_output_that_does_not_fit(target, accumulator):
     rng = generator("float trap")
     contract = FloatMacContract(catalog.E4M3, catalog.E4M3, Output(FixedPoint(8, 0), overflow=Overflow.TRAP), accumulator)
     weight = catalog.E4M3.encode_array(rng.normal(size=(3, 2, 2, 3)))
-    x = catalog.E4M3.encode_array(rng.normal(size=(2, 2, 5, 7)) * 14)
+    x = catalog.E4M3.encode_array(rng.normal(size=(2, 2, 5, 7)) * 18)
     x[0] = 0
     layer = Convolution(contract, weight)
     outputs = np.ndindex(2, *layer.output_shape([Shape(2, 5, 7)]))
