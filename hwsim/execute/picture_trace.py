@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwsim.contract import Output
 from hwsim.execute.trace import LayerTrace, Trace
 from hwsim.layers import Events
 from hwsim.network.lower.settle import output_stage
@@ -48,8 +49,8 @@ def code_strips(trace: Trace) -> tuple[CodeStrip, ...]:
 
 def _strip(traced: LayerTrace) -> CodeStrip:
     codes, fmt = traced.codes, traced.layer.output_format
-    stage = output_stage(traced.layer) or fmt
-    low, high = stage.low, stage.high
+    stage = output_stage(traced.layer)
+    low, high = (stage.low, stage.high) if isinstance(stage, Output) else (fmt.low, fmt.high)
     span, size = fmt.high - fmt.low + 1, codes.size
     places = (codes.astype(np.int64) - fmt.low) * min(span, BINS) // span
     counts = np.bincount(places.ravel(), minlength=min(span, BINS))

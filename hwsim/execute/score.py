@@ -15,7 +15,7 @@ import numpy as np
 from hwsim.backends.base import COUNTERS, EVENTS
 from hwsim.errors import InputError
 from hwsim.execute.plan import Plan
-from hwsim.execute.trace import best
+from hwsim.execute.trace import best, comparable
 from hwsim.layers import Events, HostLRN, Shares
 from hwsim.network.quantized import QuantizedNetwork
 
@@ -201,6 +201,7 @@ def score(
     if total < 1:
         raise InputError("score: found no images, at least one is needed; is the list empty, or --limit 0?")
     plan = Plan(network, backend, min(batch, total))
+    answer = network[network.logits].layer.output_format
     fixed, floats = _Tally(), _Tally()
     truth: list[np.ndarray] = []
     counters = {node.name: np.zeros(COUNTERS, dtype=np.int64) for node in network.nodes}
@@ -211,7 +212,7 @@ def score(
         start = time.perf_counter()
         logits = plan.run(pixels, first_image=done)
         seconds += time.perf_counter() - start
-        fixed.add(logits, labels)
+        fixed.add(comparable(logits, answer), labels)
         truth.append(labels)
         for bound in plan.bound:
             counters[bound.node.name] += bound.step.taps.counters

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.arith.float_order import order_key
+from hwsim.arith.minifloat import is_nan
 from hwsim.errors import InputError
 from hwsim.execute.draws import Drawn
 from hwsim.execute.plan import Bound, Plan
+from hwsim.formats import Format, Minifloat
 from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Shares, Softmax
 from hwsim.layers.float_unit import FloatUnit
@@ -122,7 +125,7 @@ class Trace:
 
     def top(self, k: int = 5) -> np.ndarray:
         """Return the k best classes of each image, [N][k]: highest code first, the lower class first among equals."""
-        return best(self.logits, k)
+        return best(comparable(self.logits, self[self.network.logits].layer.output_format), k)
 
     def plot(self, file: str | PathLike[str] | None = None, force: bool = False) -> Any:
         """Draw each layer's codes and events, and the first image's answer; return the figure, save it if a file is named."""
@@ -177,6 +180,20 @@ class Trace:
     def _repr_html_(self) -> str:
         told = "<br>".join(html.escape(line) for line in [*self.draw_lines(), self.answer()])
         return f"{html_table(self.rows())}<p>{told}</p>"
+
+
+def comparable(codes: np.ndarray, fmt: Format) -> np.ndarray:
+    """Return integers that compare as the codes' numbers do: fixed-point codes do so themselves. NaN is below all.
+
+    >>> from hwsim.formats.catalog import E4M3
+    >>> comparable(np.array([0x38, 0xB8, 0x40], dtype=np.uint8), E4M3).argsort()
+    array([1, 0, 2])
+    """
+    if not isinstance(fmt, Minifloat):
+        return codes
+    wide = codes.astype(np.int64)
+    keys = order_key(wide, fmt.layout)
+    return np.where(is_nan(wide, fmt.layout), -(1 << 40), keys)
 
 
 def best(logits: np.ndarray, k: int) -> np.ndarray:

@@ -12,10 +12,17 @@ from hwsim.arith.lfsr import noise_bits, round_shift_stochastic
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
+from hwsim.contract.float_mac import FloatOutput
 from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import ContractError
-from hwsim.formats import FixedPoint, Format
+from hwsim.formats import FixedPoint, Format, Minifloat
+
+Real = FixedPoint | Minifloat
+"""Formats of what flows between layers."""
+
+AnyOutput = Output | FloatOutput
+"""The last stage of a layer that computes."""
 
 
 class Shape(NamedTuple):
@@ -90,11 +97,11 @@ class Layer(Protocol):
     kind: ClassVar[str]
 
     @property
-    def input_formats(self) -> tuple[Format, ...]:
+    def input_formats(self) -> tuple[Real, ...]:
         """Format of the codes of each input."""
 
     @property
-    def output_format(self) -> Format:
+    def output_format(self) -> Real:
         """Format of the output codes."""
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
@@ -112,10 +119,10 @@ class OneInput:
     """What layers share that read one input of a declared `format` and, unless they say otherwise, keep its shape."""
 
     kind: ClassVar[str]
-    format: FixedPoint
+    format: Real
 
     @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
+    def input_formats(self) -> tuple[Real, ...]:
         """Format of the one input."""
         return (self.format,)
 
@@ -128,7 +135,7 @@ class Unchanged(OneInput):
     """A layer whose output codes are input codes, in the same format."""
 
     @property
-    def output_format(self) -> FixedPoint:
+    def output_format(self) -> Real:
         """The input's format."""
         return self.format
 
@@ -141,10 +148,10 @@ class Unchanged(OneInput):
 class Requantized(OneInput):
     """A layer that ends in an output stage of its own."""
 
-    output: Output
+    output: AnyOutput
 
     @property
-    def output_format(self) -> FixedPoint:
+    def output_format(self) -> Real:
         """Format of the output codes."""
         return self.output.format
 
@@ -178,9 +185,9 @@ def rounded_range(value: Range, k: int, epilogue: Epilogue) -> Range:
     return round_shift(low, shift, mode), round_shift(high, shift, mode)
 
 
-def traps(output: Output) -> bool:
-    """Return whether the first output event stops the run."""
-    return output.overflow == Overflow.TRAP
+def traps(output: AnyOutput) -> bool:
+    """Return whether the first output event stops the run; a minifloat's overflow does not."""
+    return isinstance(output, Output) and output.overflow == Overflow.TRAP
 
 
 def pair(name: str, value: Any, low: int) -> tuple[int, int]:

@@ -6,28 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hwsim.contract.mac import check_format
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Cell, Codes, Events, Shape, Unchanged
+from hwsim.layers.base import Cell, Codes, Events, Real, Shape, Unchanged
+from hwsim.layers.float_values import check_real
 
 
 @dataclass(frozen=True)
 class Concat(Unchanged):
     """The channels of input 0, then those of input 1, and so on; codes unchanged."""
 
-    format: FixedPoint
+    format: Real
     count: int
 
     kind: ClassVar[str] = "concat"
 
     def __post_init__(self) -> None:
-        check_format("concat.format", self.format)
+        check_real("concat.format", self.format)
         if not isinstance(self.count, int) or self.count < 1:
             raise ContractError(f"concat.count: found {self.count!r}, allowed the number of inputs, at least 1.")
 
     @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
+    def input_formats(self) -> tuple[Real, ...]:
         """The one format, for each input."""
         return (self.format,) * self.count
 

@@ -13,7 +13,7 @@ from hwsim.layers.base import Layer, Shape
 
 def epilogue_of(layer: Layer) -> Epilogue | None:
     """Return a layer's last stage, resolved; None where it has none."""
-    if isinstance(getattr(layer, "contract", None), FloatMacContract):
+    if isinstance(getattr(layer, "contract", None), FloatMacContract) or getattr(layer, "in_floats", False):
         return None
     resolved = getattr(layer, "numbers", layer)
     epilogue = getattr(resolved, "epilogue", None)

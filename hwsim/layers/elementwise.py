@@ -7,24 +7,49 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from hwsim.contract.mac import Output, check_format
+from hwsim.arith.minifloat import relu_float
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Shape, Unchanged, finish, rounded_range
+from hwsim.formats import FixedPoint, Minifloat
+from hwsim.layers.base import (
+    AnyOutput,
+    Bounds,
+    Cell,
+    Codes,
+    Events,
+    Real,
+    Requantized,
+    Shape,
+    Unchanged,
+    finish,
+    rounded_range,
+)
 from hwsim.layers.draws import noise_of
+from hwsim.layers.float_output import finish_code
+from hwsim.layers.float_values import (
+    check_float_output,
+    check_real,
+    has_float,
+    integer_format,
+    integer_output,
+    sum_of_codes,
+    words,
+)
 
 
 @dataclass(frozen=True)
 class ReLU(Unchanged):
-    """code = max(code, 0), where it stands alone; behind a layer that computes it is that layer's activation."""
+    """code = max(code, 0), where it stands alone; behind a layer that computes it is that layer's activation.
 
-    format: FixedPoint
+    Of minifloats, zeros become +0 and NaN passes.
+    """
+
+    format: Real
 
     kind: ClassVar[str] = "relu"
 
     def __post_init__(self) -> None:
-        check_format("relu.format", self.format)
+        check_real("relu.format", self.format)
 
     @property
     def bounds(self) -> Bounds:
@@ -33,35 +58,55 @@ class ReLU(Unchanged):
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
-        return Cell(max(inputs[0][n][k][y][x], 0), None, Events())
+        code = inputs[0][n][k][y][x]
+        if isinstance(self.format, Minifloat):
+            return Cell(int(relu_float(code, self.format.layout)), None, Events())
+        return Cell(max(code, 0), None, Events())
 
 
 @dataclass(frozen=True)
 class Rescale(Requantized):
-    """code = fit(round(code * 2**(fl_out - fl_in))): from one format to another, explicit and visible."""
+    """code = fit(round(code * 2**(fl_out - fl_in))): from one format to another, explicit and visible.
 
-    format: FixedPoint
-    output: Output
+    Where one of them is a minifloat: the same number, rounded once (a cast); a zero keeps its sign.
+    """
+
+    format: Real
+    output: AnyOutput
 
     kind: ClassVar[str] = "rescale"
 
     def __post_init__(self) -> None:
-        check_format("rescale.format", self.format)
-        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+        check_real("rescale.format", self.format)
+        if self.in_floats:
+            check_float_output(self.kind, self.output)
+        else:
+            self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @cached_property
+    def in_floats(self) -> bool:
+        """Whether a minifloat enters or leaves."""
+        return has_float((self.format, self.output.format))
 
     @cached_property
     def epilogue(self) -> Epilogue:
-        """The shift, limits and modes."""
-        return resolve_output(self.output, (self.format.fl(),), self.format.bits + 1, self.kind, draws=True)
+        """The shift, limits and modes, of a rescale in integers."""
+        fmt = integer_format(self.kind, self.format)
+        return resolve_output(integer_output(self.kind, self.output), (fmt.fl(),), fmt.bits + 1, self.kind, draws=True)
 
     @property
     def bounds(self) -> Bounds:
         """The format's range, rescaled."""
+        if self.in_floats:
+            return words(self.output)
         return Bounds(None, rounded_range((self.format.low, self.format.high), 0, self.epilogue))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int, first_turn: int = 0) -> Cell:
         """One output in plain ints; first_turn: where it draws, the turn since the last reset in which image n begins."""
         image = inputs[0][n]
+        if self.in_floats:
+            code, event = finish_code(image[k][y][x], self.format, self.output)
+            return Cell(code, None, Events(0, event))
         shape = Shape(len(image), len(image[0]), len(image[0][0]))
         code, event = finish(image[k][y][x], 0, self.epilogue, noise_of(self.epilogue, shape, (k, y, x), first_turn))
         return Cell(code, None, Events(0, event))
@@ -72,10 +117,11 @@ class EltwiseSum:
     """code = fit(round(sum of code_i * 2**(fl_max - fl_i), at fl_max)): all aligned to the finest grid, one rounding.
 
     formats: of the inputs, two or more.  The exact sum is max(bits_i + fl_max - fl_i) + ceil(log2 n) bits wide, at most 62.
+    With a minifloat among inputs or output the exact sum has any width, and one zero: +0.
     """
 
-    formats: tuple[FixedPoint, ...]
-    output: Output
+    formats: tuple[Real, ...]
+    output: AnyOutput
 
     kind: ClassVar[str] = "eltwise_sum"
 
@@ -83,34 +129,47 @@ class EltwiseSum:
         if len(self.formats) < 2:
             raise ContractError(f"eltwise_sum.formats: found {len(self.formats)} inputs, allowed two or more.")
         for f in self.formats:
-            check_format("eltwise_sum.formats", f)
-        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+            check_real("eltwise_sum.formats", f)
+        if self.in_floats:
+            check_float_output(self.kind, self.output)
+        else:
+            self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @cached_property
+    def in_floats(self) -> bool:
+        """Whether a minifloat enters or leaves."""
+        return has_float((*self.formats, self.output.format))
+
+    @cached_property
+    def fixed(self) -> tuple[FixedPoint, ...]:
+        """Formats of the inputs of a sum in integers."""
+        return tuple(integer_format(self.kind, f) for f in self.formats)
 
     @property
-    def input_formats(self) -> tuple[FixedPoint, ...]:
+    def input_formats(self) -> tuple[Real, ...]:
         """Format of each input."""
         return self.formats
 
     @property
-    def output_format(self) -> FixedPoint:
+    def output_format(self) -> Real:
         """Format of the output codes."""
         return self.output.format
 
     @cached_property
     def align(self) -> tuple[int, ...]:
         """fl_max - fl_i: how far each input is shifted left."""
-        finest = max(f.fl() for f in self.formats)
-        return tuple(finest - f.fl() for f in self.formats)
+        finest = max(f.fl() for f in self.fixed)
+        return tuple(finest - f.fl() for f in self.fixed)
 
     @cached_property
     def epilogue(self) -> Epilogue:
         """The shift, limits and modes."""
-        width = max(f.bits + 1 + a for f, a in zip(self.formats, self.align, strict=True))
+        width = max(f.bits + 1 + a for f, a in zip(self.fixed, self.align, strict=True))
         width += (len(self.formats) - 1).bit_length()
         if width > 62:
             raise ContractError(f"eltwise_sum: the aligned sum is {width} bits wide, allowed 62; bring the inputs' grids closer.")
-        finest = max(f.fl() for f in self.formats)
-        return resolve_output(self.output, (finest,), width, self.kind)
+        finest = max(f.fl() for f in self.fixed)
+        return resolve_output(integer_output(self.kind, self.output), (finest,), width, self.kind)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """All inputs have one shape, the output's."""
@@ -123,12 +182,17 @@ class EltwiseSum:
     @property
     def bounds(self) -> Bounds:
         """The sum of the formats' ranges, aligned."""
+        if self.in_floats:
+            return words(self.output)
         low = sum(f.low << a for f, a in zip(self.formats, self.align, strict=True))
         high = sum(f.high << a for f, a in zip(self.formats, self.align, strict=True))
         return Bounds(None, rounded_range((low, high), 0, self.epilogue))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
+        if self.in_floats:
+            code, event = sum_of_codes([codes[n][k][y][x] for codes in inputs], self.formats, 1, self.output)
+            return Cell(code, None, Events(0, event))
         total = sum(codes[n][k][y][x] << a for codes, a in zip(inputs, self.align, strict=True))
         code, event = finish(total, 0, self.epilogue)
         return Cell(code, None, Events(0, event))

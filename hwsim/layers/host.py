@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwsim.arith.minifloat import infinity_code, nan_code
 from hwsim.arith.overflow import Overflow, fits
 from hwsim.arith.rounding import Rounding
-from hwsim.contract.mac import Output, check_format
+from hwsim.contract.mac import Output
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Unchanged
+from hwsim.formats import FixedPoint
+from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Real, Requantized, Unchanged
+from hwsim.layers.float_output import finish_exact
+from hwsim.layers.float_values import check_real, has_float, integer_format, integer_output, words
 
 MAX_SQUARED_BITS = 24  # the squares of 2**15 neighbours and more then sum up within int64
 
@@ -42,20 +46,22 @@ class HostLRN(Requantized):
     """real = x * (k + alpha / n * sum of squares of n neighbours)**-beta, in float64 on the host, encoded again.
 
     local_size n: odd.  WITHIN_CHANNEL: n x n pixels, zeros outside the image count.  Source: Caffe lrn_layer.cpp.
+    Squares of fixed-point codes are summed exactly; of minifloats in float64, along rows and then columns, first to last. The
+    format of a minifloat output decides an overflow, which is an event.
     """
 
-    format: FixedPoint
+    format: Real
     region: Region
     local_size: int
     alpha: float
     beta: float
     k: float
-    output: Output
+    output: AnyOutput
 
     kind: ClassVar[str] = "host_lrn"
 
     def __post_init__(self) -> None:
-        check_format("host_lrn.format", self.format, MAX_SQUARED_BITS)
+        check_real("host_lrn.format", self.format, MAX_SQUARED_BITS)
         self.rounding  # noqa: B018  refuse now what this layer cannot draw
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
             raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
@@ -68,7 +74,12 @@ class HostLRN(Requantized):
     @property
     def rounding(self) -> Rounding:
         """Where ties go."""
-        return self.output.fixed_rounding(self.kind)
+        return self.output.fixed_rounding(self.kind) if isinstance(self.output, Output) else self.output.rounding
+
+    @property
+    def in_floats(self) -> bool:
+        """Whether a minifloat enters or leaves."""
+        return has_float((self.format, self.output.format))
 
     def _neighbours(self, image: Sequence, k: int, y: int, x: int) -> list[int]:
         reach = self.local_size // 2
@@ -81,49 +92,116 @@ class HostLRN(Requantized):
 
     def _real(self, code: int, squares: int) -> float:
         """Return the normalised value from a code and the exact sum of its neighbours' squared codes."""
-        count = self.local_size if self.region == Region.ACROSS_CHANNELS else self.local_size**2
-        fl = self.format.fl()
-        base = self.k + self.alpha / count * math.ldexp(float(squares), -2 * fl)
+        fl = integer_format(self.kind, self.format).fl()
+        base = self.k + self.alpha / self._count * math.ldexp(float(squares), -2 * fl)
         return math.ldexp(float(code), -fl) * inverse_power(base, self.beta)
 
     @property
     def _overflow(self) -> Overflow:
         """What becomes of a value that does not fit: TRAP leaves it as WRAP does, since who runs the layer stops."""
-        return Overflow.WRAP if self.output.overflow == Overflow.TRAP else self.output.overflow
+        overflow = integer_output(self.kind, self.output).overflow
+        return Overflow.WRAP if overflow == Overflow.TRAP else overflow
 
     @property
     def bounds(self) -> Bounds:
         """The divisor is at least k**beta, so |output| <= |x| * k**-beta."""
+        read, f, mode = self.format, self.output.format, self.rounding
+        if not isinstance(read, FixedPoint) or not isinstance(f, FixedPoint):
+            return words(self.output)
         most = inverse_power(self.k, self.beta)
-        low, high = (math.ldexp(float(code), -self.format.fl()) * most for code in (self.format.low, self.format.high))
-        f, mode = self.output.format, self.rounding
+        low, high = (math.ldexp(float(code), -read.fl()) * most for code in (read.low, read.high))
         return Bounds(None, (f.round_real(low, mode), f.round_real(high, mode)))
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output: exact integer squares, then float64."""
         image = inputs[0][n]
+        if self.in_floats:
+            codes, events = self._encoded(np.array(self._real_of(image, k, y, x)))
+            return Cell(int(codes), None, Events(0, events))
         squares = sum(c * c for c in self._neighbours(image, k, y, x))
         real = self._real(image[k][y][x], squares)
-        f = self.output.format
+        output = integer_output(self.kind, self.output)
+        f = output.format
         rounded = f.round_real(real, self.rounding)
-        event = 0 if fits(rounded, self.output.low, self.output.high) else 1
+        event = 0 if fits(rounded, output.low, output.high) else 1
         return Cell(f.fit(rounded, self._overflow), None, Events(0, event))
 
     def compute(self, codes: np.ndarray) -> tuple[np.ndarray, int]:
         """All outputs at once: codes [N][C][H][W] in; output codes and events out. The same float64 operations as spec."""
+        if self.in_floats:
+            return self._encoded(self._reals(codes))
         sums = codes.astype(np.int64) ** 2
         reach = self.local_size // 2
         axes = (1,) if self.region == Region.ACROSS_CHANNELS else (2, 3)
         for axis in axes:
             sums = _moving_sum(sums, axis, reach)
-        count = self.local_size if self.region == Region.ACROSS_CHANNELS else self.local_size**2
-        fl = self.format.fl()
-        base = self.k + self.alpha / count * np.ldexp(sums.astype(np.float64), -2 * fl)
+        fl = integer_format(self.kind, self.format).fl()
+        base = self.k + self.alpha / self._count * np.ldexp(sums.astype(np.float64), -2 * fl)
         real = np.ldexp(codes.astype(np.float64), -fl) * _inverse_powers(base, self.beta)
-        f, output = self.output.format, self.output
-        wide = FixedPoint(60, f.fl()).encode_array(real, self.rounding)
-        events = int(np.count_nonzero((wide < output.low) | (wide > output.high)))
-        return f.encode_array(real, self.rounding, self._overflow), events
+        output = integer_output(self.kind, self.output)
+        return output.format.encode_array(real, self.rounding, self._overflow), _events(real, output)
+
+    # ---- with a minifloat on either side
+
+    def _real_of(self, image: Sequence, k: int, y: int, x: int) -> float:
+        """Return one normalised value. The squares are added one by one: Python's own sum of floats compensates since 3.12."""
+        total = 0.0
+        for code in self._neighbours(image, k, y, x):
+            value = float(self.format.to_real(np.array(code)))
+            total += value * value
+        base = np.array(self.k + self.alpha / self._count * total)
+        return float(self.format.to_real(np.array(image[k][y][x])) * _inverse_powers(base.reshape(1), self.beta)[0])
+
+    @property
+    def _count(self) -> int:
+        return self.local_size if self.region == Region.ACROSS_CHANNELS else self.local_size**2
+
+    def _reals(self, codes: np.ndarray) -> np.ndarray:
+        """Return all normalised values, by the same operations in the same order."""
+        real = self.format.to_real(codes)
+        squares, reach, total = real * real, self.local_size // 2, np.zeros(real.shape)
+        across = self.region == Region.ACROSS_CHANNELS
+        extents = real.shape[1:2] if across else real.shape[2:]
+        places = [range(-min(reach, e), min(reach, e) + 1) for e in extents]
+        for offsets in itertools.product(*places):
+            total += _shifted(squares, (*offsets, 0, 0) if across else offsets)
+        return np.asarray(real * _inverse_powers(self.k + self.alpha / self._count * total, self.beta))
+
+    def _encoded(self, real: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return the codes and the events; NaN and infinity become what a cast makes of them."""
+        output, f = self.output, self.output.format
+        finite = np.where(np.isfinite(real), real, 0.0)
+        events = _events(real, output)
+        if isinstance(f, FixedPoint):
+            ends = np.where(real > 0, output.high, np.where(real < 0, output.low, 0))  # type: ignore[union-attr]
+            codes = f.encode_array(finite, self.rounding, self._overflow)
+            return np.where(np.isfinite(real), codes, ends).astype(f.dtype), events + int((~np.isfinite(real)).sum())
+        codes = f.encode_array(finite, self.rounding)
+        infinite = np.where(np.signbit(real), infinity_code(1, f.layout), infinity_code(0, f.layout))
+        codes = np.where(np.isinf(real), infinite, np.where(np.isnan(real), nan_code(f.layout), codes))
+        return codes.astype(f.dtype), events
+
+
+def _events(real: np.ndarray, output: AnyOutput) -> int:
+    """Return how many finite values do not fit the output once rounded."""
+    if isinstance(output, Output):
+        wide = FixedPoint(60, output.format.fl()).encode_array(real[np.isfinite(real)], output.fixed_rounding("host_lrn"))
+        return int(np.count_nonzero((wide < output.low) | (wide > output.high)))
+    beyond = real[np.isfinite(real) & (np.abs(real) > float(output.format.largest))]
+    parts = (math.frexp(value) for value in beyond.tolist())
+    return sum(finish_exact(int(math.ldexp(mantissa, 53)), exponent - 53, output)[1] for mantissa, exponent in parts)
+
+
+def _shifted(values: np.ndarray, offsets: tuple[int, ...]) -> np.ndarray:
+    """Return the values so far further along the last axes, 0 beyond their ends."""
+    out = np.zeros_like(values)
+    spans = [(max(o, 0), min(e + o, e)) for o, e in zip(offsets, values.shape[-len(offsets) :], strict=True)]
+    if all(low < high for low, high in spans):
+        source = tuple(slice(low, high) for low, high in spans)
+        target = tuple(slice(low - o, high - o) for (low, high), o in zip(spans, offsets, strict=True))
+        lead = (slice(None),) * (values.ndim - len(spans))
+        out[lead + target] = values[lead + source]
+    return out
 
 
 def _moving_sum(values: np.ndarray, axis: int, reach: int) -> np.ndarray:
@@ -150,12 +228,12 @@ def _inverse_powers(base: np.ndarray, beta: float) -> np.ndarray:
 class Softmax(Unchanged):
     """real = exp(x - max) / sum, over channels, in float64 on the host. The codes pass unchanged: argmax is the codes' own."""
 
-    format: FixedPoint
+    format: Real
 
     kind: ClassVar[str] = "softmax"
 
     def __post_init__(self) -> None:
-        check_format("softmax.format", self.format)
+        check_real("softmax.format", self.format)
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """The logit's code."""

@@ -10,11 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Shape, finish, one_input, rounded_range
+from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Real, Shape, finish, one_input, rounded_range
+from hwsim.layers.float_output import finish_exact
+from hwsim.layers.float_values import check_float_output, has_float, integer_output, words
 
 PIXEL = FixedPoint(8, 0, signed=False)
 MEAN_LENGTH = 16
@@ -26,13 +27,13 @@ class ImageEncoding:
 
     mean: int64 codes [C][1][1] or [C][H][W] on the grid 2**-16.  scale = scale_mantissa * 2**-scale_length, mantissa at most
     24 bits (a float32).  So (pixel << 16) - mean has at most 26 bits, the product 50, and one shift rounds it:
-    shift = 16 + scale_length - fl_out.
+    shift = 16 + scale_length - fl_out.  To a minifloat the same exact product is rounded once.
     """
 
     mean: np.ndarray
     scale_mantissa: int
     scale_length: int
-    output: Output
+    output: AnyOutput
 
     kind: ClassVar[str] = "image_encoding"
 
@@ -49,10 +50,13 @@ class ImageEncoding:
         object.__setattr__(self, "mean", mean)
         if not isinstance(self.scale_mantissa, int) or not 0 < self.scale_mantissa < 1 << 24:
             raise ContractError(f"image_encoding.scale_mantissa: found {self.scale_mantissa!r}, allowed 1..2**24 - 1.")
-        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+        if self.in_floats:
+            check_float_output(self.kind, self.output)
+        else:
+            self.epilogue  # noqa: B018  refuse now what cannot be resolved
 
     @classmethod
-    def from_real(cls, mean: float | Sequence[float] | np.ndarray, scale: float, output: Output) -> ImageEncoding:
+    def from_real(cls, mean: float | Sequence[float] | np.ndarray, scale: float, output: AnyOutput) -> ImageEncoding:
         """Build from real numbers: mean per channel or [C][H][W] (rounded to 2**-16), scale to the nearest float32."""
         real = np.atleast_1d(np.asarray(mean, dtype=np.float64))
         if not (np.abs(real) <= 256).all() or not 0 < scale < 2.0**64:
@@ -70,14 +74,24 @@ class ImageEncoding:
         return (PIXEL,)
 
     @property
-    def output_format(self) -> FixedPoint:
+    def output_format(self) -> Real:
         """Format of the output codes."""
         return self.output.format
 
     @cached_property
+    def in_floats(self) -> bool:
+        """Whether the codes are minifloats."""
+        return has_float((self.output.format,))
+
+    @property
+    def exponent(self) -> int:
+        """The exact product's last bit means 2**exponent."""
+        return -(MEAN_LENGTH + self.scale_length)
+
+    @cached_property
     def epilogue(self) -> Epilogue:
-        """The shift, limits and modes."""
-        return resolve_output(self.output, (MEAN_LENGTH + self.scale_length,), 52, self.kind)
+        """The shift, limits and modes, of codes that are integers."""
+        return resolve_output(integer_output(self.kind, self.output), (MEAN_LENGTH + self.scale_length,), 52, self.kind)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The image's shape; a full mean must match it."""
@@ -91,6 +105,8 @@ class ImageEncoding:
     @property
     def bounds(self) -> Bounds:
         """The smallest pixel under the largest mean, and the largest under the smallest."""
+        if self.in_floats:
+            return words(self.output)
         low = ((PIXEL.low << MEAN_LENGTH) - int(self.mean.max())) * self.scale_mantissa
         high = ((PIXEL.high << MEAN_LENGTH) - int(self.mean.min())) * self.scale_mantissa
         return Bounds(None, rounded_range((low, high), 0, self.epilogue))
@@ -100,5 +116,8 @@ class ImageEncoding:
         full = self.mean.shape[1:] != (1, 1)
         mean = int(self.mean[k, y if full else 0, x if full else 0])
         value = ((inputs[0][n][k][y][x] << MEAN_LENGTH) - mean) * self.scale_mantissa
+        if self.in_floats:
+            code, event = finish_exact(value, self.exponent, self.output)
+            return Cell(code, None, Events(0, event))
         code, event = finish(value, 0, self.epilogue)
         return Cell(code, None, Events(0, event))

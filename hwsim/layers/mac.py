@@ -14,7 +14,7 @@ from hwsim.contract.mac import MacContract
 from hwsim.contract.resolve import MacNumbers
 from hwsim.errors import ContractError
 from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
-from hwsim.layers.base import Bounds, Cell, Codes, Shape, checked_codes
+from hwsim.layers.base import Bounds, Cell, Codes, Real, Shape, checked_codes
 from hwsim.layers.draws import noise_of
 from hwsim.layers.float_unit import FloatUnit, check_finite
 from hwsim.layers.integer_unit import Extents, IntegerUnit
@@ -52,12 +52,12 @@ class MacLayer:
         return len(self.weight)
 
     @property
-    def input_formats(self) -> tuple[Format, ...]:
+    def input_formats(self) -> tuple[Real, ...]:
         """Format of the one input."""
         return (self.contract.input,)
 
     @property
-    def output_format(self) -> Format:
+    def output_format(self) -> Real:
         """Format of the output codes."""
         return self.contract.output.format
 

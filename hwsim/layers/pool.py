@@ -8,12 +8,35 @@ from enum import IntEnum
 from functools import cached_property
 from typing import ClassVar
 
+from hwsim.arith.float_order import code_of_key, order_key
 from hwsim.arith.rounding import round_ratio
-from hwsim.contract.mac import Activation, Output, check_format
+from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import FixedPoint
-from hwsim.layers.base import Bounds, Cell, Codes, Events, Requantized, Shape, Unchanged, finish_rounded, one_input, pair
+from hwsim.formats import Minifloat
+from hwsim.layers.base import (
+    AnyOutput,
+    Bounds,
+    Cell,
+    Codes,
+    Events,
+    Real,
+    Requantized,
+    Shape,
+    Unchanged,
+    finish_rounded,
+    one_input,
+    pair,
+)
+from hwsim.layers.float_values import (
+    check_float_output,
+    check_real,
+    has_float,
+    integer_format,
+    integer_output,
+    sum_of_codes,
+    words,
+)
 
 
 class CountRule(IntEnum):
@@ -100,15 +123,18 @@ def _window_codes(inputs: Sequence[Codes], window: Window, n: int, k: int, y: in
 
 @dataclass(frozen=True)
 class MaxPool(Unchanged):
-    """code = max over the window's pixels of the image; padding never wins, since it is not looked at."""
+    """code = max over the window's pixels of the image; padding never wins, since it is not looked at.
 
-    format: FixedPoint
+    Minifloats are compared as numbers, -0 below +0; a maximum with NaN is NaN.
+    """
+
+    format: Real
     window: Window
 
     kind: ClassVar[str] = "max_pool"
 
     def __post_init__(self) -> None:
-        check_format("max_pool.format", self.format)
+        check_real("max_pool.format", self.format)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Return the pooled shape."""
@@ -116,7 +142,11 @@ class MaxPool(Unchanged):
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
-        return Cell(max(_window_codes(inputs, self.window, n, k, y, x)), None, Events())
+        codes = _window_codes(inputs, self.window, n, k, y, x)
+        if isinstance(self.format, Minifloat):
+            f = self.format.layout
+            return Cell(int(code_of_key(max(order_key(code, f) for code in codes), f)), None, Events())
+        return Cell(max(codes), None, Events())
 
 
 @dataclass(frozen=True)
@@ -126,23 +156,31 @@ class AveragePool(Requantized):
     count: what the divisor is.  output: format, rounding, overflow, activation.
     """
 
-    format: FixedPoint
+    format: Real
     window: Window
     count: CountRule
-    output: Output
+    output: AnyOutput
 
     kind: ClassVar[str] = "average_pool"
 
     def __post_init__(self) -> None:
-        check_format("average_pool.format", self.format)
+        check_real("average_pool.format", self.format)
         if not isinstance(self.count, CountRule):
             raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
-        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+        if self.in_floats:
+            check_float_output(self.kind, self.output)
+        else:
+            self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @cached_property
+    def in_floats(self) -> bool:
+        """Whether a minifloat enters or leaves."""
+        return has_float((self.format, self.output.format))
 
     @property
     def lift(self) -> int:
-        """fl_out - fl_in: the sum is shifted left by it, or the divisor by its negative."""
-        return self.output.format.fl() - self.format.fl()
+        """fl_out - fl_in, in integers: the sum is shifted left by it, or the divisor by its negative."""
+        return integer_format(self.kind, self.output.format).fl() - integer_format(self.kind, self.format).fl()
 
     @cached_property
     def epilogue(self) -> Epilogue:
@@ -151,7 +189,8 @@ class AveragePool(Requantized):
             raise ContractError(
                 f"average_pool: the output's fractional_length differs by {self.lift} from the input's; allowed at most 24."
             )
-        return resolve_output(self.output, (self.output.format.fl(),), 64, self.kind)
+        output = integer_output(self.kind, self.output)
+        return resolve_output(output, (output.format.fl(),), 64, self.kind)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """Return the pooled shape; windows of more than 2**20 pixels leave the proven range and are refused."""
@@ -159,6 +198,8 @@ class AveragePool(Requantized):
         kernel = self.window.kernel_for(shape)
         if kernel[0] * kernel[1] > 1 << 20:
             raise ContractError(f"average_pool.kernel: found {kernel}, allowed at most 2**20 pixels.")
+        if self.in_floats:
+            return self.window.output_shape(shape)
         width = self.format.bits + (kernel[0] * kernel[1]).bit_length() + max(self.lift, 0)
         if width > 62:
             raise ContractError(
@@ -170,6 +211,8 @@ class AveragePool(Requantized):
     @property
     def bounds(self) -> Bounds:
         """An average lies between its smallest and its largest pixel, padding's 0 included."""
+        if self.in_floats:
+            return words(self.output)
         unit = 1 << max(-self.lift, 0)
         low, high = (code << max(self.lift, 0) for code in (self.format.low, self.format.high))
         if self.epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
@@ -180,7 +223,12 @@ class AveragePool(Requantized):
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
         plane = inputs[0][n][k]
-        total = sum(_window_codes(inputs, self.window, n, k, y, x))
+        codes = _window_codes(inputs, self.window, n, k, y, x)
+        if self.in_floats:
+            unit = self.window.divisor(Shape(1, len(plane), len(plane[0])), y, x, self.count)
+            code, event = sum_of_codes(codes, [self.format] * len(codes), unit, self.output)
+            return Cell(code, None, Events(0, event))
+        total = sum(codes)
         if self.epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
             total = max(total, 0)
         unit = self.window.divisor(Shape(1, len(plane), len(plane[0])), y, x, self.count)

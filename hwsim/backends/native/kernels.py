@@ -17,7 +17,7 @@ from hwsim.backends.native.program import Calls
 from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import BackendError
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, Minifloat
 from hwsim.layers import (
     AveragePool,
     Concat,
@@ -46,6 +46,9 @@ class NativeKernel(Kernel):
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
+        formats = (*layer.input_formats, layer.output_format)
+        if not isinstance(layer, (MacLayer, Concat)) and any(isinstance(fmt, Minifloat) for fmt in formats):
+            raise BackendError(f"backend native has no {layer.kind} for minifloats; choose backend jit or auto.")
         self.library = require()
         status = self.library.ffi.new("hw_status *")
         made = self.make(self.library, isa_number(), status)
@@ -178,6 +181,7 @@ class ReluKernel(NativeKernel):
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator."""
+        assert isinstance(self.layer.format, FixedPoint)
         return new_sum(library, self.output_shape.c, (0,), relu_epilogue(self.layer.format), isa, status)
 
 

@@ -61,7 +61,7 @@ def _with_weights(contract: MacContract, weight: FixedPoint | PowerOfTwo) -> Mac
     bias = weight if contract.bias == contract.weight and isinstance(weight, FixedPoint) else contract.bias
     if isinstance(weight, PowerOfTwo) and contract.bias == contract.weight:
         bias = None
-    return replace(contract, weight=weight, bias=bias, product=None)  # type: ignore[arg-type]
+    return replace(contract, weight=weight, bias=bias, product=None)
 
 
 def _with_output_bits(network: QuantizedNetwork, node: QuantizedNode, bits: int) -> QuantizedNode:

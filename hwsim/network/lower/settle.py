@@ -141,7 +141,8 @@ def output_stage(layer: Layer) -> AnyOutput | None:
 def with_output(layer: Layer, output: AnyOutput) -> Layer:
     """Return the layer with another output stage."""
     if isinstance(layer, MacLayer):
-        return replace(layer, contract=replace(layer.contract, output=output))
+        contract: Any = replace(layer.contract, output=output)  # type: ignore[arg-type]  # refused there if it does not fit
+        return replace(layer, contract=contract)
     return replace(layer, output=output)  # type: ignore[type-var]
 
 
