@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+import pytest
 from conformance.test_layers import amid
 from hypothesis import HealthCheck, given, settings
 
 from hwsim.arith.accumulate import Place
+from hwsim.arith.overflow import Overflow
 from hwsim.backends.base import Taps
-from oracles.cases import Case
+from hwsim.contract import Accumulator, BiasPoint, MacContract, Order, Output, Schedule
+from hwsim.formats import FixedPoint
+from hwsim.layers import Convolution
+from oracles.cases import Case, codes, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
 from oracles.ordered_cases import ordered_cases
 
@@ -23,6 +30,7 @@ def run(backend, case: Case) -> tuple[Outcome, Taps]:
     return Outcome(out.codes, taps.acc.transpose(0, 3, 1, 2), taps.counted), taps
 
 
+@cache
 def expected_flags(case: Case) -> np.ndarray:
     """Return the flags [N][K][H][W] by the specification's events, output by output."""
     inputs = [x.tolist() for x in case.inputs]
@@ -48,3 +56,36 @@ def conforms(target, case: Case) -> None:
 @given(case=ordered_cases())
 def test_generated_orders(target, case):
     conforms(target, case)
+
+
+WIDTHS = (12, 16, 17, 24, 32, 33, 48, 62, 63, 64)
+MODES = (Overflow.SATURATE, Overflow.WRAP, Overflow.SATURATE_SYMMETRIC)
+
+
+@cache
+def wide_case(bits: int) -> Case:
+    """Return 35 channels of 297 taps whose biases reach to the register's ends and whose sums go on from there.
+
+    Beyond 18 bits the accumulator's grid is finer than the products', so that the same sums reach its ends. No contract can
+    be built whose exact sums leave 64 bits, so at 64 there are no events.
+    """
+    at, rng = WIDTHS.index(bits), generator(f"wide {bits}")
+    x, w = FixedPoint(8, 0, signed=at % 2 == 0), FixedPoint(8, 0)
+    schedule = Schedule(Order.RSC, bias=BiasPoint.LAST if at % 4 == 1 else BiasPoint.FIRST)
+    acc = Accumulator(bits, min(max(0, bits - 18), 39), overflow=MODES[at % 3], schedule=schedule)
+    size = (np.arange(35) % 8)[:, None, None, None]  # channels of small weights are proven, those of large ones are walked
+    weight = (codes(rng, w, (35, 33, 3, 3)).astype(np.int64) >> size).astype(np.int8)
+    high = (1 << min(bits - 1, 62)) - 1
+    bias = rng.integers(-high, high, size=35, endpoint=True) >> rng.integers(0, 5, size=35)
+    bias[::3] = np.where(bias[::3] < 0, -high, high)
+    layer = Convolution(MacContract(x, w, Output(FixedPoint(8, -4)), acc), weight, bias, stride=(2, 1), pad=(1, 0))
+    return Case(f"wide {bits}", layer, (codes(rng, x, (1, 33, 3, 5)),))
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_every_width_of_register_in_many_channels(target, bits):
+    conforms(target, wide_case(bits))
+
+
+def test_the_wide_cases_overflow():
+    assert all(by_spec(wide_case(bits)).events.accumulator for bits in WIDTHS[:-1])
