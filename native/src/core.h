@@ -71,6 +71,9 @@ void hw_tiles_on(void);  /* configure this thread's AMX tiles */
 void hw_tiles_off(void);
 #endif
 
+extern const hw_family hw_float_conv_family;
+const char *hw_float_conv_path(const hw_op *op); /* of that family */
+
 int hw_fail(hw_status *status, int32_t code, int64_t index, int64_t value);
 void *hw_alloc(size_t bytes, hw_status *status); /* 64-byte aligned, zeroed; release with free() */
 int hw_pick_isa(int32_t isa, hw_status *status); /* the resolved instruction set, or 0 and a status */

@@ -106,8 +106,6 @@ typedef struct hw_float_conv_op {
     void *decoded;           /* [words of the input format][x_limbs], 16-bit inputs at most; else NULL */
 } hw_float_conv_op;
 
-extern const hw_family hw_float_conv_family;
-const char *hw_float_conv_path(const hw_op *op);
 int hw_float_plan(hw_float_conv_op *op, hw_status *status); /* choose the path, pack */
 void hw_float_decode(const hw_float_conv_op *op, int64_t code, void *host); /* [x_limbs] */
 
@@ -117,9 +115,9 @@ int64_t hw_float_walk(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int6
 
 /* The last stage: (code, event) of (-1)^sign * significand * 2^exponent, or of a code of a format. beyond: as in
  * fixed_from_exact. */
-hw_rounded hw_float_finish_exact(const hw_float_conv *v, int sign, int64_t significand, int64_t exponent, bool beyond);
-hw_rounded hw_float_finish_code(const hw_float_conv *v, int64_t code, const hw_float *of);
-hw_rounded hw_float_finish_wide(const hw_float_conv *v, hw_wide total, int64_t exponent);
+hw_float_code hw_float_finish_exact(const hw_float_conv *v, int sign, int64_t significand, int64_t exponent, bool beyond);
+hw_float_code hw_float_finish_code(const hw_float_conv *v, int64_t code, const hw_float *of);
+hw_float_code hw_float_finish_wide(const hw_float_conv *v, hw_wide total, int64_t exponent);
 
 static inline hw_parts hw_float_operand(const hw_float_conv *v, int64_t code)
 {

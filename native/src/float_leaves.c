@@ -1,7 +1,7 @@
 /* The exported minifloat leaves. */
 #include "minifloat.h"
 
-static int64_t give(hw_rounded rounded, int32_t *event)
+static int64_t give(hw_float_code rounded, int32_t *event)
 {
     *event = rounded.event;
     return rounded.code;

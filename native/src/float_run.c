@@ -191,7 +191,7 @@ static void put_exact(const hw_plan *plan, hw_spot at, int64_t k, hw_wide produc
     const hw_float_conv_op *op = (const hw_float_conv_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
     const hw_wide total = (products << op->lift[k]) + bias_of(op, k);
-    const hw_rounded made = hw_float_finish_wide(&op->conv, total, op->grid[k]);
+    const hw_float_code made = hw_float_finish_wide(&op->conv, total, op->grid[k]);
     events[HW_AT_OUTPUT] += made.event;
     hw_store(hw_pixel(out, at.n, at.y, at.x), out->type, k, made.code);
     if (plan->call->acc) {
@@ -274,7 +274,7 @@ static void finish_add_row(const hw_plan *plan, const double *values, hw_spot at
             continue;
         }
         const int64_t acc = register_code(&v->register_format, values[lane]);
-        const hw_rounded made = hw_float_finish_code(v, acc, &v->register_format);
+        const hw_float_code made = hw_float_finish_code(v, acc, &v->register_format);
         events[HW_AT_OUTPUT] += made.event;
         hw_store(hw_pixel(out, at.n, at.y, at.x), out->type, k, made.code);
         if (plan->call->acc)

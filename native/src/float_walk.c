@@ -24,21 +24,21 @@ static hw_term multiply_terms(hw_term x, hw_parts w)
     return (hw_term){{0, sign, 0}, x.kind == NOT_A_NUMBER || w.significand == 0 ? NOT_A_NUMBER : INFINITE};
 }
 
-static hw_rounded round_term(hw_term a, const hw_float *f, int mode)
+static hw_float_code round_term(hw_term a, const hw_float *f, int mode)
 {
     if (a.kind == NOT_A_NUMBER)
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     if (a.kind == INFINITE)
-        return (hw_rounded){infinity_code(a.parts.sign, f), 0};
+        return (hw_float_code){infinity_code(a.parts.sign, f), 0};
     return round_pack(a.parts.sign, a.parts.significand, a.parts.exponent, mode, f);
 }
 
-static hw_rounded add_terms(hw_term a, hw_term b, const hw_float *f, int mode)
+static hw_float_code add_terms(hw_term a, hw_term b, const hw_float *f, int mode)
 {
     if (a.kind == NOT_A_NUMBER || b.kind == NOT_A_NUMBER)
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     if (a.kind == INFINITE || b.kind == INFINITE)
-        return (hw_rounded){add_infinities(a.kind == INFINITE, a.parts.sign, b.kind == INFINITE, b.parts.sign, f), 0};
+        return (hw_float_code){add_infinities(a.kind == INFINITE, a.parts.sign, b.kind == INFINITE, b.parts.sign, f), 0};
     const hw_parts sum = add_exact(a.parts, b.parts, mode);
     return round_pack(sum.sign, sum.significand, sum.exponent, mode, f);
 }
@@ -117,7 +117,7 @@ static int64_t window_of(const hw_digits *d, int64_t first)
     return window | (below != 0);
 }
 
-hw_rounded hw_float_finish_exact(const hw_float_conv *v, int sign, int64_t significand, int64_t exponent, bool beyond)
+hw_float_code hw_float_finish_exact(const hw_float_conv *v, int sign, int64_t significand, int64_t exponent, bool beyond)
 {
     if ((significand == 0 && !beyond) || (sign && v->output.activation == HW_RELU_BEFORE)) {
         sign = 0;
@@ -125,7 +125,7 @@ hw_rounded hw_float_finish_exact(const hw_float_conv *v, int sign, int64_t signi
         beyond = false;
     }
     const bool relu = v->output.activation == HW_RELU_AFTER;
-    hw_rounded made;
+    hw_float_code made;
     if (v->output_fixed) {
         made = fixed_from_exact(sign, significand, exponent + v->output_length, beyond, v->output.rounding,
                                 v->output.overflow, v->output.low, v->output.high);
@@ -137,10 +137,10 @@ hw_rounded hw_float_finish_exact(const hw_float_conv *v, int sign, int64_t signi
     return made;
 }
 
-hw_rounded hw_float_finish_code(const hw_float_conv *v, int64_t code, const hw_float *of)
+hw_float_code hw_float_finish_code(const hw_float_conv *v, int64_t code, const hw_float *of)
 {
     const bool relu = v->output.activation == HW_RELU_AFTER;
-    hw_rounded made;
+    hw_float_code made;
     if (v->output.activation == HW_RELU_BEFORE)
         code = relu_float(code, of);
     if (v->output_fixed) {
@@ -160,7 +160,7 @@ static int64_t window_start(const hw_float_conv *v, int64_t length, int64_t expo
     return v->output_fixed ? max64(-(exponent + v->output_length) - 2, 0) : max64(length - 60, 0);
 }
 
-hw_rounded hw_float_finish_wide(const hw_float_conv *v, hw_wide total, int64_t exponent)
+hw_float_code hw_float_finish_wide(const hw_float_conv *v, hw_wide total, int64_t exponent)
 {
     const int sign = total < 0;
     const unsigned __int128 magnitude = sign ? -(unsigned __int128)total : (unsigned __int128)total;
@@ -177,7 +177,7 @@ hw_rounded hw_float_finish_wide(const hw_float_conv *v, hw_wide total, int64_t e
     return hw_float_finish_exact(v, sign, window, exponent + first, v->output_fixed && length > first + 60);
 }
 
-static hw_rounded finish_digits(const hw_float_conv *v, hw_digits *d, int64_t exponent)
+static hw_float_code finish_digits(const hw_float_conv *v, hw_digits *d, int64_t exponent)
 {
     const int sign = magnitude_of(d);
     const int64_t length = length_of(d), first = window_start(v, length, exponent);
@@ -240,7 +240,7 @@ static int64_t exact_cell(const hw_cell *cell, int64_t *acc, int64_t events[HW_C
     settle(&d);
     for (int64_t i = 0; acc && i < v->words; i++)
         acc[i] = word_at(&d, i);
-    hw_rounded made;
+    hw_float_code made;
     if (special || (infinite[0] && infinite[1]))
         made = hw_float_finish_code(v, nan_code(&binary32), &binary32);
     else if (infinite[0] || infinite[1])
@@ -261,7 +261,7 @@ typedef struct hw_steps_walk {
 static int64_t tree_add(hw_steps_walk *w, hw_term a, hw_term b)
 {
     const hw_float_conv *v = &w->cell->op->conv;
-    const hw_rounded sum = add_terms(a, b, &v->register_format, v->register_rounding);
+    const hw_float_code sum = add_terms(a, b, &v->register_format, v->register_rounding);
     w->at_tree += sum.event;
     return sum.code;
 }
@@ -286,7 +286,7 @@ static int64_t tree_of(hw_steps_walk *w, hw_term *terms)
             if (b < count) {
                 code = tree_add(w, terms[a], terms[b]);
             } else {
-                const hw_rounded passed = round_term(terms[a], f, v->register_rounding);
+                const hw_float_code passed = round_term(terms[a], f, v->register_rounding);
                 w->at_tree += passed.event;
                 code = passed.code;
             }
@@ -300,7 +300,7 @@ static void add_to_register(hw_steps_walk *w, hw_term term)
 {
     const hw_float_conv *v = &w->cell->op->conv;
     const hw_float *f = &v->register_format;
-    const hw_rounded sum = add_terms(term_of(w->acc, f), term, f, v->register_rounding);
+    const hw_float_code sum = add_terms(term_of(w->acc, f), term, f, v->register_rounding);
     w->acc = sum.code;
     w->at_accumulator += sum.event;
 }
@@ -320,7 +320,7 @@ static hw_term entering(hw_steps_walk *w, hw_term product)
     const hw_float_conv *v = &w->cell->op->conv;
     if (!v->product_rounds)
         return product;
-    const hw_rounded rounded = round_term(product, &v->product, v->product_rounding);
+    const hw_float_code rounded = round_term(product, &v->product, v->product_rounding);
     w->at_tree += rounded.event;
     return term_of(rounded.code, &v->product);
 }
@@ -386,7 +386,7 @@ static int64_t walked_cell(const hw_cell *cell, int64_t *acc, int64_t events[HW_
         add_to_register(&w, term_of(bias, f));
     if (acc)
         *acc = w.acc;
-    const hw_rounded made = hw_float_finish_code(v, w.acc, f);
+    const hw_float_code made = hw_float_finish_code(v, w.acc, f);
     events[HW_AT_TREE] += w.at_tree;
     events[HW_AT_ACCUMULATOR] += w.at_accumulator;
     events[HW_AT_OUTPUT] += made.event;

@@ -12,10 +12,10 @@ typedef struct hw_parts {
     int32_t sign, exponent;
 } hw_parts;
 
-typedef struct hw_rounded {
+typedef struct hw_float_code {
     int64_t code;
     int32_t event;
-} hw_rounded;
+} hw_float_code;
 
 static inline int bit_length(uint64_t x) { return x ? 64 - __builtin_clzll(x) : 0; }
 
@@ -89,26 +89,26 @@ static inline bool overflows_outward(int sign, int mode)
     return sign ? !increment(-1, 1, 4, mode) : increment(0, 3, 4, mode);
 }
 
-static inline hw_rounded pack(int sign, int64_t magnitude, int mode, const hw_float *f)
+static inline hw_float_code pack(int sign, int64_t magnitude, int mode, const hw_float *f)
 {
     if (magnitude > f->largest) {
         const int64_t outward = infinity_code(sign, f), largest = f->largest | (int64_t)sign << f->sign_shift;
-        return (hw_rounded){overflows_outward(sign, mode) ? outward : largest, 1};
+        return (hw_float_code){overflows_outward(sign, mode) ? outward : largest, 1};
     }
     if (magnitude == 0 && f->lowest == 1)
-        return (hw_rounded){zero_code(sign, f), 0};
-    return (hw_rounded){magnitude | (int64_t)sign << f->sign_shift, 0};
+        return (hw_float_code){zero_code(sign, f), 0};
+    return (hw_float_code){magnitude | (int64_t)sign << f->sign_shift, 0};
 }
 
-static inline hw_rounded round_pack(int sign, int64_t significand, int64_t exponent, int mode, const hw_float *f)
+static inline hw_float_code round_pack(int sign, int64_t significand, int64_t exponent, int mode, const hw_float *f)
 {
     if (significand == 0)
-        return (hw_rounded){zero_code(sign, f), 0};
+        return (hw_float_code){zero_code(sign, f), 0};
     const int length = bit_length((uint64_t)significand);
     int64_t field = length - 1 + exponent + f->bias;
     if (field < f->lowest) {
         if (!f->subnormals)
-            return (hw_rounded){zero_code(sign, f), 0};
+            return (hw_float_code){zero_code(sign, f), 0};
         field = f->lowest;
     }
     int64_t shift = field - f->bias - f->man_bits - exponent;
@@ -157,67 +157,67 @@ static inline int64_t add_infinities(bool infinite_a, int sign_a, bool infinite_
     return infinity_code(infinite_a ? sign_a : sign_b, f);
 }
 
-static inline hw_rounded add_floats(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, const hw_float *f,
+static inline hw_float_code add_floats(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, const hw_float *f,
                                     int mode)
 {
     if (is_nan(a, of_a) || is_nan(b, of_b))
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     const hw_parts x = unpack(a, of_a), y = unpack(b, of_b);
     if (is_infinite(a, of_a) || is_infinite(b, of_b))
-        return (hw_rounded){add_infinities(is_infinite(a, of_a), x.sign, is_infinite(b, of_b), y.sign, f), 0};
+        return (hw_float_code){add_infinities(is_infinite(a, of_a), x.sign, is_infinite(b, of_b), y.sign, f), 0};
     const hw_parts sum = add_exact(x, y, mode);
     return round_pack(sum.sign, sum.significand, sum.exponent, mode, f);
 }
 
-static inline hw_rounded multiply_floats(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b,
+static inline hw_float_code multiply_floats(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b,
                                          const hw_float *f, int mode)
 {
     if (is_nan(a, of_a) || is_nan(b, of_b))
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     const hw_parts x = unpack(a, of_a), y = unpack(b, of_b);
     if (is_infinite(a, of_a) || is_infinite(b, of_b)) {
         if (x.significand == 0 || y.significand == 0)
-            return (hw_rounded){nan_code(f), 0};
-        return (hw_rounded){infinity_code(x.sign ^ y.sign, f), 0};
+            return (hw_float_code){nan_code(f), 0};
+        return (hw_float_code){infinity_code(x.sign ^ y.sign, f), 0};
     }
     return round_pack(x.sign ^ y.sign, x.significand * y.significand, x.exponent + y.exponent, mode, f);
 }
 
-static inline hw_rounded multiply_add_floats(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, int64_t c,
+static inline hw_float_code multiply_add_floats(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, int64_t c,
                                              const hw_float *of_c, const hw_float *f, int mode)
 {
     if (is_nan(a, of_a) || is_nan(b, of_b) || is_nan(c, of_c))
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     const hw_parts x = unpack(a, of_a), y = unpack(b, of_b), z = unpack(c, of_c);
     const int sign = x.sign ^ y.sign;
     const bool infinite = is_infinite(a, of_a) || is_infinite(b, of_b);
     if (infinite && (x.significand == 0 || y.significand == 0))
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     if (infinite || is_infinite(c, of_c))
-        return (hw_rounded){add_infinities(infinite, sign, is_infinite(c, of_c), z.sign, f), 0};
+        return (hw_float_code){add_infinities(infinite, sign, is_infinite(c, of_c), z.sign, f), 0};
     const hw_parts product = {x.significand * y.significand, sign, x.exponent + y.exponent};
     const hw_parts sum = add_exact(product, z, mode);
     return round_pack(sum.sign, sum.significand, sum.exponent, mode, f);
 }
 
-static inline hw_rounded cast_float(int64_t code, const hw_float *of_code, const hw_float *f, int mode)
+static inline hw_float_code cast_float(int64_t code, const hw_float *of_code, const hw_float *f, int mode)
 {
     if (is_nan(code, of_code))
-        return (hw_rounded){nan_code(f), 0};
+        return (hw_float_code){nan_code(f), 0};
     const hw_parts x = unpack(code, of_code);
     if (is_infinite(code, of_code))
-        return (hw_rounded){infinity_code(x.sign, f), 0};
+        return (hw_float_code){infinity_code(x.sign, f), 0};
     return round_pack(x.sign, x.significand, x.exponent, mode, f);
 }
 
-static inline hw_rounded float_from_fixed(int64_t code, int64_t fractional_length, const hw_float *f, int mode)
+static inline hw_float_code float_from_fixed(int64_t code, int64_t fractional_length, const hw_float *f, int mode)
 {
     return round_pack(code < 0, code < 0 ? -code : code, -fractional_length, mode, f);
 }
 
 /* (-1)^sign * significand * 2^left, rounded, then fit into low..high. beyond: bits of the magnitude from 2^58 on are left out
  * of the significand. significand < 2^62, bits <= 58; signed where low < 0. */
-static inline hw_rounded fixed_from_exact(int sign, int64_t significand, int64_t left, bool beyond, int mode, int overflow,
+static inline hw_float_code fixed_from_exact(int sign, int64_t significand, int64_t left, bool beyond, int mode, int overflow,
                                           int64_t low, int64_t high)
 {
     const int length = bit_length((uint64_t)significand), bits = bit_length((uint64_t)high) + (low < 0);
@@ -229,25 +229,25 @@ static inline hw_rounded fixed_from_exact(int sign, int64_t significand, int64_t
     }
     if (beyond || length + left > 62) {
         if (overflow != HW_WRAP)
-            return (hw_rounded){sign ? low : high, 1};
+            return (hw_float_code){sign ? low : high, 1};
         if (left >= 0) {
             const int64_t room = left < 62 ? 62 - left : 0;
             const int64_t kept = (significand & (((int64_t)1 << room) - 1)) << (left < 62 ? left : 62);
-            return (hw_rounded){fit(sign ? -kept : kept, overflow, bits, low < 0, low, high), 1};
+            return (hw_float_code){fit(sign ? -kept : kept, overflow, bits, low < 0, low, high), 1};
         }
     }
     const hw_wide rounded = round_shift(sign ? -significand : significand, (int)-left, mode);
-    return (hw_rounded){fit(rounded, overflow, bits, low < 0, low, high), beyond || !fits(rounded, low, high)};
+    return (hw_float_code){fit(rounded, overflow, bits, low < 0, low, high), beyond || !fits(rounded, low, high)};
 }
 
-static inline hw_rounded fixed_from_float(int64_t code, const hw_float *of_code, int64_t fractional_length, int mode,
+static inline hw_float_code fixed_from_float(int64_t code, const hw_float *of_code, int64_t fractional_length, int mode,
                                           int overflow, int64_t low, int64_t high)
 {
     if (is_nan(code, of_code))
-        return (hw_rounded){0, 1};
+        return (hw_float_code){0, 1};
     const hw_parts x = unpack(code, of_code);
     if (is_infinite(code, of_code))
-        return (hw_rounded){x.sign ? low : high, 1};
+        return (hw_float_code){x.sign ? low : high, 1};
     return fixed_from_exact(x.sign, x.significand, x.exponent + fractional_length, false, mode, overflow, low, high);
 }
 
