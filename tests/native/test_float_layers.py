@@ -19,6 +19,7 @@ from hwsim.arith.accumulate import Pairing
 from hwsim.arith.requantize import Activation
 from hwsim.backends.base import Taps
 from hwsim.backends.native import NATIVE
+from hwsim.backends.native.float_kernels import Filling
 from hwsim.contract.accumulator import Axis, BiasPoint, Order, Schedule, Tree
 from hwsim.contract.float_mac import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput
 from hwsim.contract.mac import Output
@@ -224,3 +225,38 @@ def test_a_program_that_flushes_subnormals_and_rounds_to_zero_changes_nothing(li
         control.set(0x1F80)
     np.testing.assert_array_equal(codes, want.codes)
     assert want.codes.any()
+
+
+def refusal(library, accumulator, **fields) -> tuple[int, int]:
+    """(code, value) of what the C core says of a contract with some fields changed; (0, 0) where it takes it."""
+    ffi, lib = library.ffi, library.lib
+    x, layer = build(E4M3, accumulator, FloatOutput(E4M3), 2)
+    conv, status = ffi.new("hw_float_conv *"), ffi.new("hw_status *")
+    filling = Filling(library, conv, layer.unit)
+    filling.geometry(layer, SHAPE)
+    filling.operands()
+    if layer.unit.accumulator is None:
+        filling.exact_sum()
+    else:
+        filling.float_register(layer.unit.accumulator, layer.extents(SHAPE))
+    filling.output()
+    for name, value in fields.items():
+        setattr(conv, name, value)
+    lib.hw_op_free(lib.hw_float_conv_new(conv, lib.HW_ISA_AUTO, status))
+    return status.code, status.value
+
+
+def test_what_would_leave_a_register_or_an_array_is_refused_as_data(library):
+    ffi, lib, taps = library.ffi, library.lib, 7 * 3 * 2
+    assert refusal(library, ExactSum()) == refusal(library, FloatAccumulator()) == (lib.HW_OK, 0)
+    finer = ffi.new(f"int32_t[{CHANNELS}]", [-17] * CHANNELS)  # products of E4M3 reach down to 2**-18
+    assert refusal(library, ExactSum(), grid=finer)[0] == lib.HW_OUT_OF_RANGE
+    far = ffi.new(f"int32_t[{CHANNELS * taps}]", [1201] * CHANNELS * taps)
+    assert refusal(library, ExactSum(), weight_exponent=far)[0] == lib.HW_OUT_OF_RANGE
+    beyond = ffi.new(f"int64_t[{taps}]", [taps] * taps)
+    assert refusal(library, FloatAccumulator(), table=beyond) == (lib.HW_OUT_OF_RANGE, taps)
+    assert refusal(library, FloatAccumulator(), lanes=4097) == (lib.HW_BAD_ARGUMENT, 4097)
+    assert refusal(library, FloatAccumulator(), register_rounding=10) == (lib.HW_BAD_ARGUMENT, 10)
+    assert refusal(library, ExactSum(), words=65) == (lib.HW_BAD_ARGUMENT, 65)
+    wide = ffi.new("hw_float *", [24, 27, *list(E4M3.layout)[2:]])
+    assert refusal(library, ExactSum(), out=wide[0]) == (lib.HW_BAD_ARGUMENT, 24)

@@ -36,7 +36,7 @@ class FloatMacKernel(NativeKernel):
         unit = self.layer.unit
         assert isinstance(unit, FloatUnit)
         conv = library.ffi.new("hw_float_conv *")
-        filling = _Filling(library, conv, unit)
+        filling = Filling(library, conv, unit)
         filling.geometry(self.layer, self.input_shapes[0])
         filling.operands()
         if unit.accumulator is None:
@@ -52,7 +52,7 @@ class FloatMacKernel(NativeKernel):
         return self.library.ffi.string(self.library.lib.hw_op_path(self.op)).decode()
 
 
-class _Filling:
+class Filling:
     """An hw_float_conv on its way to the C core; it keeps alive what that points to."""
 
     def __init__(self, library: Library, conv: Any, unit: FloatUnit) -> None:
