@@ -37,6 +37,10 @@ NATIVE = ("tests/conformance/test_layers.py", "-k", "native-portable-1threads")
 TRAP = ("tests/conformance/test_trap.py", "-k", "spec")
 ROUNDING, OVERFLOW = "hwsim/arith/rounding.py", "hwsim/arith/overflow.py"
 REQUANTIZE, ACCUMULATE = "hwsim/arith/requantize.py", "hwsim/arith/accumulate.py"
+WALK = ("tests/arith/test_accumulate.py",)
+ORDERED, THEOREM = ("tests/layers/test_ordered.py",), ("tests/layers/test_ordered_theorem.py",)
+JIT_ORDERED = ("tests/conformance/test_ordered.py", "-k", "jit-1threads")
+SCHEDULE, TRAPS, UNIT = "hwsim/contract/accumulator.py", "hwsim/backends/trap.py", "hwsim/layers/integer_unit.py"
 RESOLVE, POOL, CONV = "hwsim/contract/resolve.py", "hwsim/layers/pool.py", "hwsim/layers/conv.py"
 
 MUTANTS = (
@@ -66,8 +70,8 @@ MUTANTS = (
     Mutant(
         "ReLU before requantize is lost: same codes, other events",
         REQUANTIZE,
-        "    if activation == Activation.RELU_BEFORE_REQUANTIZE:\n        value = max(value, 0)\n",
-        "    if activation == Activation.RELU_BEFORE_REQUANTIZE:\n        activation = Activation.RELU_AFTER_REQUANTIZE\n",
+        "        value = max(value, 0)\n    return finish_rounded(round_shift(value, shift, rounding)",
+        "        activation = Activation.RELU_AFTER_REQUANTIZE\n    return finish_rounded(round_shift(value, shift, rounding)",
         ARITH,
     ),
     Mutant("overflow before rounding", REQUANTIZE, "event = 1 - fits(rounded", "event = 1 - fits(rounded - 1", ARITH),
@@ -84,19 +88,19 @@ MUTANTS = (
     Mutant(
         "the product shift is that of channel 0",
         RESOLVE,
-        "contract.product_length(k) for k in channels)",
-        "contract.product_length(0) for k in channels)",
+        "contract.accumulator_length(k) - contract.product_length(k)\n    if",
+        "contract.accumulator_length(k) - contract.product_length(0)\n    if",
         LAYERS,
     ),
-    Mutant("a proof that forgets the bias", RESOLVE, "max(high + b for", "max(high for", CONTRACT),
-    Mutant("a proof one bit too generous", RESOLVE, "need > acc.bits", "need > acc.bits + 1", CONTRACT),
+    Mutant("a proof that forgets the bias", RESOLVE, "return low + bias, high + bias", "return low, high", CONTRACT),
+    Mutant("a proof one bit too generous", RESOLVE, "and high <= n_high for", "and high <= 2 * n_high + 1 for", CONTRACT),
     Mutant("a left shift checked one bit late", RESOLVE, "bits - s > 64", "bits - s > 65", CONTRACT),
-    Mutant("the product shift checked one bit late", RESOLVE, ">= 1 << 63 or", ">= 1 << 64 or", CONTRACT),
+    Mutant("the product shift checked one bit late", RESOLVE, "sums[1]) >= 1 << 63", "sums[1]) >= 1 << 64", CONTRACT),
     Mutant(
         "bounds that swap the signs",
-        "hwsim/layers/mac.py",
-        "p * low + n * high, p * high + n * low",
-        "p * low + n * low, p * high + n * high",
+        UNIT,
+        "np.minimum(*ends).clip(None, 0)",
+        "np.maximum(*ends).clip(None, 0)",
         CONTRACT,
     ),
     Mutant(
@@ -125,16 +129,16 @@ MUTANTS = (
     Mutant(
         "padding wins a maximum",
         POOL,
-        "max(_window_codes(inputs, self.window, n, k, y, x))",
-        "max([0, *_window_codes(inputs, self.window, n, k, y, x)])",
+        "return Cell(max(codes), None, Events())",
+        "return Cell(max(0, *codes), None, Events())",
         LAYERS,
     ),
     Mutant("average rounds before the grid", POOL, "unit << max(-lift, 0)", "unit", LAYERS),
     Mutant(
         "the sum aligns to the coarsest grid",
         "hwsim/layers/elementwise.py",
-        "return tuple(finest - f.fl() for f in self.formats)",
-        "return tuple(abs(f.fl() - finest) // 2 for f in self.formats)",
+        "return tuple(finest - f.fl() for f in self.fixed)",
+        "return tuple(abs(f.fl() - finest) // 2 for f in self.fixed)",
         LAYERS,
     ),
     Mutant(
@@ -158,7 +162,7 @@ MUTANTS = (
         FORMATS,
     ),
     Mutant("jit sums in int32 always", "hwsim/backends/jit/kernels.py", "np.int32 if narrow else np.int64", "np.int32", JIT),
-    Mutant("jit forgets the border's origin", "hwsim/backends/jit/kernels.py", "x.border[1] - self.pad[1])", "0)", JIT),
+    Mutant("jit forgets the border's origin", "hwsim/backends/jit/kernels.py", "border[1] - self.pad[1])", "0)", JIT),
     Mutant(
         "jit mixes up the groups",
         "hwsim/backends/jit/loops.py",
@@ -176,8 +180,8 @@ MUTANTS = (
     Mutant(
         "native's acc width is always 64",
         "hwsim/backends/native/kernels.py",
-        "set_output(conv.output, numbers.epilogue, numbers.acc_bits)",
-        "set_output(conv.output, numbers.epilogue, 64)",
+        "set_output(conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits)",
+        "set_output(conv.output, self.layer.numbers.epilogue, 64)",
         NATIVE,
     ),
     Mutant(
@@ -187,14 +191,103 @@ MUTANTS = (
         "overflow = 0 if True or e.overflow in (",
         NATIVE,
     ),
-    Mutant("TRAP names the last event", "hwsim/backends/trap.py", "np.argwhere(outside)[0]", "np.argwhere(outside)[-1]", TRAP),
     Mutant(
-        "TRAP walks channels last",
-        "hwsim/backends/trap.py",
-        "for k in range(layer.channels)], axis=1)",
-        "for k in range(layer.channels)], axis=-1)",
+        "TRAP names the last event",
+        TRAPS,
+        "np.argmax(stops), stops.shape",
+        "stops.size - 1 - np.argmax(stops.ravel()[::-1]), stops.shape",
         TRAP,
     ),
+    Mutant("TRAP walks channels last", TRAPS, "return np.stack(outside, axis=1)", "return np.stack(outside, axis=-1)", TRAP),
+    Mutant("TRAP stops at any place", TRAPS, "places if place is not Place.OUTPUT)", "Place)", TRAP),
+    Mutant("saturation on the wrong side", ACCUMULATE, "(high if x > 0 else low)", "(high if acc > 0 else low)", WALK),
+    Mutant("a saturated step is no event", ACCUMULATE, "(high if x > 0 else low), 1", "(high if x > 0 else low), 0", WALK),
+    Mutant(
+        "TRAP saturates a register",
+        ACCUMULATE,
+        "(overflow == Overflow.WRAP) | (overflow == Overflow.TRAP)",
+        "overflow == Overflow.WRAP",
+        WALK,
+    ),
+    Mutant("symmetric registers keep their lowest code", ACCUMULATE, "(-high if overflow ==", "(-high - 1 if overflow ==", WALK),
+    Mutant(
+        "halves pair like neighbours", ACCUMULATE, "b = a + 1 if pairing == Pairing.ADJACENT else i + half", "b = a + 1", WALK
+    ),
+    Mutant(
+        "an odd lane passes around its register",
+        ACCUMULATE,
+        "            events += 1 - fits(total, low, high)\n            values[i] =",
+        "            events += (1 - fits(total, low, high)) * (b < count)\n            values[i] =",
+        WALK,
+    ),
+    Mutant(
+        "a chain's level adds its own lane twice", ACCUMULATE, "values[0] + values[level + 1]", "values[0] + values[level]", WALK
+    ),
+    Mutant("packed lanes keep what is skipped", ACCUMULATE, ">= 0 and not skipped[taps[i]]:", ">= 0:", WALK),
+    Mutant("a step of skipped taps is taken", ACCUMULATE, "if tap >= 0 and not skipped[tap]:", "if tap >= 0:", WALK),
+    Mutant("the last packed step is lost", ACCUMULATE, "taken = (count + lanes - 1) // lanes", "taken = count // lanes", WALK),
+    Mutant("the bias always comes first", ACCUMULATE, "acc = 0 if w.bias_last else bias", "acc = bias", WALK),
+    Mutant("the last sum is spilled like any other", ACCUMULATE, "(w.spill_last if step + 1 == count else ", "(", WALK),
+    Mutant("spills come one step early", ACCUMULATE, "(step + 1) % w.spill_every == 0", "(step + 2) % w.spill_every == 0", WALK),
+    Mutant("a spill forgets to come back", ACCUMULATE, "back = kept << w.spill_shift", "back = kept", WALK),
+    Mutant("what comes back never overflows", ACCUMULATE, "spilled, 1 - fits(back, w.low, w.high)", "spilled, 0", WALK),
+    Mutant(
+        "the endless path is not rounded where the buffer rounds",
+        ACCUMULATE,
+        "exact = round_shift(exact, w.spill_shift, w.spill_rounding) << w.spill_shift",
+        "exact = exact",
+        ORDERED,
+    ),
+    Mutant(
+        "transient and persistent are swapped", UNIT, "(0, 0, 0) if persistent else", "(0, 0, 0) if not persistent else", ORDERED
+    ),
+    Mutant("lanes beyond the axis read the next tap", SCHEDULE, "along < extents[axis]", "along <= extents[axis]", ORDERED),
+    Mutant("lanes stride by blocks", SCHEDULE, "grid[place] * self.lanes + grid[3]", "grid[place] + grid[3] * blocks", ORDERED),
+    Mutant(
+        "taps are counted (r, c, s)",
+        SCHEDULE,
+        "(c * extents[1] + r) * extents[2] + s",
+        "(r * extents[0] + c) * extents[2] + s",
+        ORDERED,
+    ),
+    Mutant(
+        "the proof forgets a bias that helps",
+        RESOLVE,
+        "return low + min(bias, 0), high + max(bias, 0)",
+        "return low + bias, high + bias",
+        THEOREM,
+    ),
+    Mutant(
+        "the proof forgets the spill",
+        RESOLVE,
+        "ranges.append((low << schedule.spill.shift",
+        "ranges.count((low << schedule.spill.shift",
+        THEOREM,
+    ),
+    Mutant(
+        "the proof takes the widest register",
+        RESOLVE,
+        "max(low for low, _ in ranges), min(high",
+        "min(low for low, _ in ranges), max(high",
+        THEOREM,
+    ),
+    Mutant("jit's proof forgets the bias", "hwsim/backends/jit/walk.py", "+ max(bias, 0)", "+ bias", THEOREM),
+    Mutant(
+        "jit's proof counts A once too little",
+        "hwsim/backends/jit/walk.py",
+        "(total + size) >> 1",
+        "(total + size - 2) >> 1",
+        THEOREM,
+    ),
+    Mutant("jit rounds no dropped bits", "hwsim/backends/jit/walk.py", "    if drop:\n", "    if drop < 0:\n", JIT_ORDERED),
+    Mutant(
+        "jit reads another group's channels",
+        "hwsim/backends/jit/walk.py",
+        "if gathered != k // share:",
+        "if gathered < 0:",
+        JIT_ORDERED,
+    ),
+    Mutant("jit takes padding for image", "hwsim/backends/jit/walk.py", "(row < top) |", "(row < top - 1) |", JIT_ORDERED),
 )
 
 
