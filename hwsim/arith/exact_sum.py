@@ -9,7 +9,7 @@ The leaves hold the register in limbs of 32 bits, little end first, each in an i
 
 from typing import NamedTuple
 
-from hwsim.arith.minifloat import FloatLayout
+from hwsim.arith.minifloat import FloatLayout, bit_length
 
 LIMB = 32
 MASK = (1 << LIMB) - 1
@@ -78,7 +78,7 @@ def register_of(x: Span, w: Span, taps: int, bias: int = 0, finest: int | None =
     product = x.exponent + w.exponent
     exponent = product if finest is None else min(product, finest)
     most = (taps * x.largest * w.largest << (product - exponent)) + bias
-    return Register(exponent, most.bit_length() + 1)
+    return Register(exponent, bit_length(most) + 1)
 
 
 def to_words(value: int, words: int) -> list[int]:
@@ -97,8 +97,10 @@ def from_words(words: list[int]) -> int:
     >>> from_words([5, -1])
     -18446744073709551611
     """
-    low = sum((word & ((1 << 64) - 1)) << (64 * i) for i, word in enumerate(words[:-1]))
-    return low + (words[-1] << (64 * (len(words) - 1)))
+    value = words[len(words) - 1]
+    for i in range(len(words) - 2, -1, -1):
+        value = (value << 64) | (words[i] & ((1 << 64) - 1))
+    return value
 
 
 def to_limbs(value: int, limbs: int) -> list[int]:

@@ -128,6 +128,43 @@ def exact_sum_fits(sign, significand, exponent, kind, count, bias, limbs, grid, 
 
 
 @compiled
+def gather_products(at, x_terms, inside, w_terms, steps, share, skip, terms, index, skipped):
+    """Fill terms[:, 1 + tap] with the products of output at = (n, y, x, k), +0 for a skipped tap; index, skipped: for arrange."""
+    x_sign, x_significand, x_exponent, x_kind = x_terms
+    w_sign, w_significand, w_exponent, _ = w_terms
+    n, y, x, k = at
+    _, per_group, rows, columns = w_sign.shape
+    t, base = 0, k // share * per_group
+    for c in range(per_group):
+        for r in range(rows):
+            row = y * steps[0] + r * steps[2]
+            for s in range(columns):
+                column = x * steps[1] + s * steps[3]
+                read, w_at = (n, row, column, base + c), (k, c, r, s)
+                t += 1
+                zero = (x_significand[read] == 0) & (x_kind[read] == 0)
+                leave = skip[1] & (inside[row, column] == 0) | skip[2] & zero | skip[3] & (w_significand[w_at] == 0)
+                skipped[t - 1], index[t - 1] = leave, 0 if leave else t
+                terms[0, t], terms[1, t], terms[2, t], terms[3, t] = multiply_terms(
+                    x_sign[read], x_significand[read], x_exponent[read], x_kind[read],
+                    w_sign[w_at], w_significand[w_at], w_exponent[w_at], 0,
+                )  # fmt: skip
+                if leave:
+                    terms[:, t] = 0
+
+
+@compiled
+def round_products(terms, f, mode, entering):
+    """entering = the products rounded to format f, as terms; returns the events."""
+    events = 0
+    for t in range(1, terms.shape[1]):
+        code, event = round_term(terms[0, t], terms[1, t], terms[2, t], terms[3, t], f, mode)
+        entering[0, t], entering[1, t], entering[2, t], entering[3, t] = unpack_term(code, f)
+        events += event
+    return events
+
+
+@compiled
 def walk_sums(
     first, last, x_terms, inside, w_terms, steps, order, skip, walk, product, bias, grid, limbs, f, rule, codes, acc, todo
 ):
@@ -138,20 +175,15 @@ def walk_sums(
     product: (1 if products are rounded first, its layout, its mode).  bias: codes.  grid, limbs: of the exact sum's register.
     todo: outputs to be computed, or empty for all.
     """
-    x_sign, x_significand, x_exponent, x_kind = x_terms
-    w_sign, w_significand, w_exponent, _ = w_terms
     rounds, product_f, product_mode = product
     _, height, width, channels = codes.shape
-    _, per_group, rows, columns = w_sign.shape
-    share, taps = channels // steps[4], per_group * rows * columns
-    sign, significand = np.zeros(taps + 1, np.int64), np.zeros(taps + 1, np.int64)
-    exponent, kind = np.zeros(taps + 1, np.int64), np.zeros(taps + 1, np.int64)
-    entering = np.zeros((4, taps + 1), np.int64)
+    share, taps = channels // steps[4], w_terms[0][0].size
+    terms, rounded = np.zeros((4, taps + 1), np.int64), np.zeros((4, taps + 1), np.int64)
     index, skipped = np.arange(1, taps + 1), np.zeros(taps, np.int64)
-    lanes, held = np.zeros(order.size, np.int64), np.zeros(walk.lanes, np.int64)
-    room = np.zeros(limbs, np.int64)
+    lanes, held, room = np.zeros(order.size, np.int64), np.zeros(walk.lanes, np.int64), np.zeros(limbs, np.int64)
     count = arrange(index, skipped, order, walk.lanes, skip[0], lanes)
     skips = skip[1] + skip[2] + skip[3] > 0
+    entering = rounded if rounds else terms
     at_accumulator, at_output, at_tree, transient_accumulator, transient_tree = 0, 0, 0, 0, 0
     for i in range(first, last):
         n, y = i // height, i % height
@@ -159,46 +191,20 @@ def walk_sums(
             for k in range(channels):
                 if todo.size and not todo[n, y, x, k]:
                     continue
-                t, base = 0, k // share * per_group
-                for c in range(per_group):
-                    for r in range(rows):
-                        row = y * steps[0] + r * steps[2]
-                        for s in range(columns):
-                            column = x * steps[1] + s * steps[3]
-                            at, w_at = (n, row, column, base + c), (k, c, r, s)
-                            t += 1
-                            zero_x = (x_significand[at] == 0) & (x_kind[at] == 0)
-                            leave = skip[1] & (inside[row, column] == 0) | skip[2] & zero_x
-                            leave |= skip[3] & (w_significand[w_at] == 0)
-                            skipped[t - 1], index[t - 1] = leave, 0 if leave else t
-                            sign[t], significand[t], exponent[t], kind[t] = multiply_terms(
-                                x_sign[at], x_significand[at], x_exponent[at], x_kind[at],
-                                w_sign[w_at], w_significand[w_at], w_exponent[w_at], 0,
-                            )  # fmt: skip
-                            if leave:
-                                sign[t], significand[t], exponent[t], kind[t] = 0, 0, 0, 0
+                gather_products((n, y, x, k), x_terms, inside, w_terms, steps, share, skip, terms, index, skipped)
                 if skips:
                     count = arrange(index, skipped, order, walk.lanes, skip[0], lanes)
-                in_tree = 0
-                if rounds:
-                    for j in range(1, taps + 1):
-                        code, event = round_term(sign[j], significand[j], exponent[j], kind[j], product_f, product_mode)
-                        entering[0, j], entering[1, j], entering[2, j], entering[3, j] = unpack_term(code, product_f)
-                        in_tree += event
-                    total, levels, added = float_walk(
-                        lanes, count, entering[0], entering[1], entering[2], entering[3], held, bias[k], walk, f
-                    )
-                else:
-                    total, levels, added = float_walk(lanes, count, sign, significand, exponent, kind, held, bias[k], walk, f)
+                in_tree = round_products(terms, product_f, product_mode, rounded) if rounds else 0
+                total, levels, added = float_walk(
+                    lanes, count, entering[0], entering[1], entering[2], entering[3], held, bias[k], walk, f
+                )
                 in_tree += levels
                 if acc.size:
                     acc[n, y, x, k] = total
                 codes[n, y, x, k], event = finish_code(total, f, rule)
-                at_accumulator += added
-                at_tree += in_tree
-                at_output += event
+                at_accumulator, at_tree, at_output = at_accumulator + added, at_tree + in_tree, at_output + event
                 if added + in_tree:
-                    finite = exact_sum_fits(sign, significand, exponent, kind, taps, bias[k], room, grid, f, walk.mode)
+                    finite = exact_sum_fits(terms[0], terms[1], terms[2], terms[3], taps, bias[k], room, grid, f, walk.mode)
                     transient_accumulator += added * finite
                     transient_tree += in_tree * finite
     return at_accumulator, at_output, at_tree, 0, transient_accumulator, transient_tree, 0
