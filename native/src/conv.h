@@ -42,6 +42,7 @@ typedef struct hw_conv_op {
     bool proves;             /* outputs are proven by their sums, and walked where that fails: conv_prove.c */
     uint8_t *packed_magnitudes; /* as packed, of |w| */
     hw_proof proof;
+    hw_round_lanes rounded;      /* PATH_WALK; factor NULL: one output at a time */
     hw_lanes lanes;
 } hw_conv_op;
 
@@ -82,6 +83,10 @@ void hw_conv_walk_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *work
 /* One output, walked; worker->scratch holds hw_walk_scratch() bytes. */
 hw_walked hw_walk_one(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int64_t x, hw_worker *worker);
 int64_t hw_walk_scratch(const hw_conv_op *op);
+/* Lanes for products that are rounded, where the contract has one to a step and nothing is spilled. */
+int hw_rounded_init(hw_conv_op *op, const hw_conv *conv, hw_status *status);
+void hw_rounded_free(hw_conv_op *op);
+const hw_walk_set *hw_walk_set_of(const hw_conv_op *op);
 int hw_prove_init(hw_conv_op *op, const hw_conv *conv, hw_status *status);
 void hw_prove_free(hw_conv_op *op);
 int hw_prove_plan(const hw_conv_op *op, hw_plan *plan, hw_status *status); /* behind the groups in plan->table */

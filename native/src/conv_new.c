@@ -1,6 +1,5 @@
 /* hw_conv_new: checks, the proof of the sums' range, the choice of the path. */
 #include "conv.h"
-#include "float_conv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -144,15 +143,17 @@ static int fill(hw_conv_op *op, const hw_conv *conv, hw_status *status)
     if (status->code)
         return status->code;
     if (conv->shift_add)
-        return take_fields(op, conv, status);
+        return take_fields(op, conv, status) ? status->code : hw_rounded_init(op, conv, status);
     choose_path(op, weight_low, weight_high);
     op->proves = op->proves && (op->path == PATH_BYTES || op->path == PATH_HALVES);
     if (op->order && !op->order->settled && !op->proves)
         op->path = PATH_WALK;
     if (op->path == PATH_ANY || op->path == PATH_WALK || op->proves)
         op->weights = copy(conv->weights, (size_t)(conv->k * op->taps) * sizeof(int32_t), status);
-    if (status->code || op->path == PATH_ANY || op->path == PATH_WALK)
+    if (status->code || op->path == PATH_ANY)
         return status->code;
+    if (op->path == PATH_WALK)
+        return hw_rounded_init(op, conv, status);
     if (op->proves && hw_prove_init(op, conv, status))
         return status->code;
     return hw_conv_pack(op, conv->weights, status);

@@ -200,7 +200,7 @@ void hw_prove_free(hw_conv_op *op)
 
 /* --- at run time ----------------------------------------------------------------------------------------------------- */
 
-static const hw_walk_set *walk_set(const hw_conv_op *op)
+const hw_walk_set *hw_walk_set_of(const hw_conv_op *op)
 {
 #ifdef HW_X86
     if (op->op.isa >= HW_ISA_AVX512VNNI)
@@ -253,7 +253,7 @@ static const int32_t *column_of(const hw_plan *plan, const hw_proof_block *b, in
     int32_t *column = (int32_t *)(columns + 1) + slot * l->entries;
     if (columns->pixel[slot] != pixel) {
         columns->pixel[slot] = pixel;
-        walk_set(op)->column(l, b->gemm->in + pixel * b->gemm->pixel_stride, offsets_of(plan), plan->input.type, column);
+        hw_walk_set_of(op)->column(l, b->gemm->in + pixel * b->gemm->pixel_stride, offsets_of(plan), plan->input.type, column);
     }
     return column;
 }
@@ -281,7 +281,7 @@ static void take_lanes(const hw_plan *plan, const hw_proof_block *b, hw_worker *
 {
     const hw_sixteen at = sixteen_at(plan, b, worker, block, pixel);
     const uint32_t unproven = b->unproven[block][pixel];
-    walk_set((const hw_conv_op *)plan->op)->take(&at, unproven, acc, happened, events);
+    hw_walk_set_of((const hw_conv_op *)plan->op)->take(&at, unproven, acc, happened, events);
     for (int64_t i = 0; plan->call->flags && i < LANES; i++)
         if (happened[i] && unproven >> i & 1)
             *flag_at(plan, b, pixel, at.k + i) |= 1 << 1;
@@ -329,7 +329,7 @@ static void walk_pair(const hw_plan *plan, const hw_proof_block *b, hw_worker *w
         if (count < WALK_PIXELS && !(end && count))
             continue;
         begin_walk(&walk, count);
-        walk_set(op)->walk(&walk);
+        hw_walk_set_of(op)->walk(&walk);
         end_walk(&walk);
         for (int64_t i = 0; i < count; i++)
             for (int64_t half = 0; half < 1 + two; half++)
@@ -391,7 +391,7 @@ static void prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker
         const int64_t settled = __builtin_popcount(settled_lanes(op, b->weight_block + block));
         int64_t walked = 0;
         uint16_t *unproven = b->unproven[block], any = 0;
-        walk_set(op)->prove(&at, b->gemm->pixels, unproven);
+        hw_walk_set_of(op)->prove(&at, b->gemm->pixels, unproven);
         for (int64_t p = 0; p < b->gemm->pixels; p++)
             any |= unproven[p] &= stored[p];
         for (int64_t p = 0; any && p < b->gemm->pixels; p++)

@@ -359,6 +359,7 @@ static void conv_free(hw_op *handle)
     if (op->order)
         hw_order_free(op->order);
     hw_prove_free(op);
+    hw_rounded_free(op);
     free(op->packed_magnitudes);
     free(op->order);
     free((void *)op->shift_add.negative);

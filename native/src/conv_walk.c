@@ -160,47 +160,88 @@ static int64_t total_of(const hw_conv_op *op, int64_t k, const window *from)
     return (int64_t)total;
 }
 
-static void walk_pixel(const hw_plan *plan, int64_t at, void *pixel, int64_t k, const window *from,
-                       int64_t events[HW_COUNTERS])
+/* Finish one output; `walked` where an order is declared, else the total. */
+static void finish(const hw_plan *plan, int64_t at, void *pixel, int64_t k, const hw_walked *walked, int64_t total,
+                   int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_call *call = plan->call;
     uint8_t *flag = call->flags ? call->flags + at : NULL;
-    int64_t total, acc;
-    if (op->order) {
-        const hw_walked walked = walk_output(op, k, from);
-        hw_order_count(&walked, flag, events);
+    int64_t acc;
+    if (walked) {
+        hw_order_count(walked, flag, events);
         events[HW_WALKED]++;
-        total = walked.acc;
-    } else {
-        total = total_of(op, k, from);
+        total = walked->acc;
     }
     hw_store(pixel, call->output.type, k, hw_stage_code(&op->stage, k, total, &acc, flag, events));
     if (call->acc)
         hw_store(call->acc, call->acc_type, at, acc);
 }
 
+static void walk_pixel(const hw_plan *plan, int64_t at, void *pixel, int64_t k, const window *from,
+                       int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    if (op->order) {
+        const hw_walked walked = walk_output(op, k, from);
+        finish(plan, at + k, pixel, k, &walked, 0, events);
+    } else {
+        finish(plan, at + k, pixel, k, NULL, total_of(op, k, from), events);
+    }
+}
+
+/* All channels of one pixel, 32 at a time. */
+static void walk_rounded(const hw_plan *plan, int64_t at, void *pixel, const window *from, int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_order *o = op->order;
+    int32_t *codes = from->codes + op->taps;
+    for (int64_t i = 0; i < op->taps; i++)
+        codes[i] = from->codes[op->rounded.tap[i]];
+    for (int64_t first = 0; first < op->conv.k; first += WALK_LANES) {
+        hw_round_walk walk = {.order = o, .rounded = &op->rounded, .codes = codes, .block = first / WALK_LANES};
+        for (int64_t i = 0; o && !o->walk.bias_last && i < WALK_LANES; i++)
+            walk.acc[i] = walk.exact[i] = o->bias[first + i];
+        hw_walk_set_of(op)->walk_rounded(&walk);
+        for (int64_t i = 0; i < min64(WALK_LANES, op->conv.k - first); i++) {
+            walker one = {.op = op, .order = o, .k = first + i, .exact = walk.exact[i]};
+            one.at.acc = walk.acc[i];
+            one.at.accumulator = walk.events[i];
+            if (o && o->walk.bias_last)
+                add_bias(&one);
+            if (o)
+                one.at.persistent = !fits(one.exact, o->low, o->high);
+            finish(plan, at + first + i, pixel, first + i, o ? &one.at : NULL, walk.exact[i], events);
+        }
+    }
+}
+
 hw_walked hw_walk_one(const hw_plan *plan, int64_t n, int64_t k, int64_t y, int64_t x, hw_worker *worker)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    window from = {.codes = worker->scratch, .padded = (uint8_t *)((int32_t *)worker->scratch + op->taps)};
+    window from = {.codes = worker->scratch, .padded = (uint8_t *)((int32_t *)worker->scratch + 2 * op->taps)};
     read_window(plan, n, k / (op->conv.k / op->conv.groups), y, x, &from);
     return walk_output(op, k, &from);
 }
 
-int64_t hw_walk_scratch(const hw_conv_op *op) { return op->taps * (int64_t)(sizeof(int32_t) + 1); }
+int64_t hw_walk_scratch(const hw_conv_op *op) { return op->taps * (int64_t)(2 * sizeof(int32_t) + 1); }
 
 void hw_conv_walk_row(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
     const int64_t k_group = op->conv.k / op->conv.groups;
-    window from = {.codes = worker->scratch, .padded = (uint8_t *)((int32_t *)worker->scratch + op->taps)};
+    window from = {.codes = worker->scratch, .padded = (uint8_t *)((int32_t *)worker->scratch + 2 * op->taps)};
     for (int64_t x = 0; x < out->w; x++) {
         for (int64_t group = 0; group < op->conv.groups; group++) {
             read_window(plan, n, group, y, x, &from);
+            const int64_t at = ((n * out->h + y) * out->w + x) * out->c;
+            if (op->rounded.factor) {
+                walk_rounded(plan, at, hw_pixel(out, n, y, x), &from, events);
+                continue;
+            }
             for (int64_t k = group * k_group; k < (group + 1) * k_group; k++)
-                walk_pixel(plan, ((n * out->h + y) * out->w + x) * out->c + k, hw_pixel(out, n, y, x), k, &from, events);
+                walk_pixel(plan, at, hw_pixel(out, n, y, x), k, &from, events);
         }
     }
 }

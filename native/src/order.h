@@ -70,8 +70,31 @@ typedef struct hw_sixteen {
     int32_t *magnitudes;     /* in: A; out: S, where anything is unproven */
 } hw_sixteen;
 
+/* Products that are rounded, 32 channels of one pixel in lanes of int32: one tap to a step, and zeros change nothing. The
+ * product of a weight is round(+-x * factor * 2^-right); accumulators are int64. */
+typedef struct hw_round_lanes {
+    int64_t taps;            /* in the order of the steps */
+    int32_t *factor;         /* [blocks of 32 channels][taps][32], 0 for a weight of zero */
+    int8_t *right;           /* likewise, 0..30 */
+    int8_t *negative;        /* likewise, 0 or -1: the sign is applied to what has been rounded; NULL: it is in the factor */
+    int64_t *left;           /* [channels padded], of what has been rounded */
+    int32_t rounding;        /* hw_rounding */
+    int32_t *tap;            /* [taps] */
+} hw_round_lanes;
+
+/* order NULL: no register holds the sum; exact is all there is. */
+typedef struct hw_round_walk {
+    const hw_order *order;
+    const hw_round_lanes *rounded;
+    const int32_t *codes;    /* [taps], in the order of the steps */
+    int64_t block;
+    int64_t acc[WALK_LANES], exact[WALK_LANES]; /* set by the caller */
+    int32_t events[WALK_LANES];
+} hw_round_walk;
+
 /* What is compiled once per instruction set. */
 typedef struct hw_walk_set {
+    void (*walk_rounded)(hw_round_walk *walk);
     /* Columns beyond walk->pixels are read, too: the caller repeats one. acc and events are set. */
     void (*walk)(hw_lane_walk *walk);
     /* A column from the codes (HW_S8, HW_U8, or halves) at pixel + offsets[0][entry] and, behind it, [1][entry]. */
