@@ -72,7 +72,6 @@ def _dialect(choices: dict[str, Any]) -> Any:
 def _accumulator(choices: dict[str, Any], accumulator: Any) -> Any:
     """The dialect's accumulator with what the options say otherwise: bits alone keep its proof, all else gives it up."""
     import hwsim
-    from hwsim.contract import Order, Schedule
 
     said: dict[str, Any] = {}
     if choices["accumulator_overflow"] is not None:
@@ -80,8 +79,8 @@ def _accumulator(choices: dict[str, Any], accumulator: Any) -> Any:
     if choices["accumulator_dropped_bits"] is not None:
         said["dropped_bits"] = choices["accumulator_dropped_bits"]
     if choices["lanes"] is not None or choices["order"] is not None:
-        order = Order[(choices["order"] or "crs").upper()]
-        said["schedule"] = Schedule(order, 1 if choices["lanes"] is None else choices["lanes"])
+        order = hwsim.Order[(choices["order"] or "crs").upper()]
+        said["schedule"] = hwsim.Schedule(order, 1 if choices["lanes"] is None else choices["lanes"])
     if said or choices["accumulator_fit"]:
         said["require_proof"] = False
     if choices["accumulator_bits"] is not None:
@@ -97,17 +96,16 @@ FLOAT_OPTIONS = ("minifloat", "float_accumulator")
 
 def _scheme(choices: dict[str, Any]) -> dict[str, Any]:
     """The scheme; an option of another scheme is refused, not ignored."""
-    from hwsim.contract import ExactSum, FloatAccumulator, Minifloats, Scheme
-    from hwsim.formats.catalog import named
+    import hwsim
 
-    scheme = Scheme[choices["scheme"].upper()]
-    strangers = INTEGER_OPTIONS if scheme is Scheme.MINIFLOAT else FLOAT_OPTIONS
+    scheme = hwsim.Scheme[choices["scheme"].upper()]
+    strangers = INTEGER_OPTIONS if scheme is hwsim.Scheme.MINIFLOAT else FLOAT_OPTIONS
     for name in strangers:
         if choices[name]:
             option = name.replace("_", "-")
             raise InputError(f"--{option}: found beside --scheme {choices['scheme']}, which does not take it; remove it.")
-    if scheme is not Scheme.MINIFLOAT:
+    if scheme is not hwsim.Scheme.MINIFLOAT:
         return {"scheme": scheme}
-    register = ExactSum() if choices["float_accumulator"] is None else FloatAccumulator(named(choices["float_accumulator"]))
-    fmt = None if choices["minifloat"] is None else named(choices["minifloat"])
-    return {"scheme": scheme, "minifloats": Minifloats(fmt, register)}
+    fmt, register = (None if choices[name] is None else hwsim.minifloat(choices[name]) for name in FLOAT_OPTIONS)
+    accumulator = hwsim.ExactSum() if register is None else hwsim.FloatAccumulator(register)
+    return {"scheme": scheme, "minifloats": hwsim.Minifloats(fmt, accumulator)}

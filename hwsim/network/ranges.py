@@ -7,7 +7,7 @@ differ by processor, so they are never computed again.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ import numpy as np
 from hwsim.arith.overflow import code_max, code_min
 from hwsim.contract.dialects import RangeRule
 from hwsim.errors import ContractError
-from hwsim.formats.catalog import E4M3, ristretto
+from hwsim.formats.catalog import E4M3, E5M2, ristretto
 from hwsim.formats.fixed import FixedPoint
 from hwsim.formats.minifloat import Minifloat
 from hwsim.formats.pow2 import MAX_EXPONENT, PowerOfTwo, ZeroCode
@@ -41,8 +41,8 @@ WIDEST_POWERS = 7
 POWER_BITS = 4
 """Bits of a power of two by default: a zero and 7 exponents, as wide as Ristretto's (docs/quantize.md has the others)."""
 
-DEFAULT_MINIFLOAT = E4M3
-"""The format of least divergence from float on held-out calibration images (docs/quantize.md)."""
+MINIFLOATS = (replace(E4M3, saturate=True), replace(E5M2, saturate=True))
+"""The finest format first: a tensor gets the first that holds what was seen of it (docs/quantize.md has the comparison)."""
 
 
 class Calibration(Enum):
@@ -190,6 +190,15 @@ class WeightRule:
         if self.method == Calibration.MAXIMUM:
             return cover
         return min(range(cover, cover + SEARCH + 1), key=lambda fl: squared_error(values, FixedPoint(bits, fl)))
+
+
+def covering_minifloat(largest: float) -> Minifloat:
+    """Return the first of MINIFLOATS whose numbers reach `largest`, else the last.
+
+    >>> covering_minifloat(448.0).man_bits, covering_minifloat(449.0).man_bits, covering_minifloat(1e9).man_bits
+    (3, 2, 2)
+    """
+    return next((fmt for fmt in MINIFLOATS if largest <= fmt.largest), MINIFLOATS[-1])
 
 
 def ristretto_minifloat(largest: float, bits: int) -> Minifloat:

@@ -46,7 +46,7 @@ from hwsim.network.graph import Network
 from hwsim.network.lower.settle import AnyOutput, Real, codes, naming, settle, with_grid
 from hwsim.network.lower.sites import Site, answering, input_name, joint_producers, never_negative, sites
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
-from hwsim.network.ranges import DEFAULT_MINIFLOAT, Range, WeightRule, ceil_log2, ristretto_minifloat
+from hwsim.network.ranges import Range, WeightRule, ceil_log2, covering_minifloat, ristretto_minifloat
 
 WIDEST_JOINT = 16
 """A concatenation of branches on different grids gets a format that holds all of them exactly, up to this many bits."""
@@ -91,16 +91,17 @@ class _Lowering:
         self.positive = never_negative(self.chain)
         self.nodes: dict[str, QuantizedNode] = {}
         self.answering = answering(self.chain)
-        self.minifloat = self._minifloat() if widths.scheme is Scheme.MINIFLOAT else None
+        self.in_floats = widths.scheme is Scheme.MINIFLOAT
+        self.minifloat = self._minifloat() if self.in_floats else None
 
-    def _minifloat(self) -> Minifloat:
-        """The format of weights and activations: named, or by the dialect's rule."""
+    def _minifloat(self) -> Minifloat | None:
+        """The one format of weights and activations: named, or by Ristretto's rule; None where each tensor gets its own."""
         named = self.widths.minifloats.format
         if named is None and self.dialect.ranges == RangeRule.RISTRETTO:
             macs = [site.name for site in self.chain if site.is_mac]
             seen = [key for name in macs for key in (name, input_name(name)) if key in self.ranges]
             return ristretto_minifloat(max(self.ranges[key].largest for key in seen), self.widths.outputs)
-        return replace(DEFAULT_MINIFLOAT if named is None else named, saturate=True)
+        return None if named is None else replace(named, saturate=True)
 
     def result(self) -> QuantizedNetwork:
         preprocessing = self.network.preprocessing
@@ -137,7 +138,11 @@ class _Lowering:
         if not self.dialect.requantize_inputs:
             return producer
         found = self.nodes[producer].layer.output_format
-        wanted = self.minifloat or self.ranges[input_name(site.name)].format(self.widths.outputs, True)
+        seen = self.ranges[input_name(site.name)]
+        if self.in_floats:
+            wanted: Real = self.minifloat or covering_minifloat(seen.largest)
+        else:
+            wanted = seen.format(self.widths.outputs, True)
         if found == wanted:
             return producer
         name = input_name(site.name)
@@ -190,8 +195,10 @@ class _Lowering:
         bits, answer = self.widths.outputs, site.name in self.answering
         follows_ristretto = self.dialect.ranges == RangeRule.RISTRETTO
         in_float = follows_ristretto and not (site.is_mac or isinstance(site.op, ops.Input))
-        if self.minifloat is not None:
-            return self.widths.minifloats.logits if in_float or answer else self.minifloat
+        if self.in_floats and (in_float or answer):
+            return self.widths.minifloats.logits
+        if self.in_floats:
+            return self.minifloat or covering_minifloat(self.ranges[site.name].largest)
         if in_float:
             bits = self.dialect.logit_bits  # computed in float there: as good as unrounded
         elif answer and not follows_ristretto:
@@ -217,9 +224,10 @@ class _Lowering:
         source = Source(op.weight, op.bias)
         output = self._output(site, self._output_format(site))
         contract: MacContract | FloatMacContract
-        if self.minifloat is not None:
+        if self.in_floats:
             register = self.widths.minifloats.accumulator
-            contract = FloatMacContract(fmt, self.minifloat, output, register, None, self.dialect.rounding)
+            weight = self.minifloat or covering_minifloat(float(np.abs(op.weight).max()))
+            contract = FloatMacContract(fmt, weight, output, register, None, self.dialect.rounding)
         else:
             assert isinstance(fmt, FixedPoint) and isinstance(output, Output)
             contract = self._integer_contract(site, source, fmt, output)
