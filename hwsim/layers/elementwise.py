@@ -29,6 +29,7 @@ from hwsim.layers.float_output import finish_code
 from hwsim.layers.float_values import (
     check_float_output,
     check_real,
+    check_stage,
     has_float,
     integer_format,
     integer_output,
@@ -78,6 +79,7 @@ class Rescale(Requantized):
 
     def __post_init__(self) -> None:
         check_real("rescale.format", self.format)
+        check_stage(self.kind, self.output)
         if self.in_floats:
             check_float_output(self.kind, self.output)
         else:
@@ -130,6 +132,7 @@ class EltwiseSum:
             raise ContractError(f"eltwise_sum.formats: found {len(self.formats)} inputs, allowed two or more.")
         for f in self.formats:
             check_real("eltwise_sum.formats", f)
+        check_stage(self.kind, self.output)
         if self.in_floats:
             check_float_output(self.kind, self.output)
         else:

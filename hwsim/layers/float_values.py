@@ -27,9 +27,15 @@ def check_real(name: str, value: object, max_bits: int = MAX_OUTPUT_BITS) -> Non
         check_format(name, value, max_bits)
 
 
+def check_stage(kind: str, output: object) -> None:
+    """Refuse what is no output stage."""
+    if not isinstance(output, (Output, FloatOutput)):
+        raise ContractError(f"{kind}.output: found {output!r}, allowed an Output or a FloatOutput.")
+
+
 def check_float_output(kind: str, output: AnyOutput) -> None:
-    """Refuse an output stage that cannot finish a value of minifloats."""
-    if not isinstance(output, FloatOutput):
+    """Refuse an output stage that draws noise: a value of minifloats is rounded by a fixed mode."""
+    if isinstance(output, Output):
         output.fixed_rounding(kind)
 
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from hwsim.arith.minifloat import infinity_code, nan_code
 from hwsim.arith.overflow import Overflow, fits
+from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.contract.mac import Output
 from hwsim.errors import ContractError
 from hwsim.formats import FixedPoint
 from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Real, Requantized, Unchanged
 from hwsim.layers.float_output import finish_exact
-from hwsim.layers.float_values import check_real, has_float, integer_format, integer_output, words
+from hwsim.layers.float_values import check_real, check_stage, has_float, integer_format, integer_output, words
 
 MAX_SQUARED_BITS = 24  # the squares of 2**15 neighbours and more then sum up within int64
 
@@ -62,7 +63,12 @@ class HostLRN(Requantized):
 
     def __post_init__(self) -> None:
         check_real("host_lrn.format", self.format, MAX_SQUARED_BITS)
+        check_stage(self.kind, self.output)
         self.rounding  # noqa: B018  refuse now what this layer cannot draw
+        if self.output.activation != Activation.NONE:
+            raise ContractError(
+                f"host_lrn.output.activation: found {self.output.activation!r}, allowed NONE; put a relu behind it."
+            )
         if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
             raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
         if not (0 <= self.alpha <= 2.0**32 and 0 <= self.beta <= 16 and 2.0**-32 <= self.k <= 2.0**32):
@@ -149,8 +155,8 @@ class HostLRN(Requantized):
         for code in self._neighbours(image, k, y, x):
             value = float(self.format.to_real(np.array(code)))
             total += value * value
-        base = np.array(self.k + self.alpha / self._count * total)
-        return float(self.format.to_real(np.array(image[k][y][x])) * _inverse_powers(base.reshape(1), self.beta)[0])
+        power = _inverse_powers(np.array([self.k + self.alpha / self._count * total]), self.beta)
+        return float(self.format.to_real(np.array(image[k][y][x]))) * float(power[0])
 
     @property
     def _count(self) -> int:
@@ -158,14 +164,16 @@ class HostLRN(Requantized):
 
     def _reals(self, codes: np.ndarray) -> np.ndarray:
         """Return all normalised values, by the same operations in the same order."""
-        real = self.format.to_real(codes)
-        squares, reach, total = real * real, self.local_size // 2, np.zeros(real.shape)
         across = self.region == Region.ACROSS_CHANNELS
-        extents = real.shape[1:2] if across else real.shape[2:]
+        extents = codes.shape[1:2] if across else codes.shape[2:]
+        reach = self.local_size // 2
         places = [range(-min(reach, e), min(reach, e) + 1) for e in extents]
-        for offsets in itertools.product(*places):
-            total += _shifted(squares, (*offsets, 0, 0) if across else offsets)
-        return np.asarray(real * _inverse_powers(self.k + self.alpha / self._count * total, self.beta))
+        with np.errstate(over="ignore", invalid="ignore"):  # squares beyond float64 are infinity, and infinity * 0 is NaN
+            real = self.format.to_real(codes)
+            squares, total = real * real, np.zeros(real.shape)
+            for offsets in itertools.product(*places):
+                total += _shifted(squares, (*offsets, 0, 0) if across else offsets)
+            return np.asarray(real * _inverse_powers(self.k + self.alpha / self._count * total, self.beta))
 
     def _encoded(self, real: np.ndarray) -> tuple[np.ndarray, int]:
         """Return the codes and the events; NaN and infinity become what a cast makes of them."""

@@ -15,7 +15,7 @@ from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Real, Shape, finish, one_input, rounded_range
 from hwsim.layers.float_output import finish_exact
-from hwsim.layers.float_values import check_float_output, has_float, integer_output, words
+from hwsim.layers.float_values import check_float_output, check_stage, has_float, integer_output, words
 
 PIXEL = FixedPoint(8, 0, signed=False)
 MEAN_LENGTH = 16
@@ -50,6 +50,7 @@ class ImageEncoding:
         object.__setattr__(self, "mean", mean)
         if not isinstance(self.scale_mantissa, int) or not 0 < self.scale_mantissa < 1 << 24:
             raise ContractError(f"image_encoding.scale_mantissa: found {self.scale_mantissa!r}, allowed 1..2**24 - 1.")
+        check_stage(self.kind, self.output)
         if self.in_floats:
             check_float_output(self.kind, self.output)
         else:

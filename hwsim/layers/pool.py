@@ -31,6 +31,7 @@ from hwsim.layers.base import (
 from hwsim.layers.float_values import (
     check_float_output,
     check_real,
+    check_stage,
     has_float,
     integer_format,
     integer_output,
@@ -167,6 +168,7 @@ class AveragePool(Requantized):
         check_real("average_pool.format", self.format)
         if not isinstance(self.count, CountRule):
             raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
+        check_stage(self.kind, self.output)
         if self.in_floats:
             check_float_output(self.kind, self.output)
         else:
