@@ -118,6 +118,20 @@ def test_a_spill_rounds_then_overflows_then_comes_back(mode, acc, bits, shift, d
     assert spill(acc, rules) == (back, spilled, reloaded)
 
 
+def test_a_spill_that_rounds_up_at_the_top_does_not_come_back_into_the_register():
+    rules = walk_of(spill_bits=8, spill_low=-128, spill_high=127, spill_shift=4, spill_rounding=Rounding.TIES_EVEN)
+    assert spill(127, rules) == (127, 0, 1)  # 7.94 is stored as 8, and 8 * 16 is 128
+    assert spill(119, rules) == (112, 0, 0)
+    assert walk([127], 1, (), 0, 0, rules._replace(spill_every=1, spill_last=1, overflow=Overflow.TRAP)) == (
+        -128,
+        1,
+        0,
+        1,
+        0,
+        Place.ACCUMULATOR,
+    )
+
+
 def walk_of(**rules: int) -> Walk:
     """Return an 8-bit saturating accumulator of one lane, without what the rules say."""
     plain = Walk(1, 0, 0, 8, -128, 127, Overflow.SATURATE, Rounding.FLOOR, 0, 0, 2, -2, 1, 0, 0, 0, 0)
