@@ -266,6 +266,36 @@ def test_layers_edited_to_minifloats_run_beside_integer_ones(tmp_path):
     assert hwsim.check(hwsim.write_golden(trace, tmp_path / "pkg", layers=["left", "right", "joint"]), spec_outputs=50).passed
 
 
+MINIFLOAT_OUTPUT = {"minifloat": "e4m3", "saturate": True, "rounding": "TIES_EVEN", "activation": "NONE"}
+
+
+def test_a_unit_in_integers_that_reads_minifloats_is_named_with_what_to_do(tmp_path):
+    folder = edited(tmp_path, "conv1", output=MINIFLOAT_OUTPUT, accumulator={"exact": True})
+    with pytest.raises(HwsimError, match="layer 'left', reads: found the minifloat .* through a rescale to bits and") as caught:
+        hwsim.load(folder)
+    assert str(caught.value).startswith(str(folder))
+
+
+def test_a_whole_network_edited_to_minifloats_is_packed_and_computed_again(tmp_path):
+    folder = branching().save(tmp_path / "net.hwnet")
+    document = json.loads((folder / "network.json").read_text())
+    for node in document["nodes"]:
+        if "weight" in node:
+            node.update(weight={"minifloat": "e4m3"}, accumulator={"exact": True})
+        if "output" in node:
+            node["output"] = MINIFLOAT_OUTPUT | {"activation": node["output"]["activation"]}
+        if "format" in node:
+            node["format"] = {"minifloat": "e4m3", "saturate": True}
+    (folder / "network.json").write_text(json.dumps(document))
+    opened = hwsim.load(folder)
+    assert opened.edited == tuple(node.name for node in opened)
+    assert {node.layer.output_format for node in opened} == {replace(E4M3, saturate=True)}
+    again = hwsim.load(opened.save(tmp_path / "again.hwnet"))
+    assert again.edited == () and str(again).splitlines()[1:] == str(opened).splitlines()[1:]
+    package = hwsim.write_golden(hwsim.run(again, pixels(1)), tmp_path / "pkg")
+    assert hwsim.check(package, spec_outputs=20).passed
+
+
 def test_an_output_edited_to_stochastic_rounding_draws(tmp_path):
     rule = {"lfsr": {"width": 16, "form": "GALOIS"}, "seeds": [1, 44257], "reset": "NEVER", "order": "KYX"}
     plain = branching()["left"].layer.contract.output
@@ -356,3 +386,16 @@ def test_a_bad_edit_names_file_layer_and_field(name, tmp_path):
 def test_saturating_names_differ_only_where_they_differ():
     assert format_stanza(replace(E4M3, saturate=True)) == {"minifloat": "e4m3", "saturate": True}
     assert read_format({"minifloat": "binary16"}, "here", 16) == BINARY16
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "hwnet.md"
+EXAMPLES = [line.strip() for line in GUIDE.read_text().splitlines() if line.startswith('    "')]
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_every_example_of_the_guide_is_taken_and_comes_back(number, tmp_path):
+    changes = json.loads("{" + EXAMPLES[number] + "}")
+    opened = hwsim.load(edited(tmp_path, "right", **changes))
+    again = hwsim.load(opened.save(tmp_path / "again.hwnet"))
+    assert ("right" in opened.edited) == (changes != {"accumulator": {"bits": 32, "require_proof": True}})
+    assert again["right"].layer.contract == opened["right"].layer.contract
