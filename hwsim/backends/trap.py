@@ -22,11 +22,12 @@ from hwsim.layers.base import traps
 
 def output_of(layer: object) -> Output | None:
     """Return the output stage of a layer that computes, or None."""
+    output = None
     if isinstance(layer, MacLayer):
-        return layer.contract.output if isinstance(layer.contract.output, Output) else None
-    if isinstance(layer, (AveragePool, EltwiseSum, HostLRN, ImageEncoding, Rescale)):
-        return layer.output
-    return None
+        output = layer.contract.output
+    elif isinstance(layer, (AveragePool, EltwiseSum, HostLRN, ImageEncoding, Rescale)):
+        output = layer.output
+    return output if isinstance(output, Output) else None
 
 
 def trapping_places(layer: object) -> tuple[Place, ...]:
