@@ -32,7 +32,8 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
     if (border_h > v->pad_h + (v->r - 1) * v->dilation_h || border_w > v->pad_w + (v->s - 1) * v->dilation_w)
         return hw_fail(status, HW_BAD_SHAPE, 2, max64(out->h, out->w));
     const bool magnitudes = op->proves && op->in_signed;
-    const bool ready = in->type == type && !op->offset_input && !magnitudes && in->border_h >= border_h && in->border_w >= border_w;
+    const bool as_it_is = in->type == type && !op->offset_input && !magnitudes;
+    const bool ready = as_it_is && in->border_h >= border_h && in->border_w >= border_w;
     if (ready && (!op->merged || in->stride_w == in->c))
         return HW_OK;
     in->type = type;

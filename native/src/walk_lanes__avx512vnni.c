@@ -115,7 +115,8 @@ static inline __attribute__((always_inline)) __m512i step_sum(const hw_lane_walk
     return sum;
 }
 
-static inline __attribute__((always_inline)) void steps_32(hw_lane_walk *v, const int pixels, const lane_mode mode, const bool single)
+static inline __attribute__((always_inline)) void steps_32(hw_lane_walk *v, const int pixels,
+                                                           const lane_mode mode, const bool single)
 {
     const __m512i low = _mm512_set1_epi32((int)v->order->low), high = _mm512_set1_epi32((int)v->order->high);
     const __m512i one = _mm512_set1_epi32(-1);
