@@ -156,6 +156,24 @@ def magnitude_limbs(limbs):
     return sign
 
 
+def divide_limbs(limbs, divisor):
+    """magnitude = magnitude // divisor, its last bit set if a remainder is left: it rounds as the exact quotient does.
+
+    divisor: 1..2**31 - 1, so that a remainder and a limb stay below 2**63.
+
+    >>> limbs = [5, 3]
+    >>> divide_limbs(limbs, 2), limbs
+    (None, [2147483651, 1])
+    """
+    rest = 0
+    for i in range(len(limbs) - 1, -1, -1):
+        rest = (rest << LIMB) | limbs[i]
+        limbs[i] = rest // divisor
+        rest -= limbs[i] * divisor
+    if rest:
+        limbs[0] |= 1
+
+
 def length_of_limbs(limbs):
     """Return the bit length of a magnitude.
 

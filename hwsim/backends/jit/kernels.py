@@ -136,6 +136,13 @@ def spans(window: Window, shape: Shape, out: Shape) -> tuple[np.ndarray, np.ndar
     return top, bottom, left, right
 
 
+def divisors(layer: AveragePool, shape: Shape, out: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows by output row and columns by output column, whose product an average divides by."""
+    rows = [layer.window.counted(0, shape, y, layer.count) for y in range(out.h)]
+    columns = [layer.window.counted(1, shape, x, layer.count) for x in range(out.w)]
+    return np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
+
+
 class MaxPoolKernel(JitKernel):
     """Maximum over windows."""
 
@@ -160,10 +167,8 @@ class AveragePoolKernel(JitKernel):
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
-        window, shape, out, rule = self.layer.window, shapes[0], self.output_shape, self.layer.count
-        self.spans = spans(window, shape, out)
-        self.rows = np.array([window.counted(0, shape, y, rule) for y in range(out.h)], dtype=np.int64)
-        self.columns = np.array([window.counted(1, shape, x, rule) for x in range(out.w)], dtype=np.int64)
+        self.spans = spans(self.layer.window, shapes[0], self.output_shape)
+        self.rows, self.columns = divisors(self.layer, shapes[0], self.output_shape)
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""

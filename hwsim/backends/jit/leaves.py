@@ -90,6 +90,7 @@ LEAVES = (
     exact_sum.add_to_limbs,
     exact_sum.carry_limbs,
     exact_sum.magnitude_limbs,
+    exact_sum.divide_limbs,
     exact_sum.length_of_limbs,
     exact_sum.thirty_bits,
     exact_sum.window_of_limbs,

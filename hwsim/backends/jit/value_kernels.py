@@ -6,25 +6,27 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hwsim.arith.exact_sum import LIMB
 from hwsim.arith.float_order import code_of_key, order_key
 from hwsim.arith.minifloat import infinity_code, nan_code
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops, value_loops
-from hwsim.backends.jit.kernels import AveragePoolKernel, JitKernel, MaxPoolKernel, ReluKernel, ValueKernel
-from hwsim.backends.spec import SpecKernel
+from hwsim.backends.jit.kernels import AveragePoolKernel, JitKernel, MaxPoolKernel, ReluKernel, ValueKernel, divisors, spans
 from hwsim.backends.threads import over_rows
 from hwsim.formats import FixedPoint, Format, Minifloat
 from hwsim.formats.catalog import BINARY32
 from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MaxPool, ReLU, Rescale, Shape
-from hwsim.layers.base import Real
+from hwsim.layers.base import AnyOutput, Real
 from hwsim.layers.float_output import finish_rule
 from hwsim.layers.float_unit import Terms, span_of, terms_of
 from hwsim.layers.image import MEAN_LENGTH
 
 Prepare = Callable[[Layer, Sequence[Shape]], Kernel]
+Spans = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Divisors = tuple[np.ndarray, np.ndarray]
 SUM_BITS = 60
-ONE = np.ones(1, dtype=np.int64)
+SPARE_BITS = 64
 
 
 class FloatMaxPoolKernel(MaxPoolKernel):
@@ -100,30 +102,50 @@ class FloatSumKernel(JitKernel):
         out.inner[...] = codes
 
 
-class FloatAverageKernel(AveragePoolKernel):
-    """The exact average of minifloats whose sums int64 holds, rounded once to a minifloat."""
+class LimbKernel(JitKernel):
+    """Exact sums of any width in limbs, over windows or over inputs, divided and rounded once."""
+
+    def finish(self, terms: Terms, spans: Spans, divisors: Divisors, register: tuple[int, int], codes: np.ndarray) -> int:
+        """Fill codes; return the events. register: its grid, its limbs."""
+        last = (*spans, *divisors, *register, BINARY32.layout, finish_rule(self.layer.output), codes)
+        return int(over_rows(value_loops.limb_windows, len(codes) * self.output_shape.h, tuple(terms), *last))
+
+
+class FloatAverageKernel(LimbKernel):
+    """The exact average over windows."""
 
     layer: AveragePool
 
+    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
+        super().__init__(layer, shapes)
+        window, shape = self.layer.window, shapes[0]
+        self.spans, self.divisors = spans(window, shape, self.output_shape), divisors(self.layer, shape, self.output_shape)
+        rows, columns = window.kernel_for(shape)
+        self.register = register_for((self.layer.format,), rows * columns, self.layer.output)
+
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
-        fmt, codes = self.layer.format, self.empty(out.n)
-        terms, grid = terms_of(np.ascontiguousarray(inputs[0].inner), fmt), span_of(fmt).exponent
-        totals = self._sums(integers(terms, grid))
-        special = np.zeros((0, 0, 0, 0), dtype=np.int64)
-        if terms.kind.any():
-            kinds = (terms.kind == 2, (terms.kind == 1) & (terms.sign == 0), (terms.kind == 1) & (terms.sign == 1))
-            parts = tuple(self._sums(kind.astype(np.int64)) > 0 for kind in kinds)
-            special = special_codes([(parts[0], parts[1], parts[2])])
-        taps.events[1] += finish(self, totals, grid, codes, special, self.rows, self.columns)
+        codes, terms = self.empty(out.n), terms_of(np.ascontiguousarray(inputs[0].inner), self.layer.format)
+        taps.events[1] += self.finish(terms, self.spans, self.divisors, self.register, codes)
         out.inner[...] = codes
 
-    def _sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum over each window, by sums along both axes from the front: exact, whatever wraps on the way."""
-        ends = np.pad(values.cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0), (0, 0)))
-        top, bottom, left, right = self.spans
-        upper, lower = ends[:, top], ends[:, bottom]
-        return np.ascontiguousarray(lower[:, :, right] - lower[:, :, left] - upper[:, :, right] + upper[:, :, left])
+
+class WideSumKernel(LimbKernel):
+    """The exact sum of several inputs, as windows over them: their rows lie one behind the other."""
+
+    layer: EltwiseSum
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        formats, codes, count = self.layer.formats, self.empty(out.n), len(inputs)
+        parts = [terms_of(np.ascontiguousarray(x.inner), fmt) for x, fmt in zip(inputs, formats, strict=True)]
+        n, h, w, c = codes.shape
+        terms = Terms(*(np.stack(part, axis=2).reshape(n, h * count, w, c) for part in zip(*parts, strict=True)))
+        y, x = np.arange(h, dtype=np.int64), np.arange(w, dtype=np.int64)
+        places = (y * count, y * count + count, x, x + 1)
+        once = (np.ones_like(y), np.ones_like(x))
+        taps.events[1] += self.finish(terms, places, once, register_for(formats, count, self.layer.output), codes)
+        out.inner[...] = codes
 
 
 def integers(terms: Terms, grid: int) -> np.ndarray:
@@ -143,51 +165,37 @@ def special_codes(kinds: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) ->
     return np.asarray(np.where(nan | (above & below), nan_code(f), infinite), dtype=np.int64)
 
 
-def finish(
-    kernel: Kernel,
-    totals: np.ndarray,
-    exponent: int,
-    codes: np.ndarray,
-    special: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
-    columns: np.ndarray | None = None,
-) -> int:
-    """Fill codes from exact values in units of 2**exponent over their divisors; return the events."""
-    rows = np.repeat(ONE, codes.shape[1]) if rows is None else rows
-    columns = np.repeat(ONE, codes.shape[2]) if columns is None else columns
+def finish(kernel: Kernel, totals: np.ndarray, exponent: int, codes: np.ndarray, special: np.ndarray | None = None) -> int:
+    """Fill codes from exact values in units of 2**exponent; return the events."""
     flags = np.zeros((0, 0, 0, 0), dtype=np.int64) if special is None else special
     exact = np.ascontiguousarray(totals, dtype=np.int64)
-    last = (rows, columns, exponent, flags, BINARY32.layout, finish_rule(kernel.layer.output), codes)
-    return int(over_rows(value_loops.finish_quotients, len(codes) * codes.shape[1], exact, *last))
+    last = (exponent, flags, BINARY32.layout, finish_rule(kernel.layer.output), codes)
+    return int(over_rows(value_loops.finish_exacts, len(codes) * codes.shape[1], exact, *last))
 
 
-def sum_bits(formats: Sequence[Real], terms: int) -> int:
-    """Return the bits that a sum of so many terms of these formats needs on the finest grid."""
-    spans = [span_of(fmt) for fmt in formats]
-    grid = min(span.exponent for span in spans)
-    return (max(span.largest << (span.exponent - grid) for span in spans) * terms).bit_length() + 1
+def sum_bits(formats: Sequence[Real], terms: int, grid: int) -> int:
+    """Return the bits that a sum of so many terms of these formats needs in units of 2**grid, its sign included."""
+    reach = max(span.largest << (span.exponent - grid) for span in map(span_of, formats))
+    return (reach * terms).bit_length() + 1
 
 
-def average_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
-    """Return the kernel of an average with minifloats: in int64 where that holds its sums, else output by output."""
-    assert isinstance(layer, AveragePool)
-    rows, columns = layer.window.kernel_for(shapes[0])
-    narrow = sum_bits([layer.format], rows * columns) <= SUM_BITS
-    if narrow and isinstance(layer.output.format, Minifloat):
-        return FloatAverageKernel(layer, shapes)
-    return WideKernel(layer, shapes)
+def register_for(formats: Sequence[Real], terms: int, output: AnyOutput) -> tuple[int, int]:
+    """Return grid and limbs of a register whose sum, divided by up to 2**20, may end in a sticky bit.
+
+    A quotient that is not 0 then has 44 bits or more, and reaches two bits below a fixed-point output's grid.
+    """
+    grid = min(span_of(fmt).exponent for fmt in formats) - SPARE_BITS
+    if isinstance(output.format, FixedPoint):
+        grid = min(grid, -output.format.fl() - 2)
+    return grid, sum_bits(formats, terms, grid) // LIMB + 4
 
 
 def sum_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
-    """Return the kernel of a sum with minifloats: in int64 where that holds it, else output by output."""
+    """Return the kernel of a sum with minifloats: in int64 where that holds it, else in limbs."""
     assert isinstance(layer, EltwiseSum)
-    return (FloatSumKernel if sum_bits(layer.formats, len(layer.formats)) <= SUM_BITS else WideKernel)(layer, shapes)
-
-
-class WideKernel(SpecKernel):
-    """Sums beyond int64, in Python ints: the specification itself, called by the jit backend."""
-
-    backend = "jit"
+    grid = min(span_of(fmt).exponent for fmt in layer.formats)
+    narrow = sum_bits(layer.formats, len(layer.formats), grid) <= SUM_BITS
+    return (FloatSumKernel if narrow else WideSumKernel)(layer, shapes)
 
 
 def by_format(integer: Prepare, minifloat: Prepare) -> Prepare:
@@ -203,7 +211,7 @@ def by_format(integer: Prepare, minifloat: Prepare) -> Prepare:
 VALUE_TABLE: dict[str, Prepare] = {
     "image_encoding": by_format(ValueKernel, FloatImageKernel),
     "max_pool": by_format(MaxPoolKernel, FloatMaxPoolKernel),
-    "average_pool": by_format(AveragePoolKernel, average_kernel),
+    "average_pool": by_format(AveragePoolKernel, FloatAverageKernel),
     "relu": by_format(ReluKernel, FloatReluKernel),
     "rescale": by_format(ValueKernel, CastKernel),
     "eltwise_sum": by_format(ValueKernel, sum_kernel),
