@@ -58,7 +58,8 @@ typedef struct hw_float_rule {
 typedef int64_t hw_float_codes_fn(const hw_float_rule *rule, const double *values, int64_t count, void *out, int32_t type);
 
 /* Of one instruction set. sum: products exact in the host, sums rounded by the host itself (or exact). fused: one rounding
- * for the exact product and the add. half: binary16. rounded: each sum by hw_host_rounding. tree: several lanes, rounding NULL or not. */
+ * for the exact product and the add. half: binary16. rounded: each sum by hw_host_rounding. tree: several lanes, rounding
+ * NULL or not. */
 typedef struct hw_float_table {
     hw_float_block_fn *sum32, *fused32, *half32, *rounded32, *tree32, *sum64, *rounded64, *tree64;
     hw_float_codes_fn *codes;

@@ -229,7 +229,7 @@ static double sticky_double(hw_wide total)
     const unsigned __int128 magnitude = negative ? -(unsigned __int128)total : (unsigned __int128)total;
     const uint64_t high = (uint64_t)(magnitude >> 64);
     const int length = high ? 64 + bit_length(high) : bit_length((uint64_t)magnitude), drop = length > 53 ? length - 53 : 0;
-    const uint64_t kept = (uint64_t)(magnitude >> drop) | (((unsigned __int128)(uint64_t)(magnitude >> drop) << drop) != magnitude);
+    const uint64_t top = (uint64_t)(magnitude >> drop), kept = top | ((unsigned __int128)top << drop != magnitude);
     const int64_t exponent = (int64_t)(1023 + drop) << 52;
     double power;
     memcpy(&power, &exponent, sizeof power);
