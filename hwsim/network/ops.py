@@ -14,6 +14,7 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.layers.pool import CountRule, pooled_extent
+from hwsim.network.finite import not_finite
 from hwsim.network.preprocessing import MAX_SIDE, Preprocessing
 
 Shape = tuple[int, int, int]
@@ -63,8 +64,8 @@ def _weights(op: object, field: str, ndim: int) -> np.ndarray:
         array = array.copy()
     if array.ndim != ndim or array.size == 0:
         raise InputError(f"{field} has shape {array.shape}; {ndim} axes with at least one element are needed.")
-    if not np.isfinite(array).all():
-        raise InputError(f"{field} holds a number that is not finite; a network with NaN or infinity cannot be used.")
+    if (bad := not_finite(array)) is not None:
+        raise InputError(f"{field} holds a number that is not finite, {bad}; a network with NaN or infinity cannot be used.")
     array.setflags(write=False)
     object.__setattr__(op, field, array)
     return array

@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from hwsim.errors import InputError
+from hwsim.network.finite import not_finite
 
 MAX_SIDE = 16384
 """Longest side of an input image in pixels: a guard against a size that was mistyped or forged."""
@@ -54,8 +55,8 @@ class Preprocessing:
     def _checked_mean(self) -> tuple[float, ...] | np.ndarray:
         channels = self.channel_order.channels
         mean = np.array(self.mean, dtype=np.float32)
-        if not np.isfinite(mean).all():
-            raise InputError("preprocessing: the mean holds a number that is not finite.")
+        if (bad := not_finite(mean)) is not None:
+            raise InputError(f"preprocessing: the mean holds a number that is not finite, {bad}; give finite ones.")
         if mean.ndim == 3 and mean.shape == (channels, *self.size):
             mean.setflags(write=False)
             return mean

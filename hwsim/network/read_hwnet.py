@@ -33,6 +33,7 @@ from hwsim.layers import (
 )
 from hwsim.network.contract_stanzas import read_contract, read_output
 from hwsim.network.files import read_bytes
+from hwsim.network.finite import not_finite
 from hwsim.network.lower.layers import encoding
 from hwsim.network.lower.settle import codes, naming, settle
 from hwsim.network.preprocessing import MAX_SIDE, ChannelOrder, Preprocessing
@@ -177,8 +178,8 @@ class _Reader:
         if self.file_digests.get(name) != sha256(data):
             raise InputError(f"{path}: changed since the network was written (sha256 differs); restore it, or quantize again.")
         array = load_npy(data, str(path), "<f4", axes)
-        if not np.isfinite(array).all():
-            raise InputError(f"{path}: holds a number that is not finite; restore the file.")
+        if (bad := not_finite(array)) is not None:
+            raise InputError(f"{path}: holds a number that is not finite, {bad}; restore the file.")
         return array
 
     def _check_files(self) -> None:
