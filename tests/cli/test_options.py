@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
+import hwsim
 from hwsim.arith.rounding import Rounding
+from hwsim.cli import main
 from hwsim.cli.options import AMBIGUOUS, BACKENDS, DIALECTS, ROUNDINGS, Numbers, RoundingWord, names
 from hwsim.contract.dialects import DIALECTS as KNOWN_DIALECTS
+
+DEMO = Path(hwsim.__file__).parent / "demo"
 
 
 @pytest.mark.parametrize("word", sorted(AMBIGUOUS))
@@ -56,3 +62,39 @@ def test_numbers_are_separated_by_commas(numbers: Numbers, text: str, expected: 
 def test_a_shape_is_three_whole_numbers(text: str) -> None:
     with pytest.raises(click.BadParameter, match="1,227,227"):
         Numbers(int, 3).convert(text, None, None)
+
+
+def quantize(options: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """Run `hwsim quantize` on the demo's network; return its exit code and what it said."""
+    files = [str(DEMO / "digits.prototxt"), str(DEMO / "digits.caffemodel"), "--calibration", "digits", "--limit", "8"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["quantize", *files, *options, "--out", str(folder / "n.hwnet")])
+    said = capsys.readouterr()
+    return exit_.value.code or 0, said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--minifloat", "e4m3"], "--minifloat: found beside --scheme dynamic_fixed_point"),
+        (["--scheme", "minifloat", "--lanes", "4"], "--lanes: found beside --scheme minifloat"),
+        (["--scheme", "power_of_two", "--float-accumulator", "binary16"], "--float-accumulator: found beside"),
+    ],
+)
+def test_an_option_of_another_scheme_is_refused_not_ignored(options, sentence, tmp_path, capsys):
+    code, output = quantize(options, tmp_path, capsys)
+    assert code == 2 and sentence in output
+    assert not (tmp_path / "n.hwnet").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--scheme", "power_of_two"], "pow2"),
+        (["--scheme", "minifloat", "--minifloat", "e5m2", "--float-accumulator", "binary16"], "E5M2"),
+        (["--accumulator-bits", "12", "--accumulator-overflow", "saturate", "--accumulator-fit", "--lanes", "4"], "12"),
+    ],
+)
+def test_schemes_and_accumulators_are_chosen_by_options(options, shown, tmp_path, capsys):
+    code, output = quantize(options, tmp_path, capsys)
+    assert code == 0 and shown in output, output
