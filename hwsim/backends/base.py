@@ -12,6 +12,7 @@ import numpy as np
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.draws import Draws
 from hwsim.errors import BackendError, ContractError
+from hwsim.formats import Minifloat
 from hwsim.layers.base import Events, Layer, Shape, Shares
 from hwsim.layers.draws import draws_of, epilogue_of
 from hwsim.layers.float_unit import FloatUnit
@@ -166,23 +167,53 @@ def run_steps(steps: Sequence[Step]) -> Program:
 
 Prepare = Callable[[Layer, Sequence[Shape]], Kernel]
 
+
+def has_minifloat(layer: Layer) -> bool:
+    """Return whether a minifloat enters or leaves the layer."""
+    return any(isinstance(fmt, Minifloat) for fmt in (*layer.input_formats, layer.output_format))
+
+
+def by_format(integers: Prepare, minifloats: Prepare) -> Prepare:
+    """Return what prepares the one kernel or the other, by whether a minifloat enters or leaves."""
+
+    def prepare(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
+        return (minifloats if has_minifloat(layer) else integers)(layer, shapes)
+
+    return prepare
+
+
+def nothing(layer: Layer) -> bool:
+    """Return False: no layer of a kind in the table is beyond the backend."""
+    return False
+
+
 WithNoise = Callable[[Kernel, Draws], Kernel]
 """From the kernel of a layer that draws, prepared without its noise, to the one that draws."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to compute: a table {kind of layer: prepare} and a way to run bound steps as one program."""
+    """One way to compute: a table {kind of layer: prepare} and a way to run bound steps as one program.
+
+    lacks: whether a layer is beyond the backend though its kind is in the table.
+    """
 
     name: str
     table: dict[str, Prepare]
     program: Callable[[Sequence[Step]], Program] = run_steps
     with_noise: WithNoise | None = None
+    lacks: Callable[[Layer], bool] = nothing
+
+    def can(self, layer: Layer) -> bool:
+        """Return whether this backend has a kernel for the layer."""
+        return layer.kind in self.table and not self.lacks(layer)
 
     def prepare(self, layer: Layer, shapes: Sequence[Shape]) -> Kernel:
         """Return the kernel for a layer; BackendError where this backend has none."""
         if layer.kind not in self.table:
             raise BackendError(f"backend {self.name} has no kernel for {layer.kind}; allowed: {', '.join(sorted(self.table))}.")
+        if self.lacks(layer):
+            raise BackendError(f"backend {self.name} has no {layer.kind} for minifloats; choose backend jit or auto.")
         kernel = self.table[layer.kind](layer, shapes)
         draws = kernel.draws
         if draws is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from hwsim.backends.base import Backend, Kernel, Program, Step, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.registry import backend as backend_by_name
 from hwsim.backends.registry import native_available
-from hwsim.errors import BackendError, InputError
+from hwsim.errors import InputError
 from hwsim.execute.draws import Drawn, Registers
 from hwsim.layers import Concat, Shape
 from hwsim.layers.image import PIXEL
@@ -31,9 +30,8 @@ def choose(name: str = "auto") -> tuple[Backend, ...]:
 def prepare(node: QuantizedNode, shapes: Sequence[Shape], backends: Sequence[Backend]) -> tuple[Backend, Kernel]:
     """Return the kernel of the first backend that has one for this layer; the last one raises."""
     for candidate in backends[:-1]:
-        if node.layer.kind in candidate.table:
-            with contextlib.suppress(BackendError):
-                return candidate, candidate.prepare(node.layer, shapes)
+        if candidate.can(node.layer):
+            return candidate, candidate.prepare(node.layer, shapes)
     return backends[-1], backends[-1].prepare(node.layer, shapes)
 
 

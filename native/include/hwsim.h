@@ -256,11 +256,37 @@ typedef struct hw_float_conv {
     hw_output output;        /* rounding, activation; of an integer also overflow, low, high */
 } hw_float_conv;
 
+/* One code to one code, where a minifloat enters or leaves.
+ *
+ * relu: a negative number and -0 become +0, all else stays; input and output are one minifloat. Without it, rounded once as in
+ * hw_float_conv: the number of a minifloat code, or where input_fixed the integer ((code << mean_shift) - mean) * scale times
+ * 2^input_exponent. */
+typedef struct hw_float_value {
+    int64_t c, h, w;
+    const int64_t *mean;     /* [c], or [c][h][w] when mean_per_pixel, within +-2^37; NULL: no mean, and any h, w */
+    int64_t scale;           /* 1..2^24 */
+    int32_t mean_per_pixel;  /* 0 or 1 */
+    int32_t mean_shift;      /* 0..20; 0, and scale 1, for inputs of more than 8 bits */
+    int32_t relu;            /* 0 or 1 */
+    int32_t input_fixed;     /* 0 or 1 */
+    int32_t input_bits;      /* 1..32 */
+    int32_t input_signed;    /* 0 or 1; minifloat codes are not */
+    int32_t input_exponent;  /* -600..600 */
+    int32_t output_fixed;    /* 0 or 1 */
+    int32_t output_length;   /* -600..600 */
+    int32_t reserved;
+    hw_float input;
+    hw_float out;
+    hw_output output;        /* as in hw_float_conv */
+} hw_float_value;
+
 typedef struct hw_op hw_op;
 
 /* Makers: NULL and a filled status on error. isa: hw_isa. */
 hw_op *hw_conv_new(const hw_conv *conv, int32_t isa, hw_status *status);
 hw_op *hw_max_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
+/* of minifloat codes: the greatest number, -0 below +0; NaN where there is one. */
+hw_op *hw_float_max_pool_new(const hw_pool *pool, const hw_float *format, int32_t isa, hw_status *status);
 hw_op *hw_average_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
 /* sum of n inputs, each code << align[i]; shift and output as in hw_output (bias 0). n = 1: rescale, ReLU. c: channels. */
 hw_op *hw_sum_new(int64_t c, int64_t n, const int32_t *align, int32_t shift, const hw_output *output, int32_t isa,
@@ -271,6 +297,7 @@ hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
 /* inputs: exact values [n][h][w][k] of any type, then int64 [n][1][1][1]: the turn in which each image begins. */
 hw_op *hw_noise_new(const hw_noise *noise, hw_status *status);
 hw_op *hw_float_conv_new(const hw_float_conv *conv, int32_t isa, hw_status *status);
+hw_op *hw_float_value_new(const hw_float_value *value, int32_t isa, hw_status *status);
 void hw_op_free(hw_op *op);
 /* How it is computed: of a convolution "amx s8s8s32", "avx2 s16s16s64", "portable any", ...; else the instruction set. */
 const char *hw_op_path(const hw_op *op);

@@ -79,6 +79,7 @@ void *hw_alloc(size_t bytes, hw_status *status); /* 64-byte aligned, zeroed; rel
 int hw_pick_isa(int32_t isa, hw_status *status); /* the resolved instruction set, or 0 and a status */
 int64_t hw_type_low(int32_t type);
 int64_t hw_type_high(int32_t type);
+int hw_check_float(const hw_float *f, hw_status *status);
 int hw_check_output(const hw_output *output, hw_status *status);
 int hw_check_tensor(const hw_tensor *tensor, int64_t index, hw_status *status);
 int hw_check_same_image(const hw_tensor *a, const hw_tensor *b, hw_status *status);

@@ -17,7 +17,7 @@ static int check_limits(const hw_limit *limits, int count, hw_status *status)
     return HW_OK;
 }
 
-static int check_float(const hw_float *f, hw_status *status)
+int hw_check_float(const hw_float *f, hw_status *status)
 {
     const hw_limit limits[] = {
         {f->man_bits, 0, 23}, {f->sign_shift, f->man_bits + 2, f->man_bits + 8}, {f->bias, -512, 512}, {f->lowest, 0, 1},
@@ -51,14 +51,14 @@ static int check_conv(const hw_float_conv *v, hw_status *status)
         return hw_fail(status, HW_BAD_SHAPE, 0, v->c);
     if (v->input_fixed && (v->in_low < -UINT16_MAX || v->in_high > UINT16_MAX))
         return hw_fail(status, HW_OUT_OF_RANGE, 0, v->in_high);
-    if (!v->input_fixed && (check_float(&v->input, status) || v->in_low != 0 || v->in_high >> (v->input.sign_shift + 1)))
+    if (!v->input_fixed && (hw_check_float(&v->input, status) || v->in_low != 0 || v->in_high >> (v->input.sign_shift + 1)))
         return status->code ? status->code : hw_fail(status, HW_OUT_OF_RANGE, 0, v->in_high);
-    if (!v->exact && check_float(&v->register_format, status))
+    if (!v->exact && hw_check_float(&v->register_format, status))
         return status->code;
-    if (v->product_rounds && check_float(&v->product, status))
+    if (v->product_rounds && hw_check_float(&v->product, status))
         return status->code;
     if (!v->output_fixed)
-        return check_float(&v->out, status);
+        return hw_check_float(&v->out, status);
     return hw_check_output(&v->output, status);
 }
 

@@ -1,6 +1,6 @@
 /* Maximum and average over windows. A window is clipped to the image; one task is one output row of one image. */
 #include "core.h"
-#include "scalar.h"
+#include "minifloat.h"
 #include "window.h"
 
 #include <stdlib.h>
@@ -12,6 +12,8 @@ typedef struct hw_pool_op {
     hw_pool pool;
     hw_stage stage;          /* of the average: its limits and its activation, for one channel */
     bool average;
+    int32_t float_type;      /* of the maximum of minifloats: their type; else -1 */
+    hw_float_order order;
 } hw_pool_op;
 
 typedef struct span {
@@ -55,7 +57,7 @@ static int check_windows(const hw_pool_op *op, const hw_call *call, hw_status *s
         return hw_fail(status, HW_BAD_SHAPE, 2, out->h);
     if ((out->w - 1) * v->stride_w - v->pad_w >= in->w)
         return hw_fail(status, HW_BAD_SHAPE, 3, out->w);
-    if (!op->average && in->type != out->type)
+    if (!op->average && (in->type != out->type || (op->float_type >= 0 && in->type != op->float_type)))
         return hw_fail(status, HW_BAD_TYPE, 1, out->type);
     if (op->average && (hw_type_low(out->type) > v->output.low || hw_type_high(out->type) < v->output.high))
         return hw_fail(status, HW_BAD_TYPE, 1, out->type);
@@ -71,24 +73,34 @@ static int pool_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     return HW_OK;
 }
 
+static void max_taps(const hw_plan *plan, void *out, const uint8_t *const *taps, int64_t count)
+{
+    const hw_pool_op *op = (const hw_pool_op *)plan->op;
+    const hw_tensor *in = &plan->call->inputs[0];
+    const hw_window_table *table = hw_window_for(plan->op->isa);
+    if (op->float_type >= 0)
+        table->float_max(out, taps, count, in->c, in->type, &op->order);
+    else
+        table->max(out, taps, count, in->c, in->type);
+}
+
 static void max_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out)
 {
     enum { AT_ONCE = 64 };
     const hw_tensor *in = &plan->call->inputs[0];
-    const hw_window_table *table = hw_window_for(plan->op->isa);
     const uint8_t *taps[AT_ONCE + 1];
     int64_t count = 0;
     for (int64_t y = rows.first; y < rows.last; y++) {
         for (int64_t x = columns.first; x < columns.last; x++) {
             taps[count++] = hw_pixel(in, n, y, x);
             if (count == AT_ONCE) {
-                table->max(out, taps, count, in->c, in->type);
+                max_taps(plan, out, taps, count);
                 taps[0] = out; /* the maximum so far */
                 count = 1;
             }
         }
     }
-    table->max(out, taps, count, in->c, in->type);
+    max_taps(plan, out, taps, count);
 }
 
 /* The exact sum of channels first..first+count-1 over the window. */
@@ -198,6 +210,7 @@ static hw_op *pool_new(const hw_pool *pool, int32_t isa, bool average, hw_status
     op->op = (hw_op){.family = &pool_family, .isa = picked};
     op->pool = *pool;
     op->average = average;
+    op->float_type = -1;
     const int64_t bias = 0;
     const int32_t none = 0;
     if (average && hw_stage_init(&op->stage, 1, &pool->output, &bias, &none, &none, &bias, &bias, status)) {
@@ -208,6 +221,23 @@ static hw_op *pool_new(const hw_pool *pool, int32_t isa, bool average, hw_status
 }
 
 hw_op *hw_max_pool_new(const hw_pool *pool, int32_t isa, hw_status *status) { return pool_new(pool, isa, false, status); }
+
+hw_op *hw_float_max_pool_new(const hw_pool *pool, const hw_float *format, int32_t isa, hw_status *status)
+{
+    *status = (hw_status){0};
+    if (hw_check_float(format, status))
+        return NULL;
+    hw_pool_op *op = (hw_pool_op *)pool_new(pool, isa, false, status);
+    if (!op)
+        return NULL;
+    const int64_t sign = (int64_t)1 << format->sign_shift;
+    op->float_type = format->sign_shift < 8 ? HW_U8 : format->sign_shift < 16 ? HW_U16 : HW_U32;
+    op->order = (hw_float_order){.magnitude = sign - 1, .sign = sign, .nan_word = -1, .nan = nan_code(format),
+                                 .top = format->largest + (format->specials == HW_IEEE)};
+    if (format->specials == HW_FNUZ)
+        op->order.nan_word = sign;
+    return &op->op;
+}
 
 hw_op *hw_average_pool_new(const hw_pool *pool, int32_t isa, hw_status *status)
 {

@@ -29,4 +29,4 @@ static void max_taps_fast(void *out, const uint8_t *const *taps, int64_t count, 
         max_taps(out, taps, count, channels, type);
 }
 
-const hw_window_table hw_window__avx512vnni = {max_taps_fast, add_channels};
+const hw_window_table hw_window__avx512vnni = {max_taps_fast, add_channels, float_max_taps};

@@ -7,13 +7,18 @@ import pytest
 
 from hwsim.backends.base import Taps
 from hwsim.backends.buffers import Buffer
+from hwsim.contract.float_mac import FloatOutput
 from hwsim.errors import BackendError
-from hwsim.layers import Shape
-from oracles.cases import Case
+from hwsim.execute.plan import choose, prepare
+from hwsim.formats import FixedPoint, catalog
+from hwsim.layers import AveragePool, CountRule, EltwiseSum, MaxPool, ReLU, Rescale, Shape, Window
+from hwsim.network.quantized import QuantizedNode
+from oracles.cases import Case, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
 from oracles.float_layer_cases import KINDS, float_layer_case
 
 CASES = 40
+LACKING = ("average_pool", "eltwise_sum")  # in the C core
 
 
 def alone(backend, case: Case) -> Outcome:
@@ -61,10 +66,42 @@ def test_every_kind_of_layer_format_rounding_and_window(target, kind):
             try:
                 backend.prepare(case.layer, shapes(case))
             except BackendError as refused:
-                assert target.backend == "native" and kind in str(refused) and "jit" in str(refused)
+                assert target.backend == "native" and f"has no {kind} for minifloats" in str(refused)
                 continue
             computed += 1
             assert_same(case, f"{target} alone", by_spec(case), alone(backend, case))
             if target.backend != "spec":
                 assert_same(case, f"{target} amid a network", by_spec(case), amid(backend, case))
-    assert computed == CASES or target.backend == "native"
+    assert computed == CASES or target.backend == "native" and kind in LACKING
+
+
+@pytest.mark.parametrize("fmt", [catalog.E4M3, catalog.E5M2_FNUZ, catalog.BFLOAT16, catalog.BINARY32], ids=str)
+@pytest.mark.parametrize("window", [Window(None), Window((3, 3), (2, 2))], ids=str)
+def test_maxima_beyond_one_block_of_channels_and_taps(target, fmt, window):
+    """More channels than any kernel takes at once, and 90 pixels in the one window."""
+    rng = generator(f"maxima {fmt} {window}")
+    x = (
+        rng.integers(0, fmt.layout.largest, size=(1, 131, 10, 9), endpoint=True)
+        | rng.integers(0, 2, size=(131, 1, 1)) << fmt.bits - 1
+    )
+    x[:, 130, 3, 4] = fmt.encode(float("nan"))
+    layers = (MaxPool(fmt, window), ReLU(fmt), Rescale(fmt, FloatOutput(catalog.E5M2)))
+    with target.chosen() as backend:
+        for layer in layers:
+            case = Case(f"{layer.kind} {fmt}", layer, (x.astype(fmt.dtype),))
+            assert_same(case, f"{target} alone", by_spec(case), alone(backend, case))
+
+
+@pytest.mark.parametrize("layer", [
+    AveragePool(catalog.E4M3, Window(None), CountRule.CAFFE, FloatOutput(catalog.E4M3)),
+    EltwiseSum((catalog.E4M3, FixedPoint(8, 3)), FloatOutput(catalog.E4M3)),
+], ids=lambda layer: layer.kind)  # fmt: skip
+def test_a_backend_named_computes_or_refuses_in_one_sentence_and_auto_chooses(layer):
+    shapes = [Shape(2, 3, 5)] * len(layer.input_formats)
+    for backend in choose("auto"):
+        assert backend.can(layer) == (backend.name != "native")
+        if backend.name == "native":
+            with pytest.raises(BackendError, match=f"native has no {layer.kind} for minifloats; choose backend jit or auto"):
+                backend.prepare(layer, shapes)
+    node = QuantizedNode("one", ("a", "b")[: len(shapes)], layer)
+    assert prepare(node, shapes, choose("auto"))[0].name == "jit"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from hwsim.arith.exact_sum import LIMB
 from hwsim.arith.float_order import code_of_key, order_key
 from hwsim.arith.minifloat import infinity_code, nan_code
-from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.base import Kernel, Prepare, Taps, by_format
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops, value_loops
 from hwsim.backends.jit.kernels import AveragePoolKernel, JitKernel, MaxPoolKernel, ReluKernel, ValueKernel, divisors, spans
 from hwsim.backends.threads import over_rows
-from hwsim.formats import FixedPoint, Format, Minifloat
+from hwsim.formats import FixedPoint, Minifloat
 from hwsim.formats.catalog import BINARY32
 from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MaxPool, ReLU, Rescale, Shape
 from hwsim.layers.base import AnyOutput, Real
@@ -22,7 +22,6 @@ from hwsim.layers.float_output import finish_rule
 from hwsim.layers.float_unit import Terms, span_of, terms_of
 from hwsim.layers.image import MEAN_LENGTH
 
-Prepare = Callable[[Layer, Sequence[Shape]], Kernel]
 Spans = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Divisors = tuple[np.ndarray, np.ndarray]
 SUM_BITS = 60
@@ -196,16 +195,6 @@ def sum_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
     grid = min(span_of(fmt).exponent for fmt in layer.formats)
     narrow = sum_bits(layer.formats, len(layer.formats), grid) <= SUM_BITS
     return (FloatSumKernel if narrow else WideSumKernel)(layer, shapes)
-
-
-def by_format(integer: Prepare, minifloat: Prepare) -> Prepare:
-    """Return what prepares the one kernel or the other, by whether a minifloat enters or leaves."""
-
-    def prepare(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
-        formats: tuple[Format, ...] = (*layer.input_formats, layer.output_format)
-        return (minifloat if not all(isinstance(f, FixedPoint) for f in formats) else integer)(layer, shapes)
-
-    return prepare
 
 
 VALUE_TABLE: dict[str, Prepare] = {

@@ -1,6 +1,6 @@
 """The native backend: the C core of native/, on the fastest instruction set of this processor."""
 
-from hwsim.backends.base import Backend
+from hwsim.backends.base import Backend, by_format, has_minifloat
 from hwsim.backends.host import HOST_TABLE
 from hwsim.backends.native.float_kernels import mac_kernel
 from hwsim.backends.native.kernels import (
@@ -15,23 +15,32 @@ from hwsim.backends.native.kernels import (
 from hwsim.backends.native.library import NativeInfo, available, info, require
 from hwsim.backends.native.noise import NativeNoisyKernel
 from hwsim.backends.native.program import native_program
+from hwsim.backends.native.value_kernels import CastKernel, FloatImageKernel, FloatMaxPoolKernel, FloatReluKernel
+from hwsim.layers import Layer
+
+
+def lacks(layer: Layer) -> bool:
+    """Return whether the C core has no operator for this layer, though for others of its kind: sums of minifloats."""
+    return layer.kind in ("average_pool", "eltwise_sum") and has_minifloat(layer)
+
 
 NATIVE = Backend(
     "native",
     {
-        "image_encoding": ImageEncodingKernel,
+        "image_encoding": by_format(ImageEncodingKernel, FloatImageKernel),
         "convolution": mac_kernel,
         "fully_connected": mac_kernel,
-        "max_pool": MaxPoolKernel,
+        "max_pool": by_format(MaxPoolKernel, FloatMaxPoolKernel),
         "average_pool": AveragePoolKernel,
-        "relu": ReluKernel,
-        "rescale": RescaleKernel,
+        "relu": by_format(ReluKernel, FloatReluKernel),
+        "rescale": by_format(RescaleKernel, CastKernel),
         "eltwise_sum": EltwiseSumKernel,
         "concat": ConcatKernel,
         **HOST_TABLE,
     },
     native_program,
     NativeNoisyKernel,
+    lacks,
 )
 
 __all__ = ["NATIVE", "NativeInfo", "available", "info", "require"]

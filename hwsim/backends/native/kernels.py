@@ -17,7 +17,7 @@ from hwsim.backends.native.program import Calls
 from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import BackendError
-from hwsim.formats import FixedPoint, Minifloat
+from hwsim.formats import FixedPoint
 from hwsim.layers import (
     AveragePool,
     Concat,
@@ -46,9 +46,6 @@ class NativeKernel(Kernel):
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
-        formats = (*layer.input_formats, layer.output_format)
-        if not isinstance(layer, (MacLayer, Concat)) and any(isinstance(fmt, Minifloat) for fmt in formats):
-            raise BackendError(f"backend native has no {layer.kind} for minifloats; choose backend jit or auto.")
         self.library = require()
         status = self.library.ffi.new("hw_status *")
         made = self.make(self.library, isa_number(), status)
