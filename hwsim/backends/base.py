@@ -213,7 +213,7 @@ class Backend:
         if layer.kind not in self.table:
             raise BackendError(f"backend {self.name} has no kernel for {layer.kind}; allowed: {', '.join(sorted(self.table))}.")
         if self.lacks(layer):
-            raise BackendError(f"backend {self.name} has no {layer.kind} for minifloats; choose backend jit or auto.")
+            raise BackendError(f"backend {self.name} has no {layer.kind} for these minifloats; choose backend jit or auto.")
         kernel = self.table[layer.kind](layer, shapes)
         draws = kernel.draws
         if draws is None:

@@ -13,7 +13,9 @@ from hwsim.formats import FixedPoint, Format, Minifloat
 from hwsim.formats.catalog import BINARY32
 from hwsim.layers.base import AnyOutput, Bounds, Real
 from hwsim.layers.float_output import finish_ratio, finish_rule
-from hwsim.layers.float_unit import exact_sum, special_of
+from hwsim.layers.float_unit import exact_sum, span_of, special_of
+
+SPARE_BITS = 64
 
 
 def has_float(formats: Iterable[Format]) -> bool:
@@ -77,3 +79,20 @@ def sum_of_codes(codes: Sequence[int], formats: Sequence[Real], divisor: int, ou
         return int(code), int(event)
     exponent = min((at for _, significand, at, _ in terms if significand), default=0)
     return finish_ratio(exact_sum(terms, exponent), divisor, exponent, output)
+
+
+def sum_grid(formats: Sequence[Real], output: AnyOutput, divides: bool) -> int:
+    """Return the exponent of a grid on which all terms lie; where the sum is divided, so low that its last bit may be sticky.
+
+    A quotient by up to 2**20 that is not 0 then has 44 bits or more, and reaches two bits below a fixed-point output's grid.
+    """
+    grid = min(span_of(fmt).exponent for fmt in formats)
+    if not divides:
+        return grid
+    return min(grid - SPARE_BITS, -output.format.fl() - 2) if isinstance(output.format, FixedPoint) else grid - SPARE_BITS
+
+
+def sum_bits(formats: Sequence[Real], terms: int, grid: int) -> int:
+    """Return the bits that a sum of so many terms of these formats needs in units of 2**grid, its sign included."""
+    reach = max(span.largest << (span.exponent - grid) for span in map(span_of, formats))
+    return (reach * terms).bit_length() + 1

@@ -280,6 +280,25 @@ typedef struct hw_float_value {
     hw_output output;        /* as in hw_float_conv */
 } hw_float_value;
 
+/* The exact sum of the numbers under a window, of one input or of several of one shape, divided and rounded once as in
+ * hw_float_conv: averages, and with windows of one pixel eltwise sums. NaN and infinities decide as they would in a sum of
+ * floats; a sum of 0 is +0. Sums must fit 126 bits on the grid 2^grid. */
+typedef struct hw_float_sum {
+    int64_t n;               /* inputs, 1..2^14 */
+    const hw_float *format;  /* [n]; not read where fixed */
+    const int32_t *fixed;    /* [n], 0 or 1: integers times 2^exponent */
+    const int32_t *bits;     /* [n], 1..32, of the codes */
+    const int32_t *exponent; /* [n], -600..600; of fixed ones */
+    hw_pool window;          /* r * s up to 2^20; its count says what divides, the rest is not read */
+    int32_t divides;         /* 0 or 1; the grid then lies 64 bits below every term, so that a quotient may end in a sticky
+                                bit; towards integers also two below the output's */
+    int32_t grid;
+    int32_t output_fixed;    /* 0 or 1 */
+    int32_t output_length;   /* -600..600 */
+    hw_float out;
+    hw_output output;        /* as in hw_float_conv */
+} hw_float_sum;
+
 typedef struct hw_op hw_op;
 
 /* Makers: NULL and a filled status on error. isa: hw_isa. */
@@ -298,6 +317,7 @@ hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
 hw_op *hw_noise_new(const hw_noise *noise, hw_status *status);
 hw_op *hw_float_conv_new(const hw_float_conv *conv, int32_t isa, hw_status *status);
 hw_op *hw_float_value_new(const hw_float_value *value, int32_t isa, hw_status *status);
+hw_op *hw_float_sum_new(const hw_float_sum *sum, int32_t isa, hw_status *status);
 void hw_op_free(hw_op *op);
 /* How it is computed: of a convolution "amx s8s8s32", "avx2 s16s16s64", "portable any", ...; else the instruction set. */
 const char *hw_op_path(const hw_op *op);

@@ -1,6 +1,7 @@
 /* Maximum and average over windows. A window is clipped to the image; one task is one output row of one image. */
 #include "core.h"
 #include "minifloat.h"
+#include "pool.h"
 #include "window.h"
 
 #include <stdlib.h>
@@ -16,11 +17,6 @@ typedef struct hw_pool_op {
     hw_float_order order;
 } hw_pool_op;
 
-typedef struct span {
-    int64_t first, last;     /* clipped to the image */
-    int64_t counted;         /* what an average counts along this axis */
-} span;
-
 const hw_window_table *hw_window_for(int32_t isa)
 {
 #ifdef HW_X86
@@ -33,10 +29,10 @@ const hw_window_table *hw_window_for(int32_t isa)
     return &hw_window__portable;
 }
 
-static span window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t extent, int32_t rule)
+hw_span hw_window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t extent, int32_t rule)
 {
     const int64_t origin = index * stride - pad;
-    span s = {max64(origin, 0), min64(origin + kernel, extent), kernel};
+    hw_span s = {max64(origin, 0), min64(origin + kernel, extent), kernel};
     if (rule == HW_EXCLUDE_PADDING)
         s.counted = s.last - s.first;
     else if (rule == HW_INCLUDE_PADDING_CLIPPED)
@@ -45,21 +41,27 @@ static span window_span(int64_t index, int64_t kernel, int64_t stride, int64_t p
 }
 
 /* Every window must hold a pixel of the image: the last one is the one that could miss it. */
-static int check_windows(const hw_pool_op *op, const hw_call *call, hw_status *status)
+int hw_check_windows(const hw_pool *v, const hw_tensor *in, const hw_tensor *out, hw_status *status)
 {
-    const hw_pool *v = &op->pool;
-    const hw_tensor *in = &call->inputs[0], *out = &call->output;
-    if (call->n_inputs != 1 || call->acc)
-        return hw_fail(status, HW_BAD_ARGUMENT, 0, call->n_inputs);
     if (in->c != out->c || in->n != out->n)
         return hw_fail(status, HW_BAD_SHAPE, 1, out->c);
     if ((out->h - 1) * v->stride_h - v->pad_h >= in->h)
         return hw_fail(status, HW_BAD_SHAPE, 2, out->h);
     if ((out->w - 1) * v->stride_w - v->pad_w >= in->w)
         return hw_fail(status, HW_BAD_SHAPE, 3, out->w);
+    return HW_OK;
+}
+
+static int check_tensors(const hw_pool_op *op, const hw_call *call, hw_status *status)
+{
+    const hw_tensor *in = &call->inputs[0], *out = &call->output;
+    if (call->n_inputs != 1 || call->acc)
+        return hw_fail(status, HW_BAD_ARGUMENT, 0, call->n_inputs);
+    if (hw_check_windows(&op->pool, in, out, status))
+        return status->code;
     if (!op->average && (in->type != out->type || (op->float_type >= 0 && in->type != op->float_type)))
         return hw_fail(status, HW_BAD_TYPE, 1, out->type);
-    if (op->average && (hw_type_low(out->type) > v->output.low || hw_type_high(out->type) < v->output.high))
+    if (op->average && (hw_type_low(out->type) > op->pool.output.low || hw_type_high(out->type) < op->pool.output.high))
         return hw_fail(status, HW_BAD_TYPE, 1, out->type);
     return HW_OK;
 }
@@ -67,7 +69,7 @@ static int check_windows(const hw_pool_op *op, const hw_call *call, hw_status *s
 static int pool_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 {
     const hw_pool_op *op = (const hw_pool_op *)handle;
-    if (check_windows(op, plan->call, status))
+    if (check_tensors(op, plan->call, status))
         return status->code;
     plan->tasks[1] = plan->call->output.n * plan->call->output.h;
     return HW_OK;
@@ -84,7 +86,7 @@ static void max_taps(const hw_plan *plan, void *out, const uint8_t *const *taps,
         table->max(out, taps, count, in->c, in->type);
 }
 
-static void max_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out)
+static void max_pixel(const hw_plan *plan, int64_t n, hw_span rows, hw_span columns, void *out)
 {
     enum { AT_ONCE = 64 };
     const hw_tensor *in = &plan->call->inputs[0];
@@ -104,7 +106,7 @@ static void max_pixel(const hw_plan *plan, int64_t n, span rows, span columns, v
 }
 
 /* The exact sum of channels first..first+count-1 over the window. */
-static void window_sums(const hw_plan *plan, int64_t n, span rows, span columns, int64_t first, int64_t count,
+static void window_sums(const hw_plan *plan, int64_t n, hw_span rows, hw_span columns, int64_t first, int64_t count,
                         int64_t *sums)
 {
     const hw_tensor *in = &plan->call->inputs[0];
@@ -145,7 +147,7 @@ static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, 
     return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
 }
 
-static void average_pixel(const hw_plan *plan, int64_t n, span rows, span columns, void *out, int64_t events[HW_COUNTERS])
+static void average_pixel(const hw_plan *plan, int64_t n, hw_span rows, hw_span columns, void *out, int64_t events[HW_COUNTERS])
 {
     const hw_pool_op *op = (const hw_pool_op *)plan->op;
     const hw_tensor *to = &plan->call->output;
@@ -166,9 +168,9 @@ static void pool_task(const hw_plan *plan, int phase, int64_t task, hw_worker *w
     const hw_pool *v = &op->pool;
     const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
     const int64_t n = task / out->h, y = task % out->h;
-    const span rows = window_span(y, v->r, v->stride_h, v->pad_h, in->h, v->count);
+    const hw_span rows = hw_window_span(y, v->r, v->stride_h, v->pad_h, in->h, v->count);
     for (int64_t x = 0; x < out->w; x++) {
-        const span columns = window_span(x, v->s, v->stride_w, v->pad_w, in->w, v->count);
+        const hw_span columns = hw_window_span(x, v->s, v->stride_w, v->pad_w, in->w, v->count);
         if (op->average)
             average_pixel(plan, n, rows, columns, hw_pixel(out, n, y, x), events);
         else
@@ -184,7 +186,7 @@ static void pool_free(hw_op *handle)
 
 static const hw_family pool_family = {pool_bind, pool_task, pool_free};
 
-static int check_pool(const hw_pool *v, bool average, hw_status *status)
+int hw_check_pool(const hw_pool *v, bool average, hw_status *status)
 {
     const int64_t values[] = {v->r, v->s, v->stride_h, v->stride_w, v->pad_h + 1, v->pad_w + 1};
     const int64_t highs[] = {1 << 24, 1 << 24, 1 << 24, 1 << 24, v->r, v->s}; /* less padding than kernel */
@@ -202,7 +204,7 @@ static hw_op *pool_new(const hw_pool *pool, int32_t isa, bool average, hw_status
 {
     *status = (hw_status){0};
     const int picked = hw_pick_isa(isa, status);
-    if (!picked || check_pool(pool, average, status))
+    if (!picked || hw_check_pool(pool, average, status))
         return NULL;
     hw_pool_op *op = hw_alloc(sizeof *op, status);
     if (!op)

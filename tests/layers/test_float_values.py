@@ -12,7 +12,7 @@ from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.backends.registry import backend
 from hwsim.contract import FloatOutput, Output
-from hwsim.errors import BackendError, ContractError
+from hwsim.errors import ContractError
 from hwsim.formats import FixedPoint, Minifloat
 from hwsim.formats.catalog import BINARY16, BINARY32, E4M3, E4M3_FNUZ, E5M2, RISTRETTO_E4M3
 from hwsim.layers import (
@@ -150,14 +150,6 @@ def test_lrn_of_minifloats_is_alike_at_once_and_one_by_one(region, output):
     cells = [layer.spec([x.tolist()], *at) for at in np.ndindex(codes.shape)]
     assert codes.ravel().tolist() == [cell.code for cell in cells]
     assert events[1] == sum(cell.events.output for cell in cells)
-
-
-def test_native_says_that_it_has_none_and_names_the_backend_that_has():
-    native = pytest.importorskip("hwsim.backends.native", reason="the native backend is not there")
-    if not native.available():
-        pytest.skip("the C core is not installed here")
-    with pytest.raises(BackendError, match="no max_pool for minifloats; choose backend jit"):
-        backend("native").prepare(MaxPool(E4M3, WINDOW), [SHAPE])
 
 
 def test_an_integer_stage_refuses_to_stand_for_a_float_one():

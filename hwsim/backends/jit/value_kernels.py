@@ -14,18 +14,18 @@ from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops, value_loops
 from hwsim.backends.jit.kernels import AveragePoolKernel, JitKernel, MaxPoolKernel, ReluKernel, ValueKernel, divisors, spans
 from hwsim.backends.threads import over_rows
-from hwsim.formats import FixedPoint, Minifloat
+from hwsim.formats import Minifloat
 from hwsim.formats.catalog import BINARY32
 from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MaxPool, ReLU, Rescale, Shape
 from hwsim.layers.base import AnyOutput, Real
 from hwsim.layers.float_output import finish_rule
 from hwsim.layers.float_unit import Terms, span_of, terms_of
+from hwsim.layers.float_values import sum_bits, sum_grid
 from hwsim.layers.image import MEAN_LENGTH
 
 Spans = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Divisors = tuple[np.ndarray, np.ndarray]
 SUM_BITS = 60
-SPARE_BITS = 64
 
 
 class FloatMaxPoolKernel(MaxPoolKernel):
@@ -172,27 +172,16 @@ def finish(kernel: Kernel, totals: np.ndarray, exponent: int, codes: np.ndarray,
     return int(over_rows(value_loops.finish_exacts, len(codes) * codes.shape[1], exact, *last))
 
 
-def sum_bits(formats: Sequence[Real], terms: int, grid: int) -> int:
-    """Return the bits that a sum of so many terms of these formats needs in units of 2**grid, its sign included."""
-    reach = max(span.largest << (span.exponent - grid) for span in map(span_of, formats))
-    return (reach * terms).bit_length() + 1
-
-
 def register_for(formats: Sequence[Real], terms: int, output: AnyOutput) -> tuple[int, int]:
-    """Return grid and limbs of a register whose sum, divided by up to 2**20, may end in a sticky bit.
-
-    A quotient that is not 0 then has 44 bits or more, and reaches two bits below a fixed-point output's grid.
-    """
-    grid = min(span_of(fmt).exponent for fmt in formats) - SPARE_BITS
-    if isinstance(output.format, FixedPoint):
-        grid = min(grid, -output.format.fl() - 2)
+    """Return grid and limbs of a register whose sum may be divided."""
+    grid = sum_grid(formats, output, divides=True)
     return grid, sum_bits(formats, terms, grid) // LIMB + 4
 
 
 def sum_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
     """Return the kernel of a sum with minifloats: in int64 where that holds it, else in limbs."""
     assert isinstance(layer, EltwiseSum)
-    grid = min(span_of(fmt).exponent for fmt in layer.formats)
+    grid = sum_grid(layer.formats, layer.output, divides=False)
     narrow = sum_bits(layer.formats, len(layer.formats), grid) <= SUM_BITS
     return (FloatSumKernel if narrow else WideSumKernel)(layer, shapes)
 

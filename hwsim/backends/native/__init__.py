@@ -15,13 +15,20 @@ from hwsim.backends.native.kernels import (
 from hwsim.backends.native.library import NativeInfo, available, info, require
 from hwsim.backends.native.noise import NativeNoisyKernel
 from hwsim.backends.native.program import native_program
-from hwsim.backends.native.value_kernels import CastKernel, FloatImageKernel, FloatMaxPoolKernel, FloatReluKernel
+from hwsim.backends.native.value_kernels import (
+    CastKernel,
+    FloatImageKernel,
+    FloatMaxPoolKernel,
+    FloatReluKernel,
+    FloatSumKernel,
+    sums_beyond,
+)
 from hwsim.layers import Layer
 
 
 def lacks(layer: Layer) -> bool:
-    """Return whether the C core has no operator for this layer, though for others of its kind: sums of minifloats."""
-    return layer.kind in ("average_pool", "eltwise_sum") and has_minifloat(layer)
+    """Return whether the C core has no operator for this layer, though for others of its kind: a wide sum of minifloats."""
+    return has_minifloat(layer) and sums_beyond(layer)
 
 
 NATIVE = Backend(
@@ -31,10 +38,10 @@ NATIVE = Backend(
         "convolution": mac_kernel,
         "fully_connected": mac_kernel,
         "max_pool": by_format(MaxPoolKernel, FloatMaxPoolKernel),
-        "average_pool": AveragePoolKernel,
+        "average_pool": by_format(AveragePoolKernel, FloatSumKernel),
         "relu": by_format(ReluKernel, FloatReluKernel),
         "rescale": by_format(RescaleKernel, CastKernel),
-        "eltwise_sum": EltwiseSumKernel,
+        "eltwise_sum": by_format(EltwiseSumKernel, FloatSumKernel),
         "concat": ConcatKernel,
         **HOST_TABLE,
     },

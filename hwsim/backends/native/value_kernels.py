@@ -1,4 +1,4 @@
-"""Native kernels of layers other than multiply-accumulate that a minifloat enters or leaves: maxima, and one code to one code."""
+"""Native kernels of layers other than multiply-accumulate that a minifloat enters or leaves: maxima, sums, casts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import numpy as np
 from hwsim.arith.overflow import Overflow
 from hwsim.backends.native.kernels import WIDE, NativeKernel, address, new_pool
 from hwsim.backends.native.library import Library
-from hwsim.formats import Minifloat
-from hwsim.layers import ImageEncoding, MaxPool, ReLU, Rescale
+from hwsim.formats import FixedPoint, Minifloat
+from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MaxPool, ReLU, Rescale, Window
 from hwsim.layers.base import AnyOutput, Real
 from hwsim.layers.float_output import finish_rule
+from hwsim.layers.float_values import sum_bits, sum_grid
 from hwsim.layers.image import MEAN_LENGTH
+
+SUM_BITS = 126
+MAX_WINDOW = 1 << 20
 
 
 def new_float(library: Library, fmt: Minifloat) -> Any:
@@ -49,7 +53,7 @@ class FloatValueKernel(NativeKernel):
 
 
 def set_output(library: Library, value: Any, output: AnyOutput) -> None:
-    """Fill the output stage of an hw_float_value. TRAP computes what WRAP does; who stops is the caller."""
+    """Fill the output stage of an hw_float_value or an hw_float_sum. TRAP computes what WRAP does; who stops is the caller."""
     rule = finish_rule(output)
     value.output_fixed, value.output_length = 1 - rule.is_float, rule.fractional_length
     value.output.rounding, value.output.activation = rule.mode, rule.activation
@@ -98,3 +102,48 @@ class FloatImageKernel(FloatValueKernel):
         value.mean_shift, value.scale, value.input_exponent = MEAN_LENGTH, layer.scale_mantissa, layer.exponent
         set_output(library, value, layer.output)
         return library.lib.hw_float_value_new(value, isa, status)
+
+
+class FloatSumKernel(NativeKernel):
+    """The exact sum of several inputs, or under windows of one input an average."""
+
+    layer: EltwiseSum | AveragePool
+
+    def make(self, library: Library, isa: int, status: Any) -> Any:
+        """Return the new operator; the C core copies what it is given."""
+        layer, new, owned = self.layer, library.ffi.new, sum_operands(library, self.layer)
+        value = new("hw_float_sum *")
+        value.n, value.divides = len(layer.input_formats), int(isinstance(layer, AveragePool))
+        value.grid = sum_grid(layer.input_formats, layer.output, bool(value.divides))
+        value.format, value.fixed, value.bits, value.exponent = owned
+        window = layer.window if isinstance(layer, AveragePool) else Window((1, 1))
+        value.window = new_pool(library, window, self.input_shapes[0])[0]
+        value.window.count = int(layer.count) if isinstance(layer, AveragePool) else 0
+        set_output(library, value, layer.output)
+        return library.lib.hw_float_sum_new(value, isa, status)
+
+
+def sum_operands(library: Library, layer: EltwiseSum | AveragePool) -> tuple[Any, Any, Any, Any]:
+    """Return the inputs' formats, which of them are fixed point, their bits and the exponents of those."""
+    formats, new = layer.input_formats, library.ffi.new
+    layouts = new("hw_float[]", len(formats))
+    for i, fmt in enumerate(formats):
+        if isinstance(fmt, Minifloat):
+            layouts[i] = new_float(library, fmt)[0]
+    fixed = new("int32_t[]", [int(isinstance(fmt, FixedPoint)) for fmt in formats])
+    bits = new("int32_t[]", [fmt.bits for fmt in formats])
+    exponents = [-fmt.fl() if isinstance(fmt, FixedPoint) else 0 for fmt in formats]
+    return layouts, fixed, bits, new("int32_t[]", exponents)
+
+
+def sums_beyond(layer: Layer) -> bool:
+    """Return whether a sum with minifloats may need more bits than the C core adds, whatever the image's size."""
+    if isinstance(layer, AveragePool):
+        kernel = layer.window.kernel
+        terms, divides = (MAX_WINDOW if kernel is None else kernel[0] * kernel[1]), True
+    elif isinstance(layer, EltwiseSum):
+        terms, divides = len(layer.formats), False
+    else:
+        return False
+    formats = layer.input_formats
+    return sum_bits(formats, terms, sum_grid(formats, layer.output, divides)) > SUM_BITS
