@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.backends.base import COUNTERS, EVENTS
-from hwsim.errors import InputError
+from hwsim.errors import InputError, OverflowTrap
 from hwsim.execute.plan import Plan
 from hwsim.execute.trace import best, comparable
 from hwsim.layers import Events, HostLRN, Shares
@@ -197,6 +197,7 @@ def score(
     """Run `total` labelled images and count right answers; memory does not grow with their number.
 
     items: (pixels, label) one at a time.  baseline: float logits for the same pixels, or None.
+    Errors: OverflowTrap, whose n is the image's number among the items.
     """
     if total < 1:
         raise InputError("score: found no images, at least one is needed; is the list empty, or --limit 0?")
@@ -210,7 +211,7 @@ def score(
         if len(pixels) < plan.batch:
             plan = Plan(network, backend, len(pixels))  # empty places of a batch would be counted as events
         start = time.perf_counter()
-        logits = plan.run(pixels, first_image=done)
+        logits = _run(plan, pixels, done)
         seconds += time.perf_counter() - start
         fixed.add(comparable(logits, answer), labels)
         truth.append(labels)
@@ -223,6 +224,15 @@ def score(
             progress(done, total)
     answers = np.concatenate(truth)
     return _result(network, plan, answers, fixed, floats if baseline is not None else None, counters, seconds)
+
+
+def _run(plan: Plan, pixels: np.ndarray, done: int) -> np.ndarray:
+    """Run one batch; a trap counts images from the first of all, not of the batch."""
+    try:
+        return plan.run(pixels, first_image=done)
+    except OverflowTrap as trap:
+        n, *place = trap.coordinate
+        raise OverflowTrap(trap.layer, trap.place, (done + n, *place), trap.step) from trap
 
 
 def told_events(events: Iterable[Events]) -> str:

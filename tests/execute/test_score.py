@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwsim.errors import InputError
+from hwsim.arith.overflow import Overflow
+from hwsim.contract import Accumulator
+from hwsim.errors import InputError, OverflowTrap
 from hwsim.execute.plan import Plan
 from hwsim.execute.score import score
+from hwsim.execute.trace import run
 from hwsim.layers import Events
 from hwsim.quantize.float_twin import float_twin
 from support.networks import branching, pixels
@@ -53,6 +56,19 @@ def test_a_name_from_a_file_is_text_in_a_notebook():
     result = score(network, [(pixels(1)[0], 0)], 1, "spec")
     assert "&lt;script&gt;" in result._repr_html_()
     assert "<script>" not in result._repr_html_()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_a_trap_names_the_image_by_its_number_whatever_the_batch(batch):
+    network = branching().with_accumulator("conv1", Accumulator(17, overflow=Overflow.TRAP))
+    image, gray = pixels()[0], np.full_like(pixels()[0], 112)
+    with pytest.raises(OverflowTrap) as alone:
+        run(network, image, "jit")
+    with pytest.raises(OverflowTrap) as caught:
+        score(network, [(gray, 0)] * 3 + [(image, 0)], 4, "jit", batch=batch)
+    _, *place = alone.value.coordinate
+    assert caught.value.coordinate == (3, *place)
+    assert (caught.value.layer, caught.value.place, caught.value.step) == (alone.value.layer, alone.value.place, alone.value.step)
 
 
 def test_no_images_is_refused():
