@@ -30,7 +30,7 @@ EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"
 @model_arguments
 @click.option("--calibration", metavar="DATA", required=True, help=f"Images that show the ranges: {DATA_HELP}.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first N calibration images.  [all]")
-@click.option("--bits", type=int, default=8, help="Width of weights and activations.  [8]")
+@click.option("--bits", type=int, help="Width of weights and activations.  [8]")
 @click.option("--scheme", type=click.Choice(SCHEMES), default=SCHEMES[0], help="Kind of numbers.  [dynamic_fixed_point]")
 @click.option("--weight-bits", type=int, help="Width of the weights alone.  [--bits; 4 for powers of two]")
 @accumulator_options
@@ -48,12 +48,13 @@ def quantize(model: str, weights: str, calibration: str, out: str, force: bool, 
     order = None if choices["channels"] is None else hwsim.ChannelOrder[choices["channels"]]
     net = hwsim.read(model, weights, mean=choices["mean"], scale=choices["scale"], channel_order=order, shape=choices["shape"])
     images = hwsim.images(calibration, net.preprocessing, limit=choices["limit"])
-    formats = {name: choices[name] for name in ("bits", "weight_bits", "per_channel")}
+    dialect = _dialect(choices)
+    formats = {name: choices[name] for name in ("bits", "weight_bits", "per_channel") if choices[name] is not None}
     if choices["method"] is not None:
         formats["method"] = hwsim.Calibration[choices["method"].upper()]
-    formats.update(_scheme(choices))
+    formats.update(_scheme(choices, dialect))
     with progress("calibrating") as bar:
-        q = hwsim.quantize(net, images, dialect=_dialect(choices), progress=bar, **formats)
+        q = hwsim.quantize(net, images, dialect=dialect, progress=bar, **formats)
     q.save(out, force=force)
     emit(q, as_json)
 
@@ -78,9 +79,8 @@ def _accumulator(choices: dict[str, Any], accumulator: Any) -> Any:
         said["overflow"] = hwsim.Overflow[choices["accumulator_overflow"].upper()]
     if choices["accumulator_dropped_bits"] is not None:
         said["dropped_bits"] = choices["accumulator_dropped_bits"]
-    if choices["lanes"] is not None or choices["order"] is not None:
-        order = hwsim.Order[(choices["order"] or "crs").upper()]
-        said["schedule"] = hwsim.Schedule(order, 1 if choices["lanes"] is None else choices["lanes"])
+    if any(choices[name] is not None for name in ORDER_OPTIONS):
+        said["schedule"] = _schedule(choices)
     if said or choices["accumulator_fit"]:
         said["require_proof"] = False
     if choices["accumulator_bits"] is not None:
@@ -88,24 +88,42 @@ def _accumulator(choices: dict[str, Any], accumulator: Any) -> Any:
     return dataclasses.replace(accumulator, **said)
 
 
+def _schedule(choices: dict[str, Any]) -> Any:
+    import hwsim
+
+    return hwsim.Schedule(hwsim.Order[(choices["order"] or "crs").upper()], 1 if choices["lanes"] is None else choices["lanes"])
+
+
+ORDER_OPTIONS = ("lanes", "order")
 INTEGER_OPTIONS = (
-    "accumulator_bits", "accumulator_overflow", "accumulator_dropped_bits", "accumulator_fit", "lanes", "order", "weight_bits"
+    "accumulator_bits", "accumulator_overflow", "accumulator_dropped_bits", "accumulator_fit", "weight_bits", "per_channel",
+    "method",
 )  # fmt: skip
 FLOAT_OPTIONS = ("minifloat", "float_accumulator")
 
 
-def _scheme(choices: dict[str, Any]) -> dict[str, Any]:
-    """The scheme; an option of another scheme is refused, not ignored."""
+def _scheme(choices: dict[str, Any], dialect: Any) -> dict[str, Any]:
+    """The scheme; an option that it does not take is refused, not ignored."""
     import hwsim
 
     scheme = hwsim.Scheme[choices["scheme"].upper()]
-    strangers = INTEGER_OPTIONS if scheme is hwsim.Scheme.MINIFLOAT else FLOAT_OPTIONS
-    for name in strangers:
-        if choices[name]:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option}: found beside --scheme {choices['scheme']}, which does not take it; remove it.")
     if scheme is not hwsim.Scheme.MINIFLOAT:
+        _refuse(choices, FLOAT_OPTIONS)
+        if scheme is hwsim.Scheme.POWER_OF_TWO:
+            _refuse(choices, ("per_channel",))
         return {"scheme": scheme}
+    _refuse(choices, INTEGER_OPTIONS)
+    if choices["minifloat"] is not None or dialect.ranges is not hwsim.dialects.RangeRule.RISTRETTO:
+        _refuse(choices, ("bits",), "whose formats have widths of their own; choose one with --minifloat")
     fmt, register = (None if choices[name] is None else hwsim.minifloat(choices[name]) for name in FLOAT_OPTIONS)
-    accumulator = hwsim.ExactSum() if register is None else hwsim.FloatAccumulator(register)
+    if register is None:
+        _refuse(choices, ORDER_OPTIONS, "whose exact sum has no order; remove it, or name the register with --float-accumulator")
+    accumulator = hwsim.ExactSum() if register is None else hwsim.FloatAccumulator(register, schedule=_schedule(choices))
     return {"scheme": scheme, "minifloats": hwsim.Minifloats(fmt, accumulator)}
+
+
+def _refuse(choices: dict[str, Any], names: tuple[str, ...], why: str = "which does not take it; remove it") -> None:
+    """Refuse the options among `names` that were given. (--per-tensor is False, and what every scheme can do.)"""
+    for name in names:
+        if choices[name] is not None and choices[name] is not False:
+            raise InputError(f"--{name.replace('_', '-')}: found beside --scheme {choices['scheme']}, {why}.")

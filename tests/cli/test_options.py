@@ -77,7 +77,13 @@ def quantize(options: list[str], folder: Path, capsys: pytest.CaptureFixture[str
     ("options", "sentence"),
     [
         (["--minifloat", "e4m3"], "--minifloat: found beside --scheme dynamic_fixed_point"),
-        (["--scheme", "minifloat", "--lanes", "4"], "--lanes: found beside --scheme minifloat"),
+        (["--scheme", "minifloat", "--lanes", "4"], "--lanes: found beside --scheme minifloat, whose exact sum has no order"),
+        (["--scheme", "minifloat", "--bits", "6"], "--bits: found beside --scheme minifloat"),
+        (["--scheme", "minifloat", "--bits", "6", "--minifloat", "e3m2", "--dialect", "ristretto_cpu"], "--bits: found beside"),
+        (["--scheme", "minifloat", "--accumulator-dropped-bits", "0"], "--accumulator-dropped-bits: found beside"),
+        (["--scheme", "minifloat", "--method", "maximum"], "--method: found beside --scheme minifloat"),
+        (["--scheme", "minifloat", "--per-channel"], "--per-channel: found beside --scheme minifloat"),
+        (["--scheme", "power_of_two", "--per-channel"], "--per-channel: found beside --scheme power_of_two"),
         (["--scheme", "power_of_two", "--float-accumulator", "binary16"], "--float-accumulator: found beside"),
     ],
 )
@@ -92,9 +98,19 @@ def test_an_option_of_another_scheme_is_refused_not_ignored(options, sentence, t
     [
         (["--scheme", "power_of_two"], "pow2"),
         (["--scheme", "minifloat", "--minifloat", "e5m2", "--float-accumulator", "binary16"], "E5M2"),
+        (["--scheme", "minifloat", "--bits", "6", "--dialect", "ristretto_cpu"], "E4M1"),
+        (["--scheme", "power_of_two", "--per-tensor"], "pow2"),
         (["--accumulator-bits", "12", "--accumulator-overflow", "saturate", "--accumulator-fit", "--lanes", "4"], "12"),
     ],
 )
 def test_schemes_and_accumulators_are_chosen_by_options(options, shown, tmp_path, capsys):
     code, output = quantize(options, tmp_path, capsys)
     assert code == 0 and shown in output, output
+
+
+def test_a_float_register_adds_in_the_order_and_lanes_that_are_named(tmp_path, capsys):
+    options = ["--scheme", "minifloat", "--float-accumulator", "binary16", "--lanes", "4", "--order", "rsc"]
+    assert quantize(options, tmp_path, capsys)[0] == 0
+    contract = hwsim.load(tmp_path / "n.hwnet")["conv2"].layer.contract
+    steps = hwsim.Schedule(hwsim.Order.RSC, lanes=4)
+    assert contract.accumulator == hwsim.FloatAccumulator(hwsim.minifloat("binary16"), schedule=steps)
