@@ -15,10 +15,11 @@ from hwsim.errors import ContractError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Real, Shape, finish, one_input, rounded_range
 from hwsim.layers.float_output import finish_exact
-from hwsim.layers.float_values import check_float_output, check_stage, has_float, integer_output, words
+from hwsim.layers.float_values import check_stage, has_float, integer_output, words
 
 PIXEL = FixedPoint(8, 0, signed=False)
 MEAN_LENGTH = 16
+MAX_EXPONENT = 600  # beyond what any minifloat holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,14 @@ class ImageEncoding:
             raise ContractError(f"image_encoding.scale_mantissa: found {self.scale_mantissa!r}, allowed 1..2**24 - 1.")
         check_stage(self.kind, self.output)
         if self.in_floats:
-            check_float_output(self.kind, self.output)
+            self._check_exponent()
         else:
             self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    def _check_exponent(self) -> None:
+        if not isinstance(self.scale_length, int) or abs(self.exponent) > MAX_EXPONENT:
+            low, high = -MAX_EXPONENT - MEAN_LENGTH, MAX_EXPONENT - MEAN_LENGTH
+            raise ContractError(f"image_encoding.scale_length: found {self.scale_length!r}, allowed {low}..{high}.")
 
     @classmethod
     def from_real(cls, mean: float | Sequence[float] | np.ndarray, scale: float, output: AnyOutput) -> ImageEncoding:

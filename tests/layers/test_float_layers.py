@@ -121,6 +121,16 @@ def test_the_same_image_whatever_the_format_holds_it():
         assert catalog.BINARY32.decode(int(codes[n, c, y, x0])) == exact
 
 
+def test_scales_beyond_every_minifloat_are_refused():
+    mean = np.zeros((1, 1, 1), dtype=np.int64)
+    for length in (-616, 584):
+        code = spec(ImageEncoding(mean, 1, length, FloatOutput(E5M2)), np.full((1, 1, 1, 1), 255, dtype=np.uint8)).item()
+        assert code == (0x7C if length < 0 else 0)
+    for length in (-617, 585, 1 << 80):
+        with pytest.raises(ContractError, match=r"scale_length: found .*allowed -616\.\.584"):
+            ImageEncoding(mean, 1, length, FloatOutput(E5M2))
+
+
 def test_softmax_of_minifloats_is_that_of_their_numbers():
     codes = E4M3.encode_array(np.array([[1.0, -2.0, 3.5], [0.0, 448.0, 440.0]])).reshape(2, 3, 1, 1)
     found = Softmax(E4M3).probabilities(codes)
