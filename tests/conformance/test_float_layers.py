@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
 from hwsim.backends.base import Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.float_mac import FloatOutput
@@ -12,11 +14,12 @@ from hwsim.contract.mac import Output
 from hwsim.errors import BackendError
 from hwsim.execute.plan import choose, prepare
 from hwsim.formats import FixedPoint, catalog
-from hwsim.layers import AveragePool, CountRule, EltwiseSum, MaxPool, ReLU, Rescale, Shape, Window
+from hwsim.layers import AveragePool, CountRule, EltwiseSum, Events, MaxPool, ReLU, Rescale, Shape, Window
 from hwsim.network.quantized import QuantizedNode
 from oracles.cases import Case, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
-from oracles.float_layer_cases import KINDS, float_layer_case
+from oracles.float_layer_cases import KINDS, codes_of, float_layer_case
+from oracles.float_layers import expected
 
 CASES = 40
 WIDE = ("average_pool", "eltwise_sum")  # sums beyond 126 bits are not in the C core
@@ -91,6 +94,23 @@ def test_maxima_beyond_one_block_of_channels_and_taps(target, fmt, window):
         for layer in layers:
             case = Case(f"{layer.kind} {fmt}", layer, (x.astype(fmt.dtype),))
             assert_same(case, f"{target} alone", by_spec(case), alone(backend, case))
+
+
+@pytest.mark.parametrize("length", [0, 60, 72, 75, 90])
+@pytest.mark.parametrize("mode", [Rounding.TIES_EVEN, Rounding.AWAY_FROM_ZERO], ids=lambda mode: mode.name)
+def test_quotients_are_exact_however_fine_the_output(target, length, mode):
+    """The last bits of thirds, far below the numbers' own: a register that wraps shows them."""
+    layer = AveragePool(
+        catalog.E4M3, Window((1, 3), (1, 3)), CountRule.CAFFE, Output(FixedPoint(32, length), mode, Overflow.WRAP)
+    )
+    x = codes_of(generator("thirds"), catalog.E4M3, (1, 3, 5, 21))
+    x[0, 0, 0, :9] = [0x01, 0, 0, 0x81, 0, 0, 0x38, 0, 0]
+    case = Case(f"thirds at {length}", layer, (x,))
+    codes, events = expected(layer, (x,))
+    assert_same(case, "the specification", Outcome(codes, None, Events(0, events)), by_spec(case))
+    with target.chosen() as backend:
+        if backend.can(layer):
+            assert_same(case, f"{target}", by_spec(case), alone(backend, case))
 
 
 def average(fmt, output) -> AveragePool:

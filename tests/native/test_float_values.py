@@ -14,6 +14,7 @@ from hwsim.errors import BackendError
 from hwsim.formats import FixedPoint, Minifloat, Specials, catalog
 from hwsim.layers import AveragePool, CountRule, EltwiseSum, Rescale, Shape, Window
 
+SPECIALS = st.sampled_from([Specials.IEEE, Specials.FN])
 FLOATS = st.sampled_from(list(catalog.FORMATS.values())) | st.builds(
     Minifloat,
     st.integers(2, 8),
