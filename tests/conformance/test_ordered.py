@@ -11,13 +11,17 @@ from hypothesis import HealthCheck, given, settings
 
 from hwsim.arith.accumulate import Place
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
+from hwsim.arith.shift_add import SignOrder
 from hwsim.backends.base import Taps
-from hwsim.contract import Accumulator, BiasPoint, MacContract, Order, Output, Schedule
-from hwsim.formats import FixedPoint
-from hwsim.layers import Convolution
+from hwsim.contract import Accumulator, BiasPoint, MacContract, Order, Output, Schedule, ShiftAdd
+from hwsim.formats import FixedPoint, PowerOfTwo
+from hwsim.layers import Convolution, FullyConnected
 from oracles.cases import Case, codes, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
-from oracles.ordered_cases import ordered_cases
+from oracles.exact import fitted
+from oracles.ordered import product_of, reads_of
+from oracles.ordered_cases import ordered_cases, weights
 
 
 def run(backend, case: Case) -> tuple[Outcome, Taps]:
@@ -89,3 +93,42 @@ def test_every_width_of_register_in_many_channels(target, bits):
 
 def test_the_wide_cases_overflow():
     assert all(by_spec(wide_case(bits)).events.accumulator for bits in WIDTHS[:-1])
+
+
+@cache
+def unordered_case(unit: ShiftAdd, connected: bool) -> Case:
+    """Return a layer without a declared order whose shift-add units round, and whose register is too narrow for some sums."""
+    x, w, rng = FixedPoint(8, 0, signed=not connected), PowerOfTwo(-6, 0), generator(f"unordered {unit} {connected}")
+    contract = MacContract(x, w, Output(FixedPoint(6, -3)), Accumulator(11, unit.guard_bits + 2), product=unit)
+    bias, inputs = rng.integers(-900, 900, size=6), codes(rng, x, (2, 6, 3, 5))
+    if connected:
+        return Case("unordered", FullyConnected(contract, weights(rng, w, (6, 90), 0.3), bias), (inputs,))
+    layer = Convolution(contract, weights(rng, w, (6, 2, 3, 2), 0.3), bias, stride=(2, 1), pad=(1, 2), groups=3)
+    return Case("unordered", layer, (inputs,))
+
+
+UNITS = [ShiftAdd(guard, mode, sign) for guard, mode in ((0, Rounding.FLOOR), (3, Rounding.TIES_EVEN)) for sign in SignOrder]
+
+
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("unit", UNITS)
+def test_products_are_rounded_where_no_order_is_declared_too(target, unit, connected):
+    case = unordered_case(unit, connected)
+    with target.chosen() as backend:
+        got, taps = run(backend, case)
+        assert_same(case, str(target), by_spec(case), got)
+        np.testing.assert_array_equal(taps.flags.transpose(0, 3, 1, 2), expected_flags(case))
+        assert_same(case, f"{target} amid a network", by_spec(case), amid(backend, case))
+
+
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("unit", UNITS)
+def test_without_an_order_rounded_products_are_summed_modulo_the_register(unit, connected):
+    case = unordered_case(unit, connected)
+    want, left = by_spec(case), 0
+    for n, k, y, x in np.ndindex(*want.acc.shape):
+        reads = reads_of(case.layer, case.inputs[0][n], k, y, x).values()
+        exact = 4 * sum(product_of(case.layer.contract, read, k) for read in reads) + int(case.layer.bias[k])
+        assert want.acc[n, k, y, x] == fitted(exact, Overflow.WRAP, 11, True)
+        left += not -1024 <= exact <= 1023
+    assert want.events.accumulator == left > 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.jit.kernels import MAX_INT32_SUM, MacKernel
-from hwsim.backends.jit.walk import Path, Products, Reads, walk_rows
+from hwsim.backends.jit.walk import Path, Products, Reads, rounded_sums, walk_rows
 from hwsim.backends.threads import over_rows
 from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
 from hwsim.contract.stochastic import Tail
@@ -22,23 +22,17 @@ NO_FLAGS = np.empty((0, 0), dtype=np.uint8)
 def integer_kernel(layer: Layer, shapes: Sequence[Shape]) -> Kernel:
     """Return the kernel of a MacContract: the plain one where no order is declared, or none can matter."""
     assert isinstance(layer, MacLayer)
-    plain = layer.numbers.walk is None or all(layer.numbers.static)
-    return (MacKernel if plain else OrderedMacKernel)(layer, shapes)
+    if layer.numbers.walk is None:
+        return (MacKernel if layer.integer.factors is not None else RoundedMacKernel)(layer, shapes)
+    return (MacKernel if all(layer.numbers.static) else OrderedMacKernel)(layer, shapes)
 
 
-class OrderedMacKernel(MacKernel):
-    """Convolution and fully connected, output by output in the declared order where the sums prove nothing."""
+class RoundedMacKernel(MacKernel):
+    """Convolution and fully connected with a shift-add unit that rounds, where no order is declared: sums of its products."""
 
     def lay_out(self) -> None:
-        """Lay out the table of steps, the registers, and the weights for the sums and for the walk."""
-        p = self.layer.numbers
-        reach = p.total_high - p.total_low  # no sum of |w * x| is larger
-        self.by_sums = p.exact and reach < 1 << 62
-        if self.by_sums:
-            self.weight = self.factors(reach <= MAX_INT32_SUM)
-            self.size = np.abs(self.weight)
-        self.products = self._products()
-        self.path = self._path()
+        """Lay out the fields of the weights."""
+        self.products, self.weight = self._products(), NOTHING
 
     def _products(self) -> Products:
         unit, p = self.layer.integer, self.layer.numbers
@@ -53,6 +47,34 @@ class OrderedMacKernel(MacKernel):
             how = (product.guard_bits, int(product.rounding), int(product.sign_order))
         drop = np.array(p.drop, dtype=np.int64)
         return Products(factors, negative, exponent, nonzero, how, drop, int(unit.contract.accumulator.rounding))
+
+    def reads(self, x: np.ndarray, border: tuple[int, int]) -> Reads:
+        """Where the taps of the outputs lie in an input under this border."""
+        h, w = self.input_shapes[0][1:]
+        inside = (border[0], border[0] + h, border[1], border[1] + w)
+        kernel = self.layer.extents(self.input_shapes[0])
+        return Reads(x, self.stride, self.dilation, self.origin(border), inside, kernel, self.groups)
+
+    def sums(self, x: np.ndarray, border: tuple[int, int], weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """sums()[n,y,x,k] = sum of the products under the kernel, each as the unit rounds it."""
+        totals = np.empty(shape, dtype=np.int64)
+        over_rows(rounded_sums, shape[0] * self.output_shape.h, self.reads(x, border), self.products, totals)
+        return totals
+
+
+class OrderedMacKernel(RoundedMacKernel):
+    """Convolution and fully connected, output by output in the declared order where the sums prove nothing."""
+
+    def lay_out(self) -> None:
+        """Lay out the table of steps, the registers, and the weights for the sums and for the walk."""
+        p = self.layer.numbers
+        reach = p.total_high - p.total_low  # no sum of |w * x| is larger
+        self.by_sums = p.exact and reach < 1 << 62
+        if self.by_sums:
+            self.weight = self.factors(reach <= MAX_INT32_SUM)
+            self.size = np.abs(self.weight)
+        self.products = self._products()
+        self.path = self._path()
 
     def _path(self) -> Path:
         p, schedule = self.layer.numbers, self.layer.integer.contract.accumulator.schedule
@@ -86,13 +108,9 @@ class OrderedMacKernel(MacKernel):
         """Fill codes, and acc and flags unless they are empty; count events and shares."""
         totals = sizes = np.empty((0, 0, 0, 0), dtype=np.int64)
         if self.by_sums:
-            totals = self.sums(x, border, self.weight, codes.shape)
-            sizes = self.sums(np.abs(x), border, self.size, codes.shape)
-        h, w = self.input_shapes[0][1:]
-        inside = (border[0], border[0] + h, border[1], border[1] + w)
-        kernel = self.layer.extents(self.input_shapes[0])
-        reads = Reads(x, self.stride, self.dilation, self.origin(border), inside, kernel, self.groups)
-        rows = len(codes) * self.output_shape.h
+            totals = MacKernel.sums(self, x, border, self.weight, codes.shape)
+            sizes = MacKernel.sums(self, np.abs(x), border, self.size, codes.shape)
+        reads, rows = self.reads(x, border), len(codes) * self.output_shape.h
         taps.counters += over_rows(
             walk_rows, rows, reads, self.products, self.path, totals, sizes, self.shift, self.modes, codes, acc, flags
         )

@@ -111,6 +111,23 @@ def multiply(codes, k, p, products):
 
 
 @compiled
+def rounded_sums(first, last, reads, p, totals):
+    """totals[n,y,x,k] = sum of the products of the output, each as multiply() rounds it; returns nothing to count."""
+    _, height, width, channels = totals.shape
+    share, taps = channels // reads.groups, reads.kernel[0] * reads.kernel[1] * reads.kernel[2]
+    x, padded, products = np.empty(taps, np.int64), np.empty(taps, np.uint8), np.empty(taps, np.int64)
+    for i in range(first, last):
+        n, y = i // height, i % height
+        for column in range(width):
+            for k in range(channels):
+                if k % share == 0:
+                    gather(reads, n, y, column, k // share, x, padded)
+                multiply(x, k, p, products)
+                totals[n, y, column, k] = products.sum()
+    return 0
+
+
+@compiled
 def leave_out(codes, padded, k, path, skipped):
     """skipped[tap] = 1 where the contract takes no step for it."""
     by_padding, by_input, by_weight = path.skips
