@@ -1,6 +1,7 @@
 """Minifloats in order: a key that compares as the numbers do, so that a maximum is one of integers.
 
 -0 lies just below +0, and NaN above everything: a maximum with NaN is NaN, as IEEE 754-2019 section 9.6 has its maximum.
+Where several words mean zero (formats without subnormals) they compare as words, and the one that wins stays as it is.
 
 Leaves: they validate nothing and run on Python ints, on int64 and on int64 arrays.
 """

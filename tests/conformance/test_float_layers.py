@@ -7,14 +7,15 @@ import pytest
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
+from hwsim.backends import trap
 from hwsim.backends.base import Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.float_mac import FloatOutput
 from hwsim.contract.mac import Output
-from hwsim.errors import BackendError
+from hwsim.errors import BackendError, OverflowTrap
 from hwsim.execute.plan import choose, prepare
 from hwsim.formats import FixedPoint, catalog
-from hwsim.layers import AveragePool, CountRule, EltwiseSum, Events, MaxPool, ReLU, Rescale, Shape, Window
+from hwsim.layers import AveragePool, CountRule, EltwiseSum, Events, HostLRN, MaxPool, Region, ReLU, Rescale, Shape, Window
 from hwsim.network.quantized import QuantizedNode
 from oracles.cases import Case, generator
 from oracles.compare import Outcome, assert_same, by_spec, shapes
@@ -111,6 +112,27 @@ def test_quotients_are_exact_however_fine_the_output(target, length, mode):
     with target.chosen() as backend:
         if backend.can(layer):
             assert_same(case, f"{target}", by_spec(case), alone(backend, case))
+
+
+TRAPPING = Output(FixedPoint(8, 3), overflow=Overflow.TRAP)
+
+
+@pytest.mark.parametrize("layer", [
+    Rescale(catalog.E4M3, TRAPPING),
+    EltwiseSum((catalog.E4M3,) * 2, TRAPPING),
+    AveragePool(catalog.E4M3, Window((1, 1)), CountRule.CAFFE, TRAPPING),
+    HostLRN(catalog.E4M3, Region.ACROSS_CHANNELS, 1, 0.0, 0.75, 1.0, TRAPPING),
+], ids=lambda layer: layer.kind)  # fmt: skip
+def test_the_first_number_that_does_not_fit_stops_the_run(target, layer):
+    x = np.full((2, 3, 4, 5), 0x38, dtype=np.uint8)
+    x[1, 2, 1, 3], x[1, 2, 3, 0] = 0x7E, 0x7F  # 448; NaN, which has no code
+    inputs = [Buffer.from_codes(x, x.dtype, (0, 0))] * len(layer.input_formats)
+    with target.chosen() as backend:
+        kernel, taps = backend.prepare(layer, [Shape(3, 4, 5)] * len(inputs)), Taps()
+        kernel(inputs, taps)
+        with pytest.raises(OverflowTrap, match=r"one: first overflow at output \(n, k, y, x\) = \(1, 2, 1, 3\)"):
+            trap.check("one", kernel, inputs, taps)
+    assert taps.counted.output == 2
 
 
 def average(fmt, output) -> AveragePool:
