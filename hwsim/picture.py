@@ -43,8 +43,6 @@ METADATA: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
 }
 
-SHARE = "share of the layer's outputs"
-
 ROW = 0.23
 """Inches of height that one layer's line needs."""
 
@@ -124,12 +122,32 @@ def layer_axis(axes: Axes, names: Sequence[str]) -> None:
         axes.axhspan(i - 0.5, i + 0.5, color="#F5F5F5", zorder=-1)
 
 
-def share_axis(axes: Axes, shares: Sequence[float]) -> None:
-    """A log axis for shares of a whole: from below the smallest that is not 0, to all of it."""
+def plain_number(value: float, _: int | None = None) -> str:
+    """The label of a place on a log axis: matplotlib's own is a formula, and those are not read (see STYLE).
+
+    >>> plain_number(0.001), plain_number(100000.0), plain_number(1e-05)
+    ('0.001', '100,000', '1e-05')
+    """
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def power_of_two(exponent: int) -> str:
+    """The label of a place on an axis of magnitudes.
+
+    >>> power_of_two(-12)
+    '2⁻¹²'
+    """
+    return "2" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def share_axis(axes: Axes, shares: Sequence[float], label: str = "share of the layer's outputs") -> None:
+    """A log axis for shares of a whole: from below the smallest that is not 0, to all of it, or beyond the largest."""
     axes.set_xscale("log")
-    axes.set_xlim(min([share for share in shares if share > 0], default=1e-3) / 5, 1.5)
+    axes.set_xlim(min([share for share in shares if share > 0], default=1e-3) / 5, 1.5 * max(1.0, *shares))
+    axes.xaxis.set_major_formatter(plain_number)
+    axes.xaxis.set_minor_formatter("")
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-    axes.set_xlabel(SHARE)
+    axes.set_xlabel(label)
 
 
 PLACES = (("accumulator", PURPLE), ("output", RED), ("adder tree", GREEN), ("spill buffer", ORANGE))
@@ -141,7 +159,8 @@ def event_bars(axes: Axes, counts: Sequence[tuple[int, ...]], outputs: Sequence[
 
     counts: events of each layer, (accumulator, output, tree, spill, ...).  outputs: of each layer, how many there are in all.
     """
-    share_axis(axes, [count / total for places, total in zip(counts, outputs, strict=True) for count in places[:4]])
+    shares = [count / total for places, total in zip(counts, outputs, strict=True) for count in places[:4]]
+    share_axis(axes, shares, "events per output of the layer")
     kinds = [kind for kind in range(len(PLACES)) if any(places[kind] for places in counts)]
     if not kinds:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=GREY)

@@ -13,7 +13,7 @@ from hwsim.execute.trace import LayerTrace, Trace
 from hwsim.layers import Events
 from hwsim.network.lower.settle import output_stage
 from hwsim.network.preprocessing import ChannelOrder
-from hwsim.picture import BLUE, GREY, ORANGE, RED, ROW, canvas, event_bars, event_handles, layer_axis, share_axis
+from hwsim.picture import BLUE, GREY, ORANGE, RED, ROW, canvas, event_bars, event_handles, layer_axis, plain_number, share_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def draw(trace: Trace, file: str | os.PathLike[str] | None = None, force: bool =
         for axes in (codes, ends, events):
             layer_axis(axes, [strip.name for strip in strips])
         scale, words = lower.subplots(1, 2, width_ratios=(3, 5))
-        figure.colorbar(shown, cax=scale, orientation="horizontal", label="share of the layer's codes")
+        figure.colorbar(shown, cax=scale, orientation="horizontal", label="share of the layer's codes", format=plain_number)
         scale.set_box_aspect(0.05)
         words.set_axis_off()
         words.legend(handles=_legend(), loc="center", ncols=3)

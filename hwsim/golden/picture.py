@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwsim.errors import InputError
-from hwsim.picture import RED, canvas
+from hwsim.picture import RED, canvas, plain_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,9 @@ def draw(report: CheckReport, file: str | os.PathLike[str] | None = None, force:
         _map(figure, places, failure, first)
         histogram = failure.histogram()
         counts.bar(range(len(histogram)), list(histogram.values()), tick_label=list(histogram), log=True, color=RED)
+        counts.yaxis.set_major_formatter(plain_number)
+        counts.yaxis.set_minor_formatter("")
+        counts.set_ylim(bottom=0.5)
         counts.set(title=f"{failure.count} of {failure.expected.size} codes differ", xlabel="ulp", ylabel="codes")
     return figure
 
@@ -43,4 +46,6 @@ def _map(figure: Figure, axes: Axes, failure: Comparison, first: Mismatch) -> No
     shown = axes.imshow(np.atleast_2d(plane), cmap="RdBu", vmin=-reach, vmax=reach, interpolation="nearest")
     figure.colorbar(shown, ax=axes, label=f"{failure.by} - expected [ulp]")
     where = ", ".join(map(str, first.coordinate[:2]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)
     axes.set(title=f"{first.layer}: {first.role} of (n, c) = ({where})", xlabel="x", ylabel="y")

@@ -15,7 +15,7 @@ from hwsim.layers import MacLayer
 from hwsim.layers.float_unit import FloatUnit
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.network.ranges import Range
-from hwsim.picture import BLUE, GREY, ORANGE, PALE, RED, ROW, canvas, layer_axis, legend_below
+from hwsim.picture import BLUE, GREY, ORANGE, PALE, RED, ROW, canvas, layer_axis, legend_below, power_of_two
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,7 +137,7 @@ def _covers(axes: Axes, covers: Sequence[Cover | None]) -> None:
     axes.set_xlim(low - 0.5, high + 0.5)
     every = max(1, (high - low + 8) // 9)
     ticks = range(low, high + 1, every)
-    axes.set_xticks(ticks, [f"$2^{{{t}}}$" for t in ticks])
+    axes.set_xticks(ticks, [power_of_two(t) for t in ticks])
     axes.set_xticks(range(low, high + 1), minor=True)
     axes.grid(axis="x", which="both", color="#DDDDDD", linewidth=0.6)
     axes.set_xlabel("magnitude: one line of the grid is one bit")
@@ -186,7 +186,7 @@ def _legend() -> list[Any]:
         Patch(facecolor=PALE, edgecolor=BLUE, label="what the format covers: one step to its limit"),
         Line2D([], [], color=BLUE, linewidth=1, label="steps of finer channels"),
         Patch(color=BLUE, label="seen; accumulator: proven needed"),
-        Patch(color=RED, label="clipped; may wrap"),
+        Patch(color=RED, label="clipped; may overflow"),
         Line2D([], [], color=ORANGE, linewidth=2, label="output: percentile; weights: median"),
         Line2D([], [], color="black", linewidth=2, label="declared"),
     ]

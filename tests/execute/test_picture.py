@@ -16,7 +16,9 @@ from hwsim.execute.single import Conv2d
 from hwsim.execute.trace import Trace, run
 from hwsim.formats import FixedPoint
 from hwsim.layers import Events
+from hwsim.picture import event_bars
 from support.networks import branching, pixels
+from support.pictures import words
 
 
 def test_each_strip_counts_the_layer_s_codes() -> None:
@@ -50,6 +52,21 @@ def test_the_trace_is_drawn(tmp_path: Path) -> None:
     figure = run(branching(), pixels(2), "spec").plot(tmp_path / "trace.png")
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
     assert "2 images" in figure.get_suptitle()
+
+
+def test_no_label_is_a_formula_that_nobody_reads() -> None:
+    for figure in (run(branching(), pixels(2), "spec").plot(), scored().plot()):
+        shown = words(figure)
+        assert not [text for text in shown if "$" in text or "\\" in text]
+        assert {"0.1", "1"} <= set(shown), "shares have numbers on their axes"
+
+
+def test_an_axis_of_events_holds_a_layer_with_several_per_output() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    event_bars(axes, [tuple(Events(40)), tuple(Events(0, 1))], [10, 100])
+    assert axes.get_xlim()[0] < 0.01 and axes.get_xlim()[1] > 4.0
 
 
 def scored(events_only: bool = False):

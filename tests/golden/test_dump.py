@@ -22,6 +22,7 @@ from hwsim.golden.read import load_npy
 from hwsim.golden.words import FORMATTERS
 from hwsim.layers import Layer
 from support.golden import GOLDEN
+from support.pictures import words
 
 
 def opened(name: str = "conv_wrap") -> tuple[Package, dict[str, np.ndarray]]:
@@ -278,7 +279,8 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     wrong = codes["expected"].copy()
     wrong[0, 2, 1, 1] ^= 4
     report = hwsim.check(package, dump=dump(tmp_path, package, wrong))
-    report.plot(tmp_path / "errors.png")
+    shown = words(report.plot(tmp_path / "errors.png"))
+    assert "1" in shown and not [text for text in shown if "$" in text], "the counts can be read"
     assert (tmp_path / "errors.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="nothing differs"):
         hwsim.check(package, backends=()).plot()

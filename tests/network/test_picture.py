@@ -16,6 +16,7 @@ from hwsim.formats import FixedPoint
 from hwsim.network.picture import layer_formats, output_cover, weight_cover
 from hwsim.network.ranges import Range
 from support.networks import branching
+from support.pictures import words
 
 LENGTHS = (0,) * 15
 
@@ -89,6 +90,11 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     network = replace(branching(), ranges={"left": seen(-1, 9000), "wide": seen(0, 0)})
     network.plot(tmp_path / "formats.png")
     assert (tmp_path / "formats.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_magnitudes_are_powers_of_two_that_can_be_read() -> None:
+    shown = words(replace(branching(), ranges={"left": seen(-1, 9000)}).plot())
+    assert {"2⁻⁷", "2⁰", "2⁴"} <= set(shown) and not [text for text in shown if "$" in text]
 
 
 def test_the_labels_are_the_layers() -> None:
