@@ -7,6 +7,7 @@ import pytest
 
 from hwsim.contract import Output
 from hwsim.errors import ContractError
+from hwsim.execute.single import run_layer
 from hwsim.formats import FixedPoint
 from hwsim.layers import Concat, EltwiseSum, ReLU, Shape
 
@@ -21,13 +22,13 @@ def ones(n=1, shape=SHAPE, dtype=np.int8, value=1):
 @pytest.mark.parametrize(
     ("layer", "inputs", "said"),
     [
-        (ReLU(S8), [ones(value=1.0, dtype=float)], "must hold integer codes in -128..127"),
-        (ReLU(S8), [ones(value=True, dtype=bool)], "must hold integer codes in -128..127"),
-        (ReLU(S8), [ones(value=128, dtype=int)], "must hold integer codes in -128..127"),
-        (ReLU(S8), [ones(value=-129, dtype=int)], "must hold integer codes in -128..127"),
-        (ReLU(U5), [ones(value=-1)], "must hold integer codes in 0..31"),
-        (ReLU(U5), [ones(value=32)], "must hold integer codes in 0..31"),
-        (ReLU(S8), [ones(value=(1 << 64) - 1, dtype=np.uint64)], "must hold integer codes in -128..127"),
+        (ReLU(S8), [ones(value=1.0, dtype=float)], "input 0: found elements of type float64, allowed integer codes in -128..127"),
+        (ReLU(S8), [ones(value=True, dtype=bool)], "found elements of type bool, allowed integer codes in -128..127"),
+        (ReLU(S8), [ones(value=128, dtype=int)], "found 128 at (n, c, y, x) = (0, 0, 0, 0), allowed integer codes in -128..127"),
+        (ReLU(S8), [ones(value=-129, dtype=int)], "found -129 at (n, c, y, x) = (0, 0, 0, 0), allowed integer codes in -128..127"),
+        (ReLU(U5), [ones(value=-1)], "found -1 at (n, c, y, x) = (0, 0, 0, 0), allowed integer codes in 0..31"),
+        (ReLU(U5), [ones(value=32)], "found 32 at (n, c, y, x) = (0, 0, 0, 0), allowed integer codes in 0..31"),
+        (ReLU(S8), [ones(value=(1 << 64) - 1, dtype=np.uint64)], "found 18446744073709551615 at"),
         (ReLU(S8), [ones(shape=(2, 5, 3))], "input 0 has shape (1, 2, 5, 3), allowed (N, 2, 3, 5)"),
         (ReLU(S8), [ones()[0]], "input 0 has shape (2, 3, 5), allowed (N, 2, 3, 5)"),
         (ReLU(S8), [ones(), ones()], "found 2 inputs, allowed 1"),
@@ -43,3 +44,10 @@ def test_inputs_that_do_not_fit_are_refused(target, layer, inputs, said):
         with pytest.raises(ContractError) as caught:
             kernel(inputs)
     assert said in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_the_first_code_that_does_not_fit_is_named_with_its_position():
+    codes = np.zeros((2, 3, 5, 7), dtype=np.int64)
+    codes[1, 2, 0, 4], codes[1, 2, 0, 3], codes[1, 2, 4, 0] = 300, -129, 200
+    with pytest.raises(ContractError, match=r"input 0: found -129 at \(n, c, y, x\) = \(1, 2, 0, 3\), allowed"):
+        run_layer(ReLU(S8), codes, backend="spec")
