@@ -10,6 +10,9 @@ from hwsim.errors import ContractError
 from hwsim.layers.base import Cell, Codes, Events, Real, Shape, Unchanged
 from hwsim.layers.float_values import check_real
 
+MAX_INPUTS = 1 << 16
+"""A manifest of a few lines may claim any number of inputs, and each gets a format."""
+
 
 @dataclass(frozen=True)
 class Concat(Unchanged):
@@ -22,8 +25,8 @@ class Concat(Unchanged):
 
     def __post_init__(self) -> None:
         check_real("concat.format", self.format)
-        if not isinstance(self.count, int) or self.count < 1:
-            raise ContractError(f"concat.count: found {self.count!r}, allowed the number of inputs, at least 1.")
+        if type(self.count) is not int or not 1 <= self.count <= MAX_INPUTS:
+            raise ContractError(f"concat.count: found {self.count!r}, allowed the number of inputs, 1..{MAX_INPUTS}.")
 
     @property
     def input_formats(self) -> tuple[Real, ...]:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hwsim.contract import Axis, Order, Schedule, Tail
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import Accumulator, Axis, MacContract, Order, Output, Schedule, Tail
 from hwsim.errors import ContractError
+from hwsim.formats import FixedPoint
 
 extents = st.integers(1, 7)
 
@@ -24,3 +26,10 @@ def test_every_tap_is_taken_once_in_the_steps_that_are_told(order, lanes, axis, 
 def test_idle_lanes_out_of_proportion_are_refused_before_the_table_is_made():
     with pytest.raises(ContractError, match="found 4096 along R with 25088 x 1 x 1 taps, most of them idle"):
         Schedule(lanes=4096, lane_axis=Axis.R).table(25088, 1, 1)
+
+
+def test_a_derived_tree_level_is_a_register_of_two_bits_at_least():
+    """Products that all round to zero need one bit, and no register is that narrow."""
+    s2 = FixedPoint(2, 0)
+    acc = Accumulator(4, dropped_bits=3, rounding=Rounding.TOWARD_ZERO, schedule=Schedule(lanes=2))
+    assert MacContract(s2, s2, Output(FixedPoint(8, 0)), acc).exact_level_bits == (2,)
