@@ -14,7 +14,8 @@ typedef enum hw_path { PATH_BYTES, PATH_HALVES, PATH_SPLIT_HALVES, PATH_ANY, PAT
 typedef struct hw_step {
     int32_t r, s;            /* tap */
     int32_t element;         /* channels behind the tap's first one */
-    int32_t dwords;          /* how many of the 16 have weights that are not padding */
+    int32_t count;           /* of elements that have weights */
+    int32_t dwords;          /* that hold them */
 } hw_step;
 
 typedef struct hw_conv_op {
@@ -30,6 +31,7 @@ typedef struct hw_conv_op {
     int64_t span;            /* input channels that a block reads */
     int64_t steps;
     hw_step *step;
+    int64_t window;          /* channels that a step reads at most, all taps of them before the next ones; 0: a step's bytes */
     int64_t *first_channel;  /* [blocks], input channel */
     uint8_t *packed;         /* [blocks][steps][16 dwords][16 channels][4 bytes] */
     uint8_t *packed_high;    /* SPLIT_HALVES with weights beyond 8 bits: their high halves */
@@ -42,6 +44,10 @@ typedef struct hw_conv_op {
     bool proves;             /* outputs are proven by their sums, and walked where that fails: conv_prove.c */
     uint8_t *packed_magnitudes; /* as packed, of |w| */
     hw_proof proof;
+    bool separable;          /* the sums of an order's consecutive parts prove it: see conv_prove.c */
+    int64_t segments;        /* consecutive parts of the declared order that are runs of steps, too */
+    int64_t *cut;            /* [segments + 1], steps */
+    int32_t *segment_start;  /* [segments][blocks * 16], as start[1][0], of the segment's weights */
     hw_round_lanes rounded;      /* PATH_WALK; factor NULL: one output at a time */
     hw_lanes lanes;
 } hw_conv_op;

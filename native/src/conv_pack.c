@@ -21,16 +21,34 @@ static void place_blocks(hw_conv_op *op)
         op->first_channel[b] = min64(op->first_channel[b], v->c - op->span);
 }
 
+/* All taps of a window of channels, then of the next one. */
+static void place_windows(hw_conv_op *op)
+{
+    const hw_conv *v = &op->conv;
+    hw_step *step = op->step;
+    for (int64_t at = 0; at < v->c; at += op->window)
+        for (int64_t r = 0; r < v->r; r++)
+            for (int64_t s = 0; s < v->s; s++) {
+                const int64_t count = min64(op->window, v->c - at);
+                *step++ = (hw_step){(int32_t)r, (int32_t)s, (int32_t)at, (int32_t)count,
+                                    (int32_t)ceil_div(count, 4 / op->element)};
+            }
+}
+
 static void place_steps(hw_conv_op *op)
 {
     const hw_conv *v = &op->conv;
+    if (op->window) {
+        place_windows(op);
+        return;
+    }
     const int64_t per_step = STEP_BYTES / op->element, per_dword = 4 / op->element;
     const int64_t taps = op->merged ? 1 : v->s, run = op->merged ? v->s * v->c : op->span;
     int64_t i = 0;
     for (int64_t r = 0; r < v->r; r++)
         for (int64_t s = 0; s < taps; s++)
             for (int64_t at = 0; at < run; at += per_step)
-                op->step[i++] = (hw_step){(int32_t)r, (int32_t)s, (int32_t)at,
+                op->step[i++] = (hw_step){(int32_t)r, (int32_t)s, (int32_t)at, (int32_t)min64(per_step, run - at),
                                           (int32_t)ceil_div(min64(per_step, run - at), per_dword)};
 }
 
@@ -43,7 +61,7 @@ static int32_t weight_at(const hw_conv_op *op, const int32_t *weights, int64_t k
     const int64_t s = op->merged ? element / v->c : step->s;
     const int64_t channel = op->merged ? element % v->c : element + op->first_channel[k / LANES];
     const int64_t c = channel - k / k_group * c_group;
-    if (s >= v->s || c < 0 || c >= c_group || (!op->merged && element >= op->span))
+    if (at >= step->count || s >= v->s || c < 0 || c >= c_group)
         return 0;
     return weights[((k * c_group + c) * v->r + step->r) * v->s + s];
 }
@@ -96,6 +114,19 @@ static void set_starts(hw_conv_op *op, const int32_t *weights)
     }
 }
 
+/* As start[1][0] of bytes, for the weights of one segment. */
+static void set_segment_starts(hw_conv_op *op, const int32_t *weights)
+{
+    for (int64_t j = 0; j < op->segments; j++)
+        for (int64_t k = 0; k < op->conv.k; k++) {
+            int64_t sum = 0;
+            for (int64_t at = op->cut[j]; at < op->cut[j + 1]; at++)
+                for (int64_t i = 0; i < op->step[at].count; i++)
+                    sum += weight_at(op, weights, k, &op->step[at], i);
+            op->segment_start[j * op->blocks * LANES + k] = (int32_t)(-128 * sum);
+        }
+}
+
 static bool beyond_bytes(const hw_conv_op *op, const int32_t *weights)
 {
     const int64_t count = op->conv.k * (op->conv.c / op->conv.groups) * op->conv.r * op->conv.s;
@@ -103,6 +134,91 @@ static bool beyond_bytes(const hw_conv_op *op, const int32_t *weights)
         if (weights[i] < INT8_MIN || weights[i] > INT8_MAX)
             return true;
     return false;
+}
+
+/* The steps: see the head of this file. window: see hw_conv_op. */
+static int lay_out(hw_conv_op *op, int64_t window, hw_status *status)
+{
+    const hw_conv *v = &op->conv;
+    const int64_t apart = v->s * ceil_div(op->span * op->element, STEP_BYTES);
+    const int64_t together = ceil_div(v->s * v->c * op->element, STEP_BYTES);
+    op->window = window;
+    op->merged = !window && v->groups == 1 && v->dilation_w == 1 && together < apart;
+    op->steps = v->r * (window ? v->s * ceil_div(v->c, window) : op->merged ? together : apart);
+    free(op->step);
+    op->step = hw_alloc((size_t)op->steps * sizeof(hw_step), status);
+    if (op->step)
+        place_steps(op);
+    return status->code;
+}
+
+/* first, last: of the places in the declared order that each packed step's taps have. place: of each tap. */
+static void find_places(const hw_conv_op *op, const int64_t *place, int64_t *first, int64_t *last)
+{
+    const hw_conv *v = &op->conv;
+    for (int64_t i = 0; i < op->steps; i++) {
+        const hw_step *step = &op->step[i];
+        first[i] = INT64_MAX;
+        last[i] = -1;
+        for (int64_t at = step->element; at < step->element + step->count; at++) {
+            const int64_t c = op->merged ? at % v->c : at, s = op->merged ? at / v->c : step->s;
+            const int64_t here = place[(c * v->r + step->r) * v->s + s];
+            first[i] = min64(first[i], here);
+            last[i] = max64(last[i], here);
+        }
+    }
+}
+
+/* A cut may lie between two packed steps where all taps before it come before all taps behind it in the declared order, too,
+ * and no step of that order lies on both sides. Taken are those that leave SEGMENT_TAPS taps or more before them. */
+static void find_cuts(hw_conv_op *op, const int64_t *place, int64_t *first, int64_t *last)
+{
+    enum { SEGMENT_TAPS = 16 };
+    find_places(op, place, first, last);
+    for (int64_t i = op->steps - 1; i > 0; i--)
+        first[i - 1] = min64(first[i - 1], first[i]);
+    int64_t taps = 0, latest = -1;
+    op->segments = 0;
+    for (int64_t i = 0; i < op->steps; i++) {
+        if (taps >= SEGMENT_TAPS && latest < first[i]) {
+            op->cut[++op->segments] = i;
+            taps = 0;
+        }
+        taps += op->step[i].count;
+        latest = max64(latest, last[i]);
+    }
+    op->cut[++op->segments] = op->steps;
+}
+
+/* Cut the declared order where that is possible. Where all taps of a channel come before the next channel's, packed steps do
+ * not follow it: then windows of channels, most of whose bytes have no weights. They cost time, and save much more. */
+static int cut_order(hw_conv_op *op, hw_status *status)
+{
+    enum { WINDOW = 16 };
+    const hw_conv *v = &op->conv;
+    const hw_walk *w = &op->order->walk;
+    const int64_t most = v->r * v->s * (ceil_div(v->c, WINDOW) + 1) + op->steps;
+    int64_t *place = hw_alloc((size_t)(op->taps + 2 * most) * sizeof(int64_t), status);
+    op->cut = hw_alloc((size_t)(most + 1) * sizeof(int64_t), status);
+    op->segments = 1;
+    if (status->code || !op->separable) {
+        if (op->cut)
+            op->cut[1] = op->steps;
+        free(place);
+        return status->code;
+    }
+    int64_t *first = place + op->taps, *last = first + most;
+    for (int64_t i = 0; i < w->steps * w->lanes; i++)
+        if (w->taps[i] >= 0)
+            place[w->taps[i]] = i / w->lanes;
+    find_cuts(op, place, first, last);
+    if (op->segments == 1 && v->r * v->s > 1 && v->c > WINDOW && lay_out(op, WINDOW, status) == HW_OK) {
+        find_cuts(op, place, first, last);
+        if (op->segments == 1 && lay_out(op, 0, status) == HW_OK)
+            op->cut[1] = op->steps;
+    }
+    free(place);
+    return status->code;
 }
 
 int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
@@ -113,12 +229,10 @@ int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
     if (!op->first_channel)
         return status->code;
     place_blocks(op);
-    const int64_t apart = v->s * ceil_div(op->span * op->element, STEP_BYTES);
-    const int64_t together = ceil_div(v->s * v->c * op->element, STEP_BYTES);
-    op->merged = v->groups == 1 && v->dilation_w == 1 && together < apart;
-    op->steps = v->r * (op->merged ? together : apart);
+    if (lay_out(op, 0, status) || (op->proves && cut_order(op, status)))
+        return status->code;
     const size_t lanes = (size_t)op->blocks * LANES, bytes = (size_t)(op->blocks * op->steps) * BLOCK_BYTES;
-    op->step = hw_alloc((size_t)op->steps * sizeof(hw_step), status);
+    op->segment_start = hw_alloc((size_t)op->segments * lanes * sizeof(int32_t), status);
     op->packed = hw_alloc(bytes, status);
     for (int i = 0; i < 4; i++)
         op->start[i / 2][i % 2] = hw_alloc(lanes * sizeof(int32_t), status);
@@ -129,8 +243,8 @@ int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
         op->packed_magnitudes = hw_alloc(bytes, status);
     if (status->code)
         return status->code;
-    place_steps(op);
     set_starts(op, weights);
+    set_segment_starts(op, weights);
     for (int64_t block = 0; block < op->blocks; block++)
         for (int64_t step = 0; step < op->steps; step++)
             pack_block_step(op, weights, block, step);

@@ -1,11 +1,22 @@
 /* Declared orders at full speed: the exact sum by the fast product sums, the proof of each output by one more product sum,
  * of magnitudes, and a walk of what is left, by lanes of channels or one by one.
  *
+ * The proof. Let the order be cut into segments, consecutive ones: S_j is the exact sum of segment j, P_j that of its positive
+ * products and N_j of its negative ones, C_j = S_0 + .. + S_(j-1), and b the bias if it comes first, else 0. As long as nothing
+ * has overflowed, the accumulator holds b + C_j + (the sum of some products of segment j) after each step of segment j, and that
+ * lies in [b + C_j + N_j, b + C_j + P_j]. So by induction over the steps nothing overflows at all if these intervals lie in the
+ * accumulator's range, and the exact sum is the answer. A bias that comes last is one step more: then the intervals must lie in
+ * the range with it and without it. Taps that are left out are products of 0. This says nothing of partial sums that do not
+ * start at the first product: of what is spilled, and of the nodes of a tree. Segments are used where none is spilled and no
+ * tree can overflow whatever the image; elsewhere there is one segment, and its interval holds every sum of some of {products,
+ * b}. With C_j + N_j = (C_j + C_(j+1) - A_j) / 2 and A_j the sum of magnitudes, two sums tell.
+ *
  * The stage behind gets accumulators that are in range, with the bias in them: see init_walked_stage in conv_new.c. */
 #include "conv.h"
 #include "scalar.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MAX_COLUMNS = MAX_PIXELS, MAX_COLUMN_BYTES = 8 << 20 };
 
@@ -55,6 +66,27 @@ static bool tree_holds(const hw_walk *w, int64_t product)
     return true;
 }
 
+/* Where taps are left out, those behind them move into earlier steps. */
+static bool closes_up(const hw_walk *w)
+{
+    return w->packed && w->lanes > 1 && (w->skip_padded || w->skip_zero_inputs || w->skip_zero_weights);
+}
+
+/* Whether the sums of segments prove an output, and 2 C + S + A fits int32. */
+static bool separable(const hw_conv_op *op, const hw_conv *conv)
+{
+    const hw_walk *w = &op->order->walk;
+    const int64_t largest = max64(-conv->in_low, conv->in_high);
+    for (int64_t k = 0; k < conv->k; k++) {
+        int64_t sum = 0;
+        for (int64_t i = 0; i < op->taps; i++)
+            sum += llabs((long long)conv->weights[k * op->taps + i]);
+        if (sum > INT32_MAX / 4 / max64(1, largest))
+            return false;
+    }
+    return conv->groups == 1 && !w->spill_every && !closes_up(w) && tree_holds(w, widest_of(op, conv).product);
+}
+
 /* The narrowest lanes that hold every accumulator plus step; LANES_NONE where steps must be taken one output at a time. */
 static hw_lane_width choose_width(const hw_conv_op *op, const hw_conv *conv, bool *in_weights)
 {
@@ -64,8 +96,7 @@ static hw_lane_width choose_width(const hw_conv_op *op, const hw_conv *conv, boo
     int32_t shift = 0;
     for (int64_t k = 0; k < conv->k; k++)
         shift = w->step_shift[k] > shift ? w->step_shift[k] : shift;
-    const bool closes_up = w->packed && w->lanes > 1 && (w->skip_padded || w->skip_zero_inputs || w->skip_zero_weights);
-    if (conv->groups != 1 || w->spill_every || closes_up || !tree_holds(w, most.product) || conv->in_high > INT16_MAX ||
+    if (conv->groups != 1 || w->spill_every || closes_up(w) || !tree_holds(w, most.product) || conv->in_high > INT16_MAX ||
         most.weight > INT16_MAX)
         return LANES_NONE;
     const hw_wide step = (hw_wide)(most.product * w->lanes) << shift;
@@ -172,8 +203,10 @@ static int make_proof(hw_conv_op *op, const hw_conv *conv, hw_status *status)
         const hw_order *o = op->order;
         const int shift = o->walk.step_shift[k];
         const hw_wide slack = slack_of(op, conv->weights + k * op->taps);
-        const hw_wide high = ((hw_wide)o->node_high[k] - max64(o->bias[k], 0)) >> shift;
-        const hw_wide low = -((min64(o->bias[k], 0) - (hw_wide)o->node_low[k]) >> shift);
+        const bool always = op->separable && !o->walk.bias_last; /* the bias is in every sum */
+        const int64_t most = always ? o->bias[k] : max64(o->bias[k], 0), least = always ? o->bias[k] : min64(o->bias[k], 0);
+        const hw_wide high = ((hw_wide)o->node_high[k] - most) >> shift;
+        const hw_wide low = -((least - (hw_wide)o->node_low[k]) >> shift);
         p->limit_high[k] = o->settled_channel[k] ? INT32_MAX : clamp32(2 * high - slack);
         p->limit_low[k] = o->settled_channel[k] ? INT32_MIN : clamp32(2 * low + slack);
         p->shift[k] = shift;
@@ -186,11 +219,14 @@ static int make_proof(hw_conv_op *op, const hw_conv *conv, hw_status *status)
 
 int hw_prove_init(hw_conv_op *op, const hw_conv *conv, hw_status *status)
 {
+    op->separable = separable(op, conv);
     return make_lanes(op, conv, status) ? status->code : make_proof(op, conv, status);
 }
 
 void hw_prove_free(hw_conv_op *op)
 {
+    free(op->cut);
+    free(op->segment_start);
     free(op->lanes.taps);
     free(op->lanes.weights);
     free(op->lanes.shift);
@@ -381,24 +417,24 @@ static uint32_t settled_lanes(const hw_conv_op *op, int64_t weight_block)
     return lanes;
 }
 
-static void prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
+/* Which outputs are to be walked, and the shares. */
+static void count_unproven(const hw_plan *plan, hw_proof_block *b, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     uint16_t stored[MAX_PIXELS];
     const int64_t pixels = find_stored(plan, b, stored);
     for (int64_t block = 0; block < b->gemm->blocks; block++) {
-        const hw_sixteen at = sixteen_at(plan, b, worker, block, 0);
+        const int64_t channels = min64(LANES, op->conv.k - (b->weight_block + block) * LANES);
         const int64_t settled = __builtin_popcount(settled_lanes(op, b->weight_block + block));
         int64_t walked = 0;
         uint16_t *unproven = b->unproven[block], any = 0;
-        hw_walk_set_of(op)->prove(&at, b->gemm->pixels, unproven);
         for (int64_t p = 0; p < b->gemm->pixels; p++)
             any |= unproven[p] &= stored[p];
         for (int64_t p = 0; any && p < b->gemm->pixels; p++)
             walked += __builtin_popcount(unproven[p]);
         b->any[block] = any != 0;
         events[HW_BY_BOUNDS] += settled * pixels;
-        events[HW_BY_SUMS] += (min64(LANES, op->conv.k - at.k) - settled) * pixels - walked;
+        events[HW_BY_SUMS] += (channels - settled) * pixels - walked;
         events[HW_WALKED] += walked;
     }
 }
@@ -413,26 +449,58 @@ static bool settled_blocks(const hw_conv_op *op, const hw_proof_block *b)
     return true;
 }
 
-/* The magnitudes' sums into worker->high_sums. */
-static void sum_magnitudes(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker)
+static void sum_into(const hw_plan *plan, void (*function)(const hw_gemm *), hw_gemm *gemm, int32_t *acc)
+{
+    gemm->acc = acc;
+    function(gemm);
+    if (plan->conv.collect)
+        plan->conv.collect(gemm);
+}
+
+/* The sums of a segment, and of its magnitudes unless they do not matter, into `sums` and worker->high_sums. */
+static void sum_segment(const hw_plan *plan, const hw_proof_block *b, int64_t segment, bool magnitudes, int32_t *sums,
+                        hw_worker *worker)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const int64_t from = op->cut[segment];
     hw_gemm gemm = *b->gemm;
+    gemm.offsets += from;
+    gemm.step += from;
+    gemm.weights += from * BLOCK_BYTES;
+    gemm.steps = op->cut[segment + 1] - from;
+    if (plan->conv.start == op->start[1][0])
+        gemm.start = op->segment_start + (segment * op->blocks + b->weight_block) * LANES;
+    sum_into(plan, plan->conv.gemm, &gemm, sums);
     gemm.in += plan->conv.magnitudes;
-    gemm.weights = op->packed_magnitudes + (b->gemm->weights - op->packed);
+    gemm.weights = op->packed_magnitudes + (gemm.weights - op->packed);
     gemm.start = op->start[0][0];
-    gemm.acc = worker->high_sums;
-    plan->conv.magnitude_gemm(&gemm);
-    if (plan->conv.collect)
-        plan->conv.collect(&gemm);
+    if (magnitudes)
+        sum_into(plan, plan->conv.magnitude_gemm, &gemm, worker->high_sums);
+}
+
+/* Segment by segment: the sums, and what they do not prove. */
+static void prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const bool settled = settled_blocks(op, b);
+    for (int64_t block = 0; block < b->gemm->blocks; block++)
+        memset(b->unproven[block], 0, sizeof b->unproven[block]);
+    for (int64_t segment = 0; segment < op->segments; segment++) {
+        sum_segment(plan, b, segment, !settled, segment ? worker->part_sums : b->gemm->acc, worker);
+        for (int64_t block = 0; block < b->gemm->blocks; block++) {
+            hw_sixteen at = sixteen_at(plan, b, worker, block, 0);
+            at.part = segment ? worker->part_sums + block * b->gemm->plane : NULL;
+            at.more = segment + 1 < op->segments;
+            hw_walk_set_of(op)->prove(&at, b->gemm->pixels, b->unproven[block]);
+        }
+    }
 }
 
 void hw_prove_block(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    if (!settled_blocks(op, b))
-        sum_magnitudes(plan, b, worker);
-    prove_sums(plan, b, worker, events);
+    prove_sums(plan, b, worker);
+    count_unproven(plan, b, events);
     bool any = false;
     for (int64_t block = 0; block < b->gemm->blocks; block++)
         any = any || b->any[block];

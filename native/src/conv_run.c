@@ -196,13 +196,19 @@ static void place_block(const hw_plan *plan, int64_t index, hw_block *block)
     block->start = min64(block->first, max64(0, block->last - plan->conv.min_pixels));
 }
 
-static void compute_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker, const hw_block *block)
+static void aim_at(const hw_plan *plan, hw_gemm *gemm, const hw_block *block)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     gemm->in = hw_pixel(&plan->input, 0, -op->conv.pad_h, -op->conv.pad_w) + block->image * plan->conv.image_stride +
                block->segment * plan->conv.segment_stride + block->start * plan->conv.pixel_stride +
                op->first_channel[block->weight_block] * op->element;
     gemm->pixels = block->last - block->start;
+}
+
+static void compute_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker, const hw_block *block)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    aim_at(plan, gemm, block);
     if (op->path == PATH_SPLIT_HALVES)
         split_sums(op, gemm, worker, block->weight_block);
     else
@@ -255,9 +261,7 @@ static void run_proven(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block,
 {
     hw_block block = {.weight_block = weight_block, .weight_blocks = gemm->blocks, .sums = gemm->acc};
     place_block(plan, index, &block);
-    compute_block(plan, gemm, worker, &block);
-    if (plan->conv.collect)
-        plan->conv.collect(gemm);
+    aim_at(plan, gemm, &block);
     hw_proof_block proof = {.gemm = gemm, .index = index, .image = block.image, .segment = block.segment, .start = block.start,
                             .first = block.first, .last = block.last, .weight_block = weight_block};
     hw_prove_block(plan, &proof, worker, events);

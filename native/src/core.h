@@ -23,6 +23,7 @@ typedef struct hw_worker {
     _Alignas(64) int32_t sums[MAX_BLOCKS * MAX_PIXELS * LANES];
     _Alignas(64) int32_t high_sums[MAX_BLOCKS * MAX_PIXELS * LANES];
     _Alignas(64) int64_t wide_sums[MAX_BLOCKS * MAX_PIXELS * LANES];
+    _Alignas(64) int32_t part_sums[MAX_BLOCKS * MAX_PIXELS * LANES]; /* of one segment of a declared order */
     bool tiles_on;       /* AMX tiles are configured on this thread */
     void *scratch;       /* as many bytes as the plans of the run ask for */
 } hw_worker;

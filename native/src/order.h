@@ -51,8 +51,9 @@ typedef struct hw_lane_walk {
     _Alignas(64) int32_t events[WALK_PIXELS][WALK_LANES];
 } hw_lane_walk;
 
-/* The proof by sums. S: the exact sum, A: the sum of magnitudes, so that P = (S + A) / 2 and N = (S - A) / 2. Per channel,
- * padded: proven where S + A <= limit_high and S - A >= limit_low. v = (S << shift) + bias is the accumulator then. */
+/* The proof by sums. S: the exact sum of a segment, A: that of magnitudes, so that P = (S + A) / 2 and N = (S - A) / 2; C: the
+ * exact sum of all segments before it. Per channel, padded: proven where 2 C + S + A <= limit_high and 2 C + S - A >= limit_low
+ * for each segment. v = (S << shift) + bias is the accumulator then, S of all segments. */
 typedef struct hw_proof {
     int32_t *limit_low, *limit_high;
     int64_t *shift, *bias;   /* bias: with what the stage folds into its sums */
@@ -65,9 +66,11 @@ typedef struct hw_sixteen {
     const hw_proof *proof;
     int64_t k;
     const int32_t *add;      /* [16], what the stage folds into its sums, or NULL */
-    int32_t *sums;           /* in: S; out: accumulators of at most 32 bits, with `add` */
+    const int32_t *part;     /* S of this segment, where sums hold C; NULL: sums hold S, and there is none before it */
+    bool more;               /* segments follow: sums become C + S, and nothing else is written */
+    int32_t *sums;           /* in: S or C; out: accumulators of at most 32 bits, with `add` */
     int64_t *wide;           /* out: wider ones */
-    int32_t *magnitudes;     /* in: A; out: S, where anything is unproven */
+    int32_t *magnitudes;     /* in: A; out: S of all segments, where anything is unproven */
 } hw_sixteen;
 
 /* Products that are rounded, 32 channels of one pixel in lanes of int32: one tap to a step, and zeros change nothing. The
@@ -99,7 +102,7 @@ typedef struct hw_walk_set {
     void (*walk)(hw_lane_walk *walk);
     /* A column from the codes (HW_S8, HW_U8, or halves) at pixel + offsets[0][entry] and, behind it, [1][entry]. */
     void (*column)(const hw_lanes *lanes, const uint8_t *pixel, const int32_t *offsets, int32_t type, int32_t *column);
-    /* Turn the sums of pixels that lie one behind the other into accumulators; a bit for each output that is not proven. */
+    /* Turn the sums of pixels that lie one behind the other into accumulators; set a bit for each output that is not proven. */
     void (*prove)(const hw_sixteen *first, int64_t pixels, uint16_t *unproven);
     /* Take over what was walked where a bit is set, and count. */
     void (*take)(const hw_sixteen *at, uint32_t unproven, const int64_t *acc, const int32_t *happened,

@@ -9,8 +9,35 @@
 /* CLIPS, WRAPS: the register is narrower than the lane. SATURATES, TURNS: it is as wide, and clips or wraps by itself. */
 typedef enum lane_mode { CLIPS, WRAPS, SATURATES, TURNS } lane_mode;
 
+/* Bits of what a segment does not prove. sum: C before it, C + S behind it. */
+static inline __mmask16 not_proven(const hw_sixteen *v, int64_t p, __m512i most, __m512i least, __m512i *sum)
+{
+    const __m512i magnitude = _mm512_loadu_si512(v->magnitudes + p * LANES), before = _mm512_loadu_si512(v->sums + p * LANES);
+    __m512i middle = *sum = before;
+    if (v->part) {
+        *sum = _mm512_add_epi32(before, _mm512_loadu_si512(v->part + p * LANES));
+        middle = _mm512_add_epi32(before, *sum);
+    }
+    const __mmask16 above = _mm512_cmpgt_epi32_mask(_mm512_add_epi32(middle, magnitude), most);
+    return above | _mm512_cmpgt_epi32_mask(least, _mm512_sub_epi32(middle, magnitude));
+}
+
+static void prove_segment(const hw_sixteen *v, int64_t pixels, uint16_t *unproven)
+{
+    const __m512i most = _mm512_loadu_si512(v->proof->limit_high + v->k), least = _mm512_loadu_si512(v->proof->limit_low + v->k);
+    for (int64_t p = 0; p < pixels; p++) {
+        __m512i sum;
+        unproven[p] |= not_proven(v, p, most, least, &sum);
+        _mm512_storeu_si512(v->sums + p * LANES, sum);
+    }
+}
+
 static void prove_quickly(const hw_sixteen *v, int64_t pixels, uint16_t *unproven)
 {
+    if (v->more) {
+        prove_segment(v, pixels, unproven);
+        return;
+    }
     if (v->order->bits > 32) {
         prove_pixels(v, pixels, unproven);
         return;
@@ -18,15 +45,12 @@ static void prove_quickly(const hw_sixteen *v, int64_t pixels, uint16_t *unprove
     const __m512i most = _mm512_loadu_si512(v->proof->limit_high + v->k), least = _mm512_loadu_si512(v->proof->limit_low + v->k);
     const __m512i shift = _mm512_loadu_si512(v->proof->shift32 + v->k), bias = _mm512_loadu_si512(v->proof->bias32 + v->k);
     const __m512i start = v->add ? _mm512_add_epi32(bias, _mm512_loadu_si512(v->add)) : bias;
-    int32_t *sums = v->sums, *magnitudes = v->magnitudes;
-    for (int64_t p = 0; p < pixels; p++, sums += LANES, magnitudes += LANES) {
-        const __m512i sum = _mm512_loadu_si512(sums), magnitude = _mm512_loadu_si512(magnitudes);
-        const __mmask16 above = _mm512_cmpgt_epi32_mask(_mm512_add_epi32(sum, magnitude), most);
-        const __mmask16 below = _mm512_cmpgt_epi32_mask(least, _mm512_sub_epi32(sum, magnitude));
-        unproven[p] = above | below;
+    for (int64_t p = 0; p < pixels; p++) {
+        __m512i sum;
+        unproven[p] |= not_proven(v, p, most, least, &sum);
         if (unproven[p])
-            _mm512_storeu_si512(magnitudes, sum);
-        _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_sllv_epi32(sum, shift), start));
+            _mm512_storeu_si512(v->magnitudes + p * LANES, sum);
+        _mm512_storeu_si512(v->sums + p * LANES, _mm512_add_epi32(_mm512_sllv_epi32(sum, shift), start));
     }
 }
 
