@@ -122,7 +122,7 @@ def layer_axis(axes: Axes, names: Sequence[str]) -> None:
         axes.axhspan(i - 0.5, i + 0.5, color="#F5F5F5", zorder=-1)
 
 
-def plain_number(value: float, _: int | None = None) -> str:
+def plain_number(value: float, _: float = 0.0) -> str:
     """The label of a place on a log axis: matplotlib's own is a formula, and those are not read (see STYLE).
 
     >>> plain_number(0.001), plain_number(100000.0), plain_number(1e-05)

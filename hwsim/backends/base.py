@@ -135,7 +135,7 @@ class Kernel(ABC):
             )
         where, allowed = f"{self.layer.kind}: input {i}", f"allowed integer codes in {fmt.low}..{fmt.high} ({fmt})"
         if codes.dtype.kind not in "iu":
-            raise ContractError(f"{where}: found elements of type {codes.dtype}, {allowed}; encode real values by the format first.")
+            raise ContractError(f"{where}: found elements of type {codes.dtype}, {allowed}; encode real values first.")
         if codes.size and not fmt.low <= int(codes.min()) <= int(codes.max()) <= fmt.high:
             at = tuple(int(place) for place in np.argwhere((codes < fmt.low) | (codes > fmt.high))[0])
             raise ContractError(f"{where}: found {int(codes[at])} at (n, c, y, x) = {at}, {allowed}; saturate them first.")

@@ -40,6 +40,8 @@ def draw(report: CheckReport, file: str | os.PathLike[str] | None = None, force:
 
 
 def _map(figure: Figure, axes: Axes, failure: Comparison, first: Mismatch) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     error = failure.found.astype(float) - failure.expected.astype(float)
     plane = error[first.coordinate[:2]] if error.ndim == 4 else error
     reach = max(float(np.abs(plane).max()), 1.0)
@@ -47,5 +49,5 @@ def _map(figure: Figure, axes: Axes, failure: Comparison, first: Mismatch) -> No
     figure.colorbar(shown, ax=axes, label=f"{failure.by} - expected [ulp]")
     where = ", ".join(map(str, first.coordinate[:2]))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set(title=f"{first.layer}: {first.role} of (n, c) = ({where})", xlabel="x", ylabel="y")
