@@ -31,6 +31,10 @@ from hwsim.quantize.ranges import Tally
 
 FLOATS = ("e4m3", "e5m2", "e3m4_ieee")
 REGISTERS = ("binary32", "binary16")
+# accumulator, weights and activations, fitted grid: on the products' grid, operands of fewer bits are the other remedy
+NARROW = (
+    (16, 8, False), (16, 7, False), (16, 6, False), (12, 8, False), (12, 6, False), (12, 5, False), (16, 8, True), (12, 8, True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,11 @@ def _floats(name: str | None, register: str | None = None) -> Widths:
 
 def accumulators() -> Iterator[Study]:
     """Narrow saturating accumulators in declared order: on the products' grid, and on one that holds what was seen."""
-    for bits in (16, 12):
-        for fit in (False, True):
-            narrow = Accumulator(bits, overflow=Overflow.SATURATE)
-            dialect = replace(EXACT32, accumulator=narrow, fit_accumulator=fit)
-            yield Study(f"8 bits, {bits}-bit saturating accumulator{', fitted grid' if fit else ''}", Widths(8, 8), dialect)
+    for bits, operands, fit in NARROW:
+        narrow = Accumulator(bits, overflow=Overflow.SATURATE)
+        dialect = replace(EXACT32, accumulator=narrow, fit_accumulator=fit)
+        grid = "fitted grid" if fit else "products' grid"
+        yield Study(f"{operands} bits, {bits}-bit saturating accumulator, {grid}", Widths(operands, operands), dialect)
 
 
 TABLES = {"powers": powers, "minifloats": minifloats, "accumulators": accumulators}

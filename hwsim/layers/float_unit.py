@@ -2,7 +2,8 @@
 
 What the contract leaves open, and every backend keeps to:
 
-* Products are exact. Fixed-point zeros and zeros of powers of two are +0; a padded tap's input, an idle lane and a skipped tap are +0.
+* Products are exact. Fixed-point zeros and zeros of powers of two are +0; so are a padded tap's input, an idle lane and a
+  skipped tap.
 * The bias is rounded once, by bias_rounding, to the exact sum's grid or to the register's format; none is +0.
 * An exact sum lies on the product's grid (per channel where the weights' is) and has one zero, +0. Its register is as wide as
   the formats, the number of taps and the biases at hand ask for. A NaN or an infinity among its products decides the output
