@@ -75,6 +75,13 @@ typedef struct hw_proof_block {
     bool any[MAX_BLOCKS];
 } hw_proof_block;
 
+/* The flag of an output of the block, or NULL. */
+typedef uint8_t *hw_take_flag(const hw_plan *plan, const hw_proof_block *block, int64_t pixel, int64_t k);
+/* conv_across.c. read: the codes of the block's pixels are there already. */
+bool hw_across_pays(const hw_conv_op *op, const hw_proof_block *block, bool read);
+void hw_walk_across(const hw_plan *plan, const hw_proof_block *b, hw_sixteen *at, int64_t block, const int16_t *codes,
+                    hw_take_flag *flag, int64_t events[HW_COUNTERS]);
+
 typedef void hw_gemm_fn(const hw_gemm *gemm);
 /* s16s16s32: halves. u8s8s32: bytes. s8s8s32 on VNNI reads x + 128 and starts from -128 * sum(w). */
 hw_gemm_fn hw_gemm_s16s16s32__portable, hw_gemm_s16s16s32__avx2, hw_gemm_s16s16s32__avx512vnni;

@@ -23,6 +23,7 @@ enum { MAX_COLUMNS = MAX_PIXELS, MAX_COLUMN_BYTES = 8 << 20 };
 /* A worker's columns: which pixel of the block that is at work a slot holds, -1 for none. */
 typedef struct hw_columns {
     int64_t block;
+    bool rows;               /* the codes of its pixels lie behind the columns, too: [entries][ACROSS_PIXELS] */
     int64_t pixel[MAX_COLUMNS];
 } hw_columns;
 
@@ -34,7 +35,8 @@ static int64_t column_slots(const hw_lanes *l)
 static int64_t scratch_bytes(const hw_conv_op *op)
 {
     const int64_t columns = op->lanes.width ? column_slots(&op->lanes) * op->lanes.entries * (int64_t)sizeof(int32_t) : 0;
-    return max64((int64_t)sizeof(hw_columns) + columns, hw_walk_scratch(op));
+    const int64_t rows = op->lanes.across ? op->lanes.entries * ACROSS_PIXELS * (int64_t)sizeof(int16_t) : 0;
+    return max64((int64_t)sizeof(hw_columns) + columns + rows, hw_walk_scratch(op));
 }
 
 void hw_prove_begin(const hw_plan *plan, hw_worker *worker)
@@ -138,6 +140,8 @@ static void pack_lanes(hw_conv_op *op, const int32_t *weights, bool in_weights)
                 if (tap < 0)
                     continue;
                 const int32_t w = weights[k * op->taps + tap] * (1 << (in_weights ? shift : 0));
+                if (l->across)
+                    l->across[k * l->entries + i] = (int32_t)((uint32_t)(uint16_t)w * 0x10001u);
                 if (l->width == LANES_16)
                     l->weights[(block * l->entries + i) * WALK_LANES + lane] = (int16_t)w;
                 else
@@ -162,6 +166,8 @@ static int make_lanes(hw_conv_op *op, const hw_conv *conv, hw_status *status)
     l->taps = hw_alloc((size_t)l->entries * 2 * sizeof(int32_t), status);
     l->weights = hw_alloc((size_t)(blocks * l->entries * per_entry) * sizeof(int16_t), status);
     l->shift = hw_alloc((size_t)(blocks * WALK_LANES) * sizeof(int64_t), status);
+    if (l->width == LANES_16 && hw_walk_set_of(op)->walk_across)
+        l->across = hw_alloc((size_t)(conv->k * l->entries) * sizeof(int32_t), status);
     if (status->code)
         return status->code;
     place_taps(l, w);
@@ -229,6 +235,7 @@ void hw_prove_free(hw_conv_op *op)
     free(op->segment_start);
     free(op->lanes.taps);
     free(op->lanes.weights);
+    free(op->lanes.across);
     free(op->lanes.shift);
     free(op->proof.shift);
     free(op->proof.limit_low);
@@ -376,6 +383,22 @@ static void walk_pair(const hw_plan *plan, const hw_proof_block *b, hw_worker *w
     }
 }
 
+/* By channels instead, a pixel to each lane. */
+static void walk_channels(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    hw_columns *columns = worker->scratch;
+    int16_t *rows = (int16_t *)((int32_t *)(columns + 1) + column_slots(&op->lanes) * op->lanes.entries);
+    if (!columns->rows)
+        hw_walk_set_of(op)->rows(&op->lanes, b->gemm->in, b->gemm->pixel_stride, b->gemm->pixels, offsets_of(plan),
+                                 plan->input.type, rows);
+    columns->rows = true;
+    for (int64_t block = 0; block < b->gemm->blocks; block++) {
+        hw_sixteen at = sixteen_at(plan, b, worker, block, 0);
+        hw_walk_across(plan, b, &at, block, rows, flag_at, events);
+    }
+}
+
 /* One by one. */
 static void walk_singly(const hw_plan *plan, const hw_proof_block *b, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
@@ -513,8 +536,13 @@ void hw_prove_block(const hw_plan *plan, hw_proof_block *b, hw_worker *worker, i
     hw_columns *columns = worker->scratch;
     if (columns->block != b->index) {
         columns->block = b->index;
+        columns->rows = false;
         for (int i = 0; i < MAX_COLUMNS; i++)
             columns->pixel[i] = -1;
+    }
+    if (hw_across_pays(op, b, columns->rows)) {
+        walk_channels(plan, b, worker, events);
+        return;
     }
     for (int64_t block = 0; block < b->gemm->blocks; block += 2)
         if (b->any[block] || (block + 1 < b->gemm->blocks && b->any[block + 1]))

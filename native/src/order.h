@@ -36,6 +36,7 @@ typedef struct hw_lanes {
     int64_t entries, pairs;  /* of a column; of a step */
     int32_t *taps;           /* [2][entries]: of the low halves, then of the high ones; -1: none, and its weight is 0 */
     int16_t *weights;        /* [blocks of 32 channels][entries][32 channels], or [..][entries][2][16 channels][2 taps] */
+    int32_t *across;         /* [channels padded][entries], LANES_16: each weight twice, for walks across pixels; else NULL */
     int64_t *shift;          /* [channels padded], of each step's sum; 0 where it is in the weights */
     bool shifts;
     bool single, lone;       /* one entry to a step; one tap to a step */
@@ -50,6 +51,18 @@ typedef struct hw_lane_walk {
     _Alignas(64) int64_t acc[WALK_PIXELS][WALK_LANES];
     _Alignas(64) int32_t events[WALK_PIXELS][WALK_LANES];
 } hw_lane_walk;
+
+enum { ACROSS_PIXELS = 32, ACROSS_CHANNELS = 4 };
+
+/* One walk of up to four channels, 16-bit registers, with a pixel to each lane. */
+typedef struct hw_across_walk {
+    const hw_order *order;
+    const int16_t *codes;    /* [entries][ACROSS_PIXELS] */
+    const int32_t *weights[ACROSS_CHANNELS]; /* all are read */
+    int64_t entries;
+    _Alignas(64) int16_t acc[ACROSS_CHANNELS][ACROSS_PIXELS]; /* in: what they start from */
+    _Alignas(64) uint16_t events[ACROSS_CHANNELS][ACROSS_PIXELS];
+} hw_across_walk;
 
 /* The proof by sums. S: the exact sum of a segment, A: that of magnitudes, so that P = (S + A) / 2 and N = (S - A) / 2; C: the
  * exact sum of all segments before it. Per channel, padded: proven where 2 C + S + A <= limit_high and 2 C + S - A >= limit_low
@@ -100,6 +113,11 @@ typedef struct hw_walk_set {
     void (*walk_rounded)(hw_round_walk *walk);
     /* Columns beyond walk->pixels are read, too: the caller repeats one. acc and events are set. */
     void (*walk)(hw_lane_walk *walk);
+    /* NULL where there is none; entries < 65,536. */
+    void (*walk_across)(hw_across_walk *walk);
+    /* codes[entry][pixel] from the codes at pixel * stride + offsets[entry]; pixels beyond the last repeat it. */
+    void (*rows)(const hw_lanes *lanes, const uint8_t *first, int64_t stride, int64_t pixels, const int32_t *offsets,
+                 int32_t type, int16_t *codes);
     /* A column from the codes (HW_S8, HW_U8, or halves) at pixel + offsets[0][entry] and, behind it, [1][entry]. */
     void (*column)(const hw_lanes *lanes, const uint8_t *pixel, const int32_t *offsets, int32_t type, int32_t *column);
     /* Turn the sums of pixels that lie one behind the other into accumulators; set a bit for each output that is not proven. */

@@ -129,6 +129,62 @@ static inline __attribute__((always_inline)) void steps_16(hw_lane_walk *v, int6
     }
 }
 
+static inline __attribute__((always_inline)) void across(hw_across_walk *v, const lane_mode mode)
+{
+    const __m512i low = _mm512_set1_epi16((short)v->order->low), high = _mm512_set1_epi16((short)v->order->high);
+    const __m512i one = _mm512_set1_epi16(-1);
+    const __m512i unused = _mm512_set1_epi16((short)(16 - v->order->bits));
+    __m512i acc[ACROSS_CHANNELS], events[ACROSS_CHANNELS];
+#pragma GCC unroll 4
+    for (int k = 0; k < ACROSS_CHANNELS; k++) {
+        acc[k] = _mm512_load_si512(v->acc[k]);
+        events[k] = _mm512_setzero_si512();
+    }
+    for (int64_t at = 0; at < v->entries; at++) {
+        const __m512i codes = _mm512_loadu_si512(v->codes + at * ACROSS_PIXELS);
+#pragma GCC unroll 4
+        for (int k = 0; k < ACROSS_CHANNELS; k++) {
+            const __m512i product = _mm512_mullo_epi16(codes, _mm512_set1_epi32(v->weights[k][at]));
+            const __m512i wrapped = _mm512_add_epi16(acc[k], product);
+            __m512i kept = _mm512_adds_epi16(acc[k], product);
+            if (mode == CLIPS || mode == WRAPS)
+                kept = _mm512_min_epi16(_mm512_max_epi16(kept, low), high);
+            events[k] = _mm512_mask_sub_epi16(events[k], _mm512_cmpneq_epi16_mask(kept, wrapped), events[k], one);
+            acc[k] = mode == TURNS   ? wrapped
+                     : mode == WRAPS ? _mm512_srav_epi16(_mm512_sllv_epi16(wrapped, unused), unused) : kept;
+        }
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < ACROSS_CHANNELS; k++) {
+        _mm512_store_si512(v->acc[k], acc[k]);
+        _mm512_store_si512(v->events[k], events[k]);
+    }
+}
+
+static void walk_across(hw_across_walk *v)
+{
+    const bool wraps = v->order->walk.overflow == HW_WRAP || v->order->walk.overflow == HW_TRAP;
+    if (v->order->low == INT16_MIN)
+        wraps ? across(v, TURNS) : across(v, SATURATES);
+    else
+        wraps ? across(v, WRAPS) : across(v, CLIPS);
+}
+
+/* As read_column, with a pixel to each lane. */
+static void read_rows(const hw_lanes *l, const uint8_t *first, int64_t stride, int64_t pixels, const int32_t *offsets,
+                      int32_t type, int16_t *codes)
+{
+    int32_t from[ACROSS_PIXELS];
+    for (int64_t p = 0; p < ACROSS_PIXELS; p++)
+        from[p] = (int32_t)(min64(p, pixels - 1) * stride);
+    const __m512i low = _mm512_loadu_si512(from), high = _mm512_loadu_si512(from + 16);
+    for (int64_t i = 0; i < l->entries; i++) {
+        const __m512i a = codes_at(first + offsets[i], low, 0xffff, type), b = codes_at(first + offsets[i], high, 0xffff, type);
+        _mm256_storeu_si256((__m256i *)(codes + i * ACROSS_PIXELS), _mm512_cvtepi32_epi16(a));
+        _mm256_storeu_si256((__m256i *)(codes + i * ACROSS_PIXELS + 16), _mm512_cvtepi32_epi16(b));
+    }
+}
+
 /* The sum of a step in 16 channels of 32 bits. */
 static inline __attribute__((always_inline)) __m512i step_sum(const hw_lane_walk *v, int pixel, int64_t at, const int16_t *w,
                                                               const bool single)
