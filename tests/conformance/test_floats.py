@@ -147,8 +147,10 @@ def test_nan_and_infinity_among_the_inputs_decide_the_output(target, fmt):
     case = row_case(f"specials {fmt}", fmt, ExactSum(), 3, 5)
     x = rng.integers(0, 1 << fmt.bits, size=(2, 3, 4, 5)).astype(fmt.dtype)
     special = [code for code in range(1 << fmt.bits) if not np.isfinite(float(fmt.decode(code)))]
-    x[rng.random(x.shape) < 0.06] = special[-1]
-    for layer in (case.layer, replace(case.layer, contract=replace(case.layer.contract, accumulator=FloatAccumulator()))):
+    x = np.where(rng.random(x.shape) < 0.06, rng.choice(special, size=x.shape), x).astype(fmt.dtype)
+    weight = np.where(rng.random(case.layer.weight.shape) < 0.3, fmt.layout.zero, case.layer.weight).astype(fmt.dtype)
+    for accumulator in (ExactSum(), FloatAccumulator()):  # zeros among the weights: infinity times zero is NaN
+        layer = replace(case.layer, weight=weight, contract=replace(case.layer.contract, accumulator=accumulator))
         conforms(target, Case(f"{case.name} {layer.contract.accumulator}", layer, (x,)))
 
 

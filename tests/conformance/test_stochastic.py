@@ -15,16 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hwsim.arith.accumulate import Place
 from hwsim.arith.lfsr import Alignment
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.backends.base import Taps
+from hwsim.contract import Accumulator, MacContract, Output, Schedule
 from hwsim.contract.stochastic import DrawOrder, Lfsr, Reset, StochasticRounding, Tail
 from hwsim.errors import OverflowTrap
 from hwsim.execute.single import run_layer
 from hwsim.formats import FixedPoint
-from hwsim.layers import Convolution, MacLayer, Rescale
+from hwsim.layers import Convolution, MacLayer, Rescale, Shape
 from oracles.cases import Case, codes
 from oracles.draw_rules import rules
 from oracles.exact import fitted, limits
@@ -110,6 +112,22 @@ def test_every_option_draws_as_the_clocked_bank(target):
         with target.chosen():
             got = run_layer(drawing, inputs, backend=target.backend, first_image=1)
         assert got.codes.tolist() == want.tolist() and got.events.output == events, rule
+
+
+def test_flags_tell_the_events_of_registers_and_not_those_that_the_noise_makes(target):
+    rng, s8 = np.random.default_rng(3), FixedPoint(8, 0)
+    rule = StochasticRounding(Lfsr(8), (3, 99))
+    accumulator = Accumulator(16, overflow=Overflow.SATURATE, schedule=Schedule())
+    layer = Convolution(MacContract(s8, s8, Output(FixedPoint(8, -6), rule), accumulator), codes(rng, s8, (5, 7, 2, 1)))
+    x = codes(rng, s8, (2, 7, 4, 3))
+    with target.chosen() as backend:
+        kernel = backend.prepare(layer, [Shape(7, 4, 3)])
+        taps = Taps.for_layer(layer, 2, kernel.output_shape, acc=True)
+        taps.flags = np.full((2, *taps.acc.shape[1:]), 0xA5, dtype=np.uint8)
+        kernel([x], taps)
+    flagged = [layer.spec([x.tolist()], *at).events.accumulator > 0 for at in np.ndindex(2, *kernel.output_shape)]
+    assert taps.counted.output and any(flagged)
+    assert taps.flags.transpose(0, 3, 1, 2).ravel().tolist() == [flag << Place.ACCUMULATOR for flag in flagged]
 
 
 def large(rule: StochasticRounding, overflow: Overflow = Overflow.SATURATE) -> tuple[Convolution, np.ndarray]:

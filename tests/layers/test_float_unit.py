@@ -162,6 +162,14 @@ def test_events_are_transient_where_the_exact_sum_fits():
     assert (events.accumulator, events.transient_accumulator) == (1, 0)
 
 
+@pytest.mark.parametrize("accumulator", [ExactSum(), lanes(1), lanes(2), FloatAccumulator(E5M2, product=E5M2)])
+def test_infinity_times_zero_is_nan_and_times_another_weight_infinity(accumulator):
+    x = numbers(np.inf, 1.0)
+    layer = fully_connected(np.stack([numbers(0.0, 1.0), numbers(-0.0, 1.0), numbers(-2.0, 1.0)]), None, accumulator, E5M2)
+    reals = [float(BINARY32.decode(cell_of(layer, x, k).code)) for k in range(3)]
+    assert np.isnan(reals[:2]).all() and reals[2] == -np.inf
+
+
 @pytest.mark.parametrize("code", [0x7F, 0xFF])
 def test_nan_in_weights_and_biases_is_refused_with_its_position(code):
     weight = np.zeros((3, 5), dtype=np.uint8)

@@ -31,6 +31,7 @@ from hwsim.formats.pow2 import ZeroCode
 from hwsim.network.quantized import QuantizedNetwork
 from support.float_networks import fire, pixels
 
+SATURATING = replace(E5M2, saturate=True)
 REGISTER = Minifloats(E5M2, FloatAccumulator(BINARY16))
 
 
@@ -78,6 +79,13 @@ def test_minifloats_take_the_finest_format_that_holds_what_was_seen():
     assert network[network.logits].layer.output_format.bits == BINARY16.bits
 
 
+def test_a_minifloat_that_is_named_is_the_one_of_every_layer_and_saturates():
+    assert not E5M2.saturate
+    contracts = [node.layer.contract for node in quantized(Scheme.MINIFLOAT, minifloats=Minifloats(E5M2)).mac_nodes]
+    assert {contract.weight for contract in contracts} == {contract.input for contract in contracts} == {SATURATING}
+    assert {contract.output.format for contract in contracts} == {SATURATING}
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -121,14 +129,28 @@ def test_every_layer_takes_a_named_accumulator():
     assert all(node.layer.contract.accumulator == FloatAccumulator(BINARY16) for node in floats.mac_nodes)
 
 
-def test_a_fitted_accumulator_leaves_one_bit_above_what_was_seen():
+def with_large_bias(net):
+    """The network with one bias of conv1 far below zero, so that ReLU hides it from the ranges."""
+    node = net["conv1"]
+    bias = node.op.bias.copy()
+    bias[1] = -900
+    return replace(net, nodes=tuple(replace(n, op=replace(n.op, bias=bias)) if n is node else n for n in net))
+
+
+@pytest.mark.parametrize("net", [fire(), with_large_bias(fire())], ids=["small biases", "a large bias"])
+def test_a_fitted_accumulator_leaves_one_bit_above_what_was_seen_and_above_the_bias(net):
     dialect = replace(EXACT32, accumulator=Accumulator(12, overflow=Overflow.SATURATE), fit_accumulator=True)
-    network = hwsim.quantize(fire(), pixels(12), dialect=dialect)
+    network, fitted = hwsim.quantize(net, pixels(12), dialect=dialect), 0
     for node in network.mac_nodes:
         contract, channels = node.layer.contract, node.layer.channels
         top = max(network.ranges[node.name].largest, float(np.abs(node.source.bias).max()))
         for k in range(channels):
-            assert Fraction(top) * Fraction(2) ** contract.accumulator_length(k) <= 1 << 10
+            reach = Fraction(top) * Fraction(2) ** contract.accumulator_length(k)
+            assert reach <= 1 << 10
+            coarser = contract.accumulator_length(k) < contract.product_length(k)
+            assert reach > 1 << 9 or not coarser
+            fitted += coarser
+    assert fitted
     same_everywhere(network)
 
 
