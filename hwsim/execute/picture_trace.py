@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwsim.contract import Output
+from hwsim.contract import Activation, Output
 from hwsim.execute.trace import LayerTrace, Trace
+from hwsim.formats import Format, Minifloat
 from hwsim.layers import Events
+from hwsim.layers.base import AnyOutput
 from hwsim.network.lower.settle import output_stage
 from hwsim.network.preprocessing import ChannelOrder
 from hwsim.picture import BLUE, GREY, ORANGE, RED, ROW, canvas, event_bars, event_handles, layer_axis, plain_number, share_axis
@@ -30,6 +32,7 @@ class CodeStrip:
     several parts to a code, each with the code's share.  zero: where in the format code 0 begins, 0..1.
     at_low, at_high: codes that stand at the smallest and the largest code the output may have.  low_is_zero: the smallest
     is 0, so that what at_low counts may be zeros as well as cut values.  events: of the layer's `outputs` codes.
+    Minifloats stand in the order of their numbers; infinity and NaN lie beyond the largest number.
     """
 
     name: str
@@ -48,22 +51,41 @@ def code_strips(trace: Trace) -> tuple[CodeStrip, ...]:
 
 
 def _strip(traced: LayerTrace) -> CodeStrip:
-    codes, fmt = traced.codes, traced.layer.output_format
-    stage = output_stage(traced.layer)
-    low, high = (stage.low, stage.high) if isinstance(stage, Output) else (fmt.low, fmt.high)
-    span, size = fmt.high - fmt.low + 1, codes.size
-    places = (codes.astype(np.int64) - fmt.low) * min(span, BINS) // span
+    fmt, size = traced.layer.output_format, traced.codes.size
+    codes, least, most = _numbered(traced.codes, fmt)
+    low, high = _limits(fmt, output_stage(traced.layer))
+    span = most - least + 1
+    places = (codes - least) * min(span, BINS) // span
     counts = np.bincount(places.ravel(), minlength=min(span, BINS))
     return CodeStrip(
         name=traced.name,
         shares=np.repeat(counts, BINS // len(counts)) / size,
-        zero=-fmt.low / span,
-        at_low=int((codes == low).sum()) / size,
-        at_high=int((codes == high).sum()) / size,
+        zero=-least / span,
+        at_low=int((codes <= low).sum()) / size,
+        at_high=int((codes >= high).sum()) / size,
         low_is_zero=low == 0,
         events=traced.events,
         outputs=size,
     )
+
+
+def _numbered(codes: np.ndarray, fmt: Format) -> tuple[np.ndarray, int, int]:
+    """Return the codes as integers in the order of their numbers, and the range of these: a minifloat's size with its sign."""
+    if not isinstance(fmt, Minifloat):
+        return codes.astype(np.int64), fmt.low, fmt.high
+    most = (1 << (fmt.bits - 1)) - 1
+    size = codes.astype(np.int64) & most
+    return np.where(codes > most, -size, size), -most - 1, most
+
+
+def _limits(fmt: Format, stage: AnyOutput | None) -> tuple[int, int]:
+    """Return the smallest and the largest number of an output, as _numbered counts."""
+    if isinstance(stage, Output):
+        return stage.low, stage.high
+    if not isinstance(fmt, Minifloat):
+        return fmt.low, fmt.high
+    largest = fmt.encode(fmt.largest)
+    return (0 if stage is not None and stage.activation is not Activation.NONE else -largest), largest
 
 
 def draw(trace: Trace, file: str | os.PathLike[str] | None = None, force: bool = False) -> Any:

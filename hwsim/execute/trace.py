@@ -69,9 +69,18 @@ class LayerTrace:
         """One line of the trace's table."""
         acc = "" if self.acc is None else self._acc_range(self.acc)
         shape = "x".join(str(extent) for extent in self.codes.shape[1:])
-        codes = f"{self.codes.min()}..{self.codes.max()}"
+        codes = self._code_range()
         fmt = str(self.layer.output_format)
         return (self.name, self.kind, shape, fmt, acc, codes, str(self.events.accumulator), str(self.events.output), self.backend)
+
+    def _code_range(self) -> str:
+        """The codes' range; of minifloats, the codes of the least and of the largest number."""
+        fmt = self.layer.output_format
+        if not isinstance(fmt, Minifloat):
+            return f"{self.codes.min()}..{self.codes.max()}"
+        keys, digits = comparable(self.codes, fmt).ravel(), -(-fmt.bits // 4)
+        low, high = (int(self.codes.ravel()[at]) for at in (keys.argmin(), keys.argmax()))
+        return f"0x{low:0{digits}x}..0x{high:0{digits}x}"
 
     def _acc_range(self, acc: np.ndarray) -> str:
         """The accumulators' range: contents of an integer register, numbers where minifloats are summed."""

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import MacContract, Output
+from hwsim.contract import Activation, FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.execute.picture_score import Fates, fates, with_events
 from hwsim.execute.picture_trace import BINS, code_strips
 from hwsim.execute.score import score
 from hwsim.execute.single import Conv2d
-from hwsim.execute.trace import Trace, run
-from hwsim.formats import FixedPoint
+from hwsim.execute.trace import LayerTrace, Trace, run
+from hwsim.formats import FixedPoint, Minifloat
+from hwsim.formats.catalog import E2M1, E4M3
 from hwsim.layers import Events
 from hwsim.picture import event_bars
 from support.networks import branching, pixels
@@ -46,6 +47,32 @@ def test_a_format_of_few_codes_has_several_parts_to_a_code() -> None:
     (strip,) = code_strips(Trace(branching(), pixels(), {"conv": layer}))
     assert strip.shares.reshape(8, -1).tolist() == [[share / 8] * 8 for share in (0, 3, 0, 0, 1, 0, 1, 3)]
     assert (strip.at_low, strip.at_high, strip.events) == (3 / 8, 3 / 8, Events(0, 1)), "the least code is -3: symmetric"
+
+
+def float_layer(reals: list[float], fmt: Minifloat, activation: Activation = Activation.NONE) -> LayerTrace:
+    """A convolution by 1: its outputs are these numbers."""
+    contract = FloatMacContract(fmt, fmt, FloatOutput(fmt, activation=activation))
+    x = fmt.encode_array(np.array(reals)).reshape(1, 1, 1, -1)
+    return Conv2d().run(x, fmt.encode_array(np.ones((1, 1, 1, 1))), contract)
+
+
+def test_minifloats_stand_in_the_order_of_their_numbers() -> None:
+    reals = [-448.0, -448.0, -1.0, -0.015625, 0.0, 0.0, 2.0, 448.0]
+    layer = float_layer(reals, E4M3)
+    (strip,) = code_strips(Trace(branching(), pixels(), {"conv": layer}))
+    positive = [int(E4M3.encode(abs(real))) for real in reals]
+    parts = Counter((128 + (code if real >= 0 else -code)) // 4 for real, code in zip(reals, positive, strict=True))
+    assert [round(8 * share) for share in strip.shares] == [parts[i] for i in range(BINS)]
+    assert (strip.zero, strip.at_low, strip.at_high, strip.low_is_zero) == (0.5, 2 / 8, 1 / 8, False)
+    assert layer.row()[5] == "0xfe..0x7e"
+
+
+def test_behind_a_relu_the_smallest_minifloat_is_zero() -> None:
+    layer = float_layer([-6.0, -1.0, 0.5, 6.0], E2M1, Activation.RELU_BEFORE_REQUANTIZE)
+    (strip,) = code_strips(Trace(branching(), pixels(), {"conv": layer}))
+    assert (strip.at_low, strip.at_high, strip.low_is_zero) == (2 / 4, 1 / 4, True)
+    assert [round(4 * share) for share in strip.shares.reshape(16, -1)[:, 0]] == [0] * 8 + [2, 1] + [0] * 5 + [1]
+    assert layer.row()[5] == "0x0..0x7"
 
 
 def test_the_trace_is_drawn(tmp_path: Path) -> None:
