@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
 from hwsim.layers import MacLayer
 from hwsim.layers.float_unit import FloatUnit
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -29,9 +29,10 @@ class Cover:
     finest: step of the finest channel.  seen: largest magnitude seen.  typical: the same without the extremes that the
     percentile leaves out; of weights, the median of the magnitudes that are not 0.  ratio: seen / limit, and clips: whether
     what was seen lies more than half a step beyond the limit; of formats per channel, in the worst channel.
+    Of minifloats and powers of two, whose steps grow with the numbers, ulp is the smallest number beside 0.
     """
 
-    format: FixedPoint
+    format: Format
     ulp: float
     limit: float
     finest: float
@@ -65,11 +66,11 @@ def layer_formats(network: QuantizedNetwork) -> tuple[LayerFormats, ...]:
 
 def _line(node: QuantizedNode, seen: Range | None) -> LayerFormats:
     made = node.layer.output_format
-    output = output_cover(seen, made) if seen is not None and isinstance(made, FixedPoint) else None
+    output = None if seen is None else output_cover(seen, made)
     if not isinstance(node.layer, MacLayer):
         return LayerFormats(node.name, output, None, None, None)
     fmt = node.layer.contract.weight
-    weight = None if node.source is None or not isinstance(fmt, FixedPoint) else weight_cover(node.source.weight, fmt)
+    weight = None if node.source is None else weight_cover(node.source.weight, fmt)
     unit = node.layer.unit
     if not isinstance(unit, FloatUnit):
         return LayerFormats(node.name, output, weight, unit.numbers.proven_bits, unit.numbers.acc_bits)
@@ -78,28 +79,43 @@ def _line(node: QuantizedNode, seen: Range | None) -> LayerFormats:
     return LayerFormats(node.name, output, weight, unit.proven_bits, unit.register.bits)
 
 
-def output_cover(seen: Range, fmt: FixedPoint) -> Cover:
+def output_cover(seen: Range, fmt: Format) -> Cover:
     """Return the cover of what calibration saw of a layer's output.
 
     >>> cover = output_cover(Range(-1.0, 3.0, -1.0, 2.5, (0,) * 15, (0,) * 15), FixedPoint(8, 5))
     >>> cover.limit, cover.seen, cover.typical, round(cover.headroom, 2)
     (3.96875, 3.0, 2.5, 0.4)
     """
+    if not isinstance(fmt, FixedPoint):
+        return _growing(seen.largest, max(seen.clip_high, -seen.clip_low), fmt)
     sides = [(seen.high, seen.clip_high, float(fmt.largest)), (-seen.low, -seen.clip_low, -float(fmt.smallest))]
     high, typical, limit = max(sides, key=lambda side: _ratio(side[0], side[2]))
     ulp = math.ldexp(1.0, -fmt.fl())
     return Cover(fmt, ulp, limit, ulp, high, typical, _ratio(high, limit), high > limit + ulp / 2)
 
 
-def weight_cover(weight: np.ndarray, fmt: FixedPoint) -> Cover:
+def weight_cover(weight: np.ndarray, fmt: Format) -> Cover:
     """Return the cover of a layer's float weights [K]...; each channel is held against its own format."""
     flat = np.abs(weight.reshape(len(weight), -1).astype(np.float64))
-    lengths = fmt.lengths(len(weight))
-    codes = max(math.ldexp(float(row.max()), fl) for row, fl in zip(flat, lengths, strict=True))
     some = flat[flat > 0]
     typical = float(np.median(some)) if some.size else 0.0
+    if not isinstance(fmt, FixedPoint):
+        return _growing(float(flat.max()), typical, fmt)
+    lengths = fmt.lengths(len(weight))
+    codes = max(math.ldexp(float(row.max()), fl) for row, fl in zip(flat, lengths, strict=True))
     ulp, finest = math.ldexp(1.0, -min(lengths)), math.ldexp(1.0, -max(lengths))
     return Cover(fmt, ulp, fmt.high * ulp, finest, float(flat.max()), typical, codes / fmt.high, codes > fmt.high + 0.5)
+
+
+def _growing(seen: float, typical: float, fmt: Minifloat | PowerOfTwo) -> Cover:
+    """Return the cover of a format whose steps grow with its numbers, the same on both sides of zero."""
+    limit = float(fmt.largest)
+    if isinstance(fmt, PowerOfTwo):
+        least, beyond = math.ldexp(1.0, fmt.exp_min), limit * math.sqrt(2.0)  # the nearest exponent is the nearest power
+    else:
+        least = float(fmt.smallest_subnormal or fmt.smallest_normal)
+        beyond = limit + (limit - float(fmt.decode(fmt.encode(fmt.largest) - 1))) / 2
+    return Cover(fmt, least, limit, least, seen, typical, seen / limit, seen > beyond)
 
 
 def _ratio(seen: float, limit: float) -> float:
@@ -155,7 +171,8 @@ def _cover(axes: Axes, y: int, cover: Cover) -> None:
     if cover.typical > 0:
         axes.plot([math.log2(cover.typical)] * 2, [y - 0.32, y + 0.32], color=ORANGE, linewidth=2)
     free = cover.headroom
-    text = f"{str(cover.format).split(' per')[0]:<12} {'zeros' if free is None else f'{free:+.2f}'.replace('-0.00', '+0.00'):>9}"
+    name = str(cover.format).split(" bias")[0].split(" and")[0].split(" per")[0]
+    text = f"{name:<12} {'zeros' if free is None else f'{free:+.2f}'.replace('-0.00', '+0.00'):>9}"
     _beside(axes, y, text, RED if cover.clips else "black")
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.formats import FixedPoint
+from hwsim.formats import FixedPoint, PowerOfTwo
+from hwsim.formats.catalog import E2M1
 from hwsim.network.picture import layer_formats, output_cover, weight_cover
 from hwsim.network.ranges import Range
 from support.networks import branching
@@ -84,6 +85,23 @@ def test_each_channel_is_held_against_its_own_format() -> None:
     assert cover.ratio == float(np.float32(0.03)) * 4096 / 127, "channel 1 is nearer to its limit than channel 0"
     assert not cover.clips
     assert weight_cover(weight, FixedPoint(8, (7, 13))).clips
+
+
+def test_a_minifloat_reaches_from_its_smallest_number_to_its_largest() -> None:
+    cover = output_cover(seen(-7.0, 3.0, -1.0, 2.0), E2M1)
+    assert (cover.ulp, cover.limit, cover.seen, cover.typical, cover.clips) == (0.5, 6.0, 7.0, 2.0, False)
+    assert cover.headroom == -math.log2(7 / 6)
+    assert output_cover(seen(0.0, 7.5), E2M1).clips, "more than half a step of 2 beyond 6"
+    weight = weight_cover(np.array([[0.25, -3.0], [0.0, 1.0]], np.float32), E2M1)
+    assert (weight.seen, weight.typical, weight.headroom) == (3.0, 1.0, 1.0)
+
+
+def test_a_power_of_two_reaches_from_its_smallest_to_its_largest() -> None:
+    powers = PowerOfTwo(-7, -1)
+    cover = weight_cover(np.array([[0.7, -0.25]], np.float32), powers)
+    assert (cover.ulp, cover.limit, cover.clips) == (2.0**-7, 0.5, False)
+    assert powers.decode(powers.encode(0.7)) == 0.5
+    assert weight_cover(np.array([[0.71]], np.float32), powers).clips, "log2 0.71 is nearer to 0 than to -1"
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
