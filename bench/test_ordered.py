@@ -22,7 +22,7 @@ from hwsim.backends.buffers import Buffer
 from hwsim.backends.native import NATIVE, info
 from hwsim.backends.native.program import Calls
 from hwsim.contract import Accumulator, MacContract, Output
-from hwsim.contract.accumulator import Schedule
+from hwsim.contract.accumulator import Order, Schedule
 from hwsim.contract.dialects import EXACT32
 from hwsim.contract.product import ShiftAdd
 from hwsim.execute.plan import Plan
@@ -110,24 +110,25 @@ def test_apytypes(benchmark) -> None:
 
 
 @pytest.fixture(scope="session")
-def narrow(squeezenet: Subject, data_dir) -> Callable[[int, int, int], Plan]:
-    """From (weight bits, activation bits, accumulator bits) to SqueezeNet with a saturating accumulator in the default order."""
+def narrow(squeezenet: Subject, data_dir) -> Callable[[Order, int, int, int], Plan]:
+    """From an order and (weight bits, activation bits, accumulator bits) to SqueezeNet with a saturating accumulator."""
     images = hwsim.images(str(data_dir / "imagenet_val" / "calibration.txt"), squeezenet.net.preprocessing)[:16]
 
-    def make(weights: int, activations: int, accumulator: int) -> Plan:
-        saturating = Accumulator(accumulator, overflow=Overflow.SATURATE, schedule=Schedule())
+    def make(order: Order, weights: int, activations: int, accumulator: int) -> Plan:
+        saturating = Accumulator(accumulator, overflow=Overflow.SATURATE, schedule=Schedule(order))
         dialect = replace(EXACT32, accumulator=saturating)
         return Plan(hwsim.quantize(squeezenet.net, images, bits=activations, weight_bits=weights, dialect=dialect), "native")
 
     return make
 
 
+@pytest.mark.parametrize("order", [Order.CRS, Order.RSC], ids=lambda order: order.name)
 @pytest.mark.parametrize("bits", [(8, 8, 16), (7, 7, 16), (6, 6, 16), (5, 6, 16), (5, 5, 12), (4, 4, 12)], ids=str)
-def test_squeezenet(benchmark, monkeypatch, squeezenet: Subject, narrow, bits: tuple[int, int, int]) -> None:
-    """SqueezeNet whole, one image; bits: of weights, activations, accumulators."""
+def test_squeezenet(benchmark, monkeypatch, squeezenet: Subject, narrow, bits: tuple[int, int, int], order: Order) -> None:
+    """SqueezeNet whole, one image; bits: of weights, activations, accumulators. RSC: what accelerators with channels last do."""
     monkeypatch.setenv("HWSIM_THREADS", "1")
     benchmark.group = "squeezenet in declared order, 1 thread"
-    plan = narrow(*bits)
+    plan = narrow(order, *bits)
     plan.run(squeezenet.pixels[None])
     shares = np.sum([bound.step.taps.shares for bound in plan.bound], axis=0)
     for bound in plan.bound:

@@ -4,7 +4,7 @@
 #include "scalar.h"
 
 /* How many walks the reading of a block's codes takes as long as, about. */
-enum { READING = 8 };
+enum { READING = 2 };
 
 static uint32_t unproven_channels(const hw_proof_block *b, int64_t block)
 {
@@ -18,7 +18,7 @@ static uint32_t unproven_channels(const hw_proof_block *b, int64_t block)
 bool hw_across_pays(const hw_conv_op *op, const hw_proof_block *b, bool read)
 {
     enum { MOST = 65535 };
-    if (!op->lanes.across || op->lanes.entries > MOST)
+    if (!op->lanes.across || op->lanes.entries > MOST || b->gemm->pixel_stride > INT32_MAX / ACROSS_PIXELS)
         return false;
     int64_t across = read ? 0 : READING, along = 0;
     for (int64_t block = 0; block < b->gemm->blocks; block++) {

@@ -205,3 +205,37 @@ def test_blocks_of_registers_hold_what_whole_planes_do(name: str, overflow: Over
     assert taps.shared.walked >= walked.sum() > 0 and sum(taps.shared) == codes.size
     again, counted = run(NATIVE, layer, x, acc=False)
     assert (again == codes).all() and counted.counted == taps.counted
+
+
+# name: (channels, kernel, order, taps after which the weights' sign changes)
+TURNS = {
+    "1x1": (256, 1, Order.CRS, 64),
+    "channels last": (64, 3, Order.RSC, 64),
+    "rows first": (64, 3, Order.RCS, 192),
+    "channels first": (64, 3, Order.CRS, 144),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_sums_that_just_fit_are_proven_and_those_that_just_do_not_are_walked(name: str, isa: str) -> None:
+    """The sums rise and fall; the whole order's positive products alone would leave the register by far."""
+    c, kernel, order, turn = TURNS[name]
+    schedule = Schedule(order)
+    accumulator = Accumulator(16, overflow=Overflow.SATURATE, schedule=schedule)
+    contract = MacContract(FixedPoint(8, 0), FixedPoint(8, 0), Output(FixedPoint(8, -8)), accumulator)
+    place = np.argsort(schedule.table(c, kernel, kernel)[:, 0])
+    signs = np.where(place // turn % 2 == 0, 100, -100).reshape(c, kernel, kernel)
+    k = np.arange(36)
+    falls, misses = k % 4 >= 2, k % 2
+    weight = np.where(falls, -1, 1)[:, None, None, None] * signs
+    bias = np.where(falls, -32768 + 100 * turn - misses, 32767 - 100 * turn + misses)
+    layer = Convolution(contract, weight, bias)
+    x = np.ones((1, c, kernel + 2, kernel + 16), dtype=np.int64)
+    acc, events, transient, walked = by_planes(layer, x)
+    codes, taps = run(NATIVE, layer, x)
+    assert taps.acc is not None and (taps.acc.transpose(0, 3, 1, 2) == acc).all()
+    again, fast = run(NATIVE, layer, x, acc=False)
+    assert (again == codes).all() and (walked == misses[None, :, None, None]).all()
+    for seen in (taps, fast):
+        assert (seen.counted.accumulator, seen.counted.transient_accumulator) == (events, transient)
+        assert (seen.shared.sums, seen.shared.walked) == (codes.size // 2, codes.size // 2)
