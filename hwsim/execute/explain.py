@@ -33,6 +33,8 @@ Place = tuple[int, int, int, int]
 Reads = tuple[list[int], list[bool], Extents]
 """What one output reads: codes, which of them lie in the padding, and their extents."""
 
+NAME_ONE = "name the one to explain (at=(n, k, y, x), --at N,K,Y,X)"
+
 
 def explain(
     layer: LayerTrace | Layer, at: Sequence[int] | None = None, inputs: np.ndarray | None = None, first_turn: int = 0
@@ -117,7 +119,7 @@ def first_event(name: str, layer: MacLayer, codes: np.ndarray) -> Place:
     Errors: InputError where none does, and for a layer with a minifloat in it, whose kernels do not tell places.
     """
     if isinstance(layer.unit, FloatUnit):
-        raise InputError(f"{name}: found no output to explain, allowed (n, k, y, x): kernels of minifloats flag no events.")
+        raise InputError(f"{name}: kernels of minifloats do not tell which outputs overflowed; {NAME_ONE}.")
     maker = next((b for b in choose() if layer.kind in b.table), choose()[-1])
     kernel = maker.prepare(layer, [Shape(*codes.shape[1:])])
     c, h, w = kernel.output_shape
@@ -126,7 +128,7 @@ def first_event(name: str, layer: MacLayer, codes: np.ndarray) -> Place:
     assert taps.flags is not None
     flagged = np.moveaxis(taps.flags & ~np.uint8(1 << Register.OUTPUT), 3, 1) != 0
     if not flagged.any():
-        raise InputError(f"{name}: no output has an overflow before its last stage; name the one to explain as (n, k, y, x).")
+        raise InputError(f"{name}: no output has an overflow before its last stage; {NAME_ONE}.")
     n, k, y, x = (int(i) for i in np.argwhere(flagged)[0])
     return n, k, y, x
 

@@ -100,7 +100,7 @@ def test_a_mismatch_names_the_command_that_explains_it(net: Path, tmp_path: Path
 BAD = {
     "no layer of that name": (("--layer", "conv9", "--at", "0,0,0,0"), "conv9"),
     "a layer without a sum": (("--layer", "pool1", "--at", "0,0,0,0"), "pool1: found a layer of kind max_pool"),
-    "no overflow to begin with": (("--layer", "conv2"), "conv2: no output has an overflow before its last stage"),
+    "no overflow to begin with": (("--layer", "conv2"), "before its last stage; name the one to explain (at=(n, k, y, x), --at"),
     "no such output": (("--layer", "conv2", "--at", "0,24,0,0"), r"from (0, 0, 0, 0) to (0, 23, 3, 3)"),
     "a second image": (("--layer", "conv2", "--at", "1,0,0,0"), r"conv2: found output (1, 0, 0, 0)"),
     "below zero": (("--layer", "conv2", "--at", "0,0,-1,0"), r"found output (0, 0, -1, 0)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from hwsim.contract import (
     Tree,
     ZeroSkip,
 )
+from hwsim.errors import InputError
 from hwsim.execute.explain import explain
 from hwsim.execute.explanation import Explanation
 from hwsim.formats import FixedPoint, Minifloat
@@ -145,3 +147,10 @@ def test_a_sum_without_a_step_is_zero_and_can_be_drawn(tmp_path) -> None:
     assert (found.rows, found.held, found.code) == ((), 0, 0)
     found.plot(tmp_path / "nothing.png")
     assert (tmp_path / "nothing.png").exists()
+
+
+def test_of_minifloats_the_output_must_be_named() -> None:
+    one = E4M3.encode_array(np.ones((1, 1)))
+    layer = hwsim.Linear().layer(one, FloatMacContract(E4M3, E4M3, FloatOutput(E4M3), FloatAccumulator(NARROW)))
+    with pytest.raises(InputError, match="minifloats do not tell which outputs overflowed; name the one to explain"):
+        explain(layer, None, one.reshape(1, 1, 1, 1))

@@ -165,7 +165,7 @@ def test_what_does_not_fit_together_is_refused_in_one_sentence():
     floats, integers = quantized(Scheme.MINIFLOAT), quantized(Scheme.DYNAMIC_FIXED_POINT)
     wrong = [
         (lambda: floats.with_accumulator("conv1", 16), InputError, "found accumulator 16 for a FloatMacContract"),
-        (lambda: integers.with_accumulator("conv1", ExactSum()), InputError, "for a MacContract"),
+        (lambda: integers.with_accumulator("conv1", ExactSum()), InputError, "found accumulator ExactSum for a MacContract"),
         (lambda: integers.with_accumulator(None, ExactSum()), InputError, "no layer takes"),
         (lambda: integers.with_weights("pool1", E4M3), InputError, "has no weights"),
         (lambda: floats.with_bits("conv1", weights=6), InputError, "by with_weights"),

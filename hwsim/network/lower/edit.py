@@ -109,8 +109,9 @@ def _accumulating(
     with naming(f"network {network.name!r}, layer {node.name!r}"):
         if not _takes(node, accumulator):
             kind = type(layer.contract).__name__
+            found = accumulator if isinstance(accumulator, int) else type(accumulator).__name__
             raise InputError(
-                f"found accumulator {accumulator!r} for a {kind}, allowed ExactSum or FloatAccumulator for a FloatMacContract, "
+                f"found accumulator {found} for a {kind}, allowed ExactSum or FloatAccumulator for a FloatMacContract, "
                 "bits or an Accumulator for a MacContract."
             )
         if isinstance(accumulator, int):
