@@ -85,6 +85,8 @@ bench: $(VENV)/.dev native
 
 study: $(VENV)/.dev native
 	@$(BIN)/python -m bench.study
+	@for net in lenet squeezenet; do for table in powers minifloats accumulators; do \
+	  $(BIN)/python -m bench.schemes $$net $$table || exit 1; done; done
 
 pictures: $(VENV)/.dev
 	@$(BIN)/python docs/pictures/draw.py
