@@ -62,6 +62,10 @@ RULES = {
     "padded steps are not counted": (ordered(SPILLED, padded=PaddedTaps.SKIPPED), ordered(SPILLED)),
     "steps of zero inputs are not counted": (ordered(SPILLED, skip_zeros=ZeroSkip.INPUT), ordered(SPILLED)),
     "steps of zero weights are not counted": (ordered(SPILLED, skip_zeros=ZeroSkip.WEIGHT), ordered(SPILLED)),
+    "where nothing is added nothing is spilled": (
+        ordered(SPILLED, spill=replace(SPILLED.spill, last=True), skip_zeros=ZeroSkip.WEIGHT),
+        ordered(SPILLED, spill=replace(SPILLED.spill, last=True)),
+    ),
     "the last sum is spilled": (ordered(SPILLED, spill=replace(SPILLED.spill, last=True)), ordered(SPILLED)),
 }
 
@@ -72,6 +76,7 @@ def case_of(accumulator: Accumulator, groups: int) -> Case:
     rng = generator(f"order rules {groups}")
     contract = MacContract(S8, S8, Output(FixedPoint(8, 0)), accumulator)
     weight, bias = codes(rng, S8, (4, 4 // groups, 3, 2)), rng.integers(-2000, 2000, size=4)
+    weight[3] = 0
     layer = Convolution(contract, weight, bias, stride=(1, 2), pad=(2, 1), groups=groups)
     return Case(f"groups {groups}", layer, (codes(rng, S8, (1, 4, 3, 5)),))
 
@@ -125,3 +130,23 @@ def test_what_is_proven_has_no_event_up_to_the_edge(target, name, point, connect
 def test_the_edges_are_passed_where_a_register_is_too_narrow(point):
     events = {name: sum(by_spec(edge_case(name, point, False)).events[:4]) for name in EDGES}
     assert not events.pop("9 bits") and all(events.values())
+
+
+@cache
+def full_case(mode: Overflow) -> Case:
+    """Return three products to a step, on a grid 7 bits finer up to 1.6e9, beside registers of 31 bits that begin at their ends.
+
+    A step fits int32, and so does the register; their sum does not.
+    """
+    x, w, rng = FixedPoint(16, 0), FixedPoint(8, 0), generator("full")
+    accumulator = Accumulator(31, 7, overflow=mode, schedule=Schedule(lanes=3))
+    weight = codes(rng, w, (35, 7, 2, 1), 0.6)
+    bias = np.where(rng.random(35) < 0.5, -1, 1) * ((1 << 30) - 1)
+    layer = Convolution(MacContract(x, w, Output(FixedPoint(8, -24)), accumulator), weight, bias)
+    return Case(f"full {mode.name}", layer, (codes(rng, x, (1, 7, 3, 3), 0.6),))
+
+
+@pytest.mark.parametrize("mode", [Overflow.SATURATE, Overflow.WRAP])
+def test_steps_as_large_as_the_register(target, mode):
+    assert by_spec(full_case(mode)).events.accumulator > 100
+    conforms(target, full_case(mode))

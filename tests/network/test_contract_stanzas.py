@@ -142,6 +142,14 @@ def test_an_integer_contract_comes_back(data):
     assert back(stanza_of(contract), contract.input) == contract
 
 
+def test_an_order_that_is_the_default_one_is_still_declared():
+    """It wraps like none, but the event is counted at each step: not the same contract."""
+    f, output = FixedPoint(8, 0), Output(FixedPoint(8, 0))
+    for accumulator in (Accumulator(16, schedule=Schedule()), Accumulator(16), Accumulator(16, overflow=Overflow.SATURATE)):
+        contract = with_grid(MacContract(f, f, output, accumulator), CHANNELS)
+        assert back(stanza_of(contract), f) == contract
+
+
 @given(float_contracts)
 def test_a_float_contract_comes_back(contract):
     assert back(stanza_of(contract), contract.input) == contract
