@@ -282,9 +282,10 @@ static void sum_into(const hw_plan *plan, void (*function)(const hw_gemm *), hw_
         plan->conv.collect(gemm);
 }
 
-/* The sums of a segment, and of its magnitudes unless they do not matter, into `sums` and worker->high_sums. */
-static void sum_segment(const hw_plan *plan, const hw_proof_block *b, int64_t segment, bool magnitudes, int32_t *sums,
-                        hw_worker *worker)
+/* The sums of the segments from `segment` to before `last`, and of their magnitudes unless they do not matter, into `sums`
+ * and worker->high_sums. */
+static void sum_segments(const hw_plan *plan, const hw_proof_block *b, int64_t segment, int64_t last, bool magnitudes,
+                         int32_t *sums, hw_worker *worker)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const int64_t from = op->cut[segment];
@@ -292,7 +293,7 @@ static void sum_segment(const hw_plan *plan, const hw_proof_block *b, int64_t se
     gemm.offsets += from;
     gemm.step += from;
     gemm.weights += from * BLOCK_BYTES;
-    gemm.steps = op->cut[segment + 1] - from;
+    gemm.steps = op->cut[last] - from;
     if (plan->conv.start == op->start[1][0])
         gemm.start = op->segment_start + (segment * op->blocks + b->weight_block) * LANES;
     sum_into(plan, plan->conv.gemm, &gemm, sums);
@@ -303,21 +304,37 @@ static void sum_segment(const hw_plan *plan, const hw_proof_block *b, int64_t se
         sum_into(plan, plan->conv.magnitude_gemm, &gemm, worker->high_sums);
 }
 
-/* Segment by segment: the sums, and what they do not prove. */
+/* Whether a walk of every output of the block is certain: then no further magnitude can help. */
+static bool nothing_left(const hw_conv_op *op, const hw_proof_block *b)
+{
+    for (int64_t block = 0; block < b->gemm->blocks; block++) {
+        const int64_t channels = min64(LANES, op->conv.k - (b->weight_block + block) * LANES);
+        const uint32_t all = ((uint32_t)1 << channels) - 1;
+        for (int64_t p = 0; p < b->gemm->pixels; p++)
+            if ((b->unproven[block][p] & all) != all)
+                return false;
+    }
+    return true;
+}
+
+/* Segment by segment: the sums, and what they do not prove. What is unproven stays so, whatever magnitudes follow. */
 static void prove_sums(const hw_plan *plan, hw_proof_block *b, hw_worker *worker)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
-    const bool settled = settled_blocks(op, b);
+    bool decided = settled_blocks(op, b);
     for (int64_t block = 0; block < b->gemm->blocks; block++)
         memset(b->unproven[block], 0, sizeof b->unproven[block]);
-    for (int64_t segment = 0; segment < op->segments; segment++) {
-        sum_segment(plan, b, segment, !settled, segment ? worker->part_sums : b->gemm->acc, worker);
+    const bool offset = plan->conv.start == op->start[1][0]; /* each segment then starts from a sum of its own */
+    for (int64_t segment = 0, last; segment < op->segments; segment = last) {
+        last = decided && !offset ? op->segments : segment + 1;
+        sum_segments(plan, b, segment, last, !decided, segment ? worker->part_sums : b->gemm->acc, worker);
         for (int64_t block = 0; block < b->gemm->blocks; block++) {
             hw_sixteen at = sixteen_at(plan, b, worker, block, 0);
             at.part = segment ? worker->part_sums + block * b->gemm->plane : NULL;
-            at.more = segment + 1 < op->segments;
+            at.more = last < op->segments;
             hw_walk_set_of(op)->prove(&at, b->gemm->pixels, b->unproven[block]);
         }
+        decided = decided || nothing_left(op, b);
     }
 }
 
