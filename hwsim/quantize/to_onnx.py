@@ -16,23 +16,35 @@ from hwsim.layers.pool import CountRule
 from hwsim.network.graph import (
     LRN,
     BatchNorm,
+    ChannelShuffle,
+    Clip,
     Concat,
     Convolution,
+    Deconvolution,
     Dropout,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     Flatten,
     InnerProduct,
     Network,
     Node,
     Op,
+    Pad,
     Pooling,
     PoolMethod,
+    PReLU,
     Region,
     ReLU,
+    ResizeNearest,
     Scale,
     Shape,
+    Sigmoid,
+    Slice,
     Softmax,
+    Tanh,
 )
+from hwsim.network.ops_mac import channels_first
 
 OPSET = 17
 """Fixed, so that an upgrade of onnx does not change what runs."""
@@ -88,8 +100,19 @@ def _out(node: Node) -> str:
 
 def _convolution(graph: _Graph, node: Node, op: Convolution) -> None:
     constants = [graph.constant(array) for array in (op.weight, op.bias) if array is not None]
-    attributes = {"strides": op.stride, "pads": (*op.pad, *op.pad), "dilations": op.dilation, "group": op.groups}
-    graph.add("Conv", _inputs(node) + constants, _out(node), kernel_shape=op.weight.shape[2:], **attributes)
+    graph.add("Conv", _inputs(node) + constants, _out(node), **_kernel(op))
+
+
+def _deconvolution(graph: _Graph, node: Node, op: Deconvolution) -> None:
+    weight = channels_first(op.weight, op.groups)
+    constants = [graph.constant(array) for array in (weight, op.bias) if array is not None]
+    graph.add("ConvTranspose", _inputs(node) + constants, _out(node), output_padding=op.output_padding, **_kernel(op))
+
+
+def _kernel(op: Convolution | Deconvolution) -> dict[str, Any]:
+    pads = (*op.pad, *(op.pad_end or op.pad))
+    attributes = {"strides": op.stride, "pads": pads, "dilations": op.dilation, "group": op.groups}
+    return attributes | {"kernel_shape": op.weight.shape[2:]}
 
 
 def _inner_product(graph: _Graph, node: Node, op: InnerProduct) -> None:
@@ -126,12 +149,13 @@ def _pooling(graph: _Graph, node: Node, op: Pooling) -> None:
 def _correction(op: Pooling, sides: tuple[int, ...], windows: tuple[int, ...]) -> np.ndarray:
     """kernel area / divisor at each window, of shape H, W."""
     counts = []
-    for side, kernel, stride, pad, number in zip(sides, op.kernel, op.stride, op.pad, windows, strict=True):
+    ends = op.pad_end or op.pad
+    for side, kernel, stride, pad, end, number in zip(sides, op.kernel, op.stride, op.pad, ends, windows, strict=True):
         start = np.arange(number) * stride - pad
         if op.count is CountRule.INCLUDE_PADDING:
             counts.append(np.full(number, kernel))
         elif op.count is CountRule.CAFFE:
-            counts.append(np.minimum(start + kernel, side + pad) - start)
+            counts.append(np.minimum(start + kernel, side + end) - start)
         else:
             counts.append(np.minimum(start + kernel, side) - np.maximum(start, 0))
     return op.kernel[0] * op.kernel[1] / np.outer(*counts).astype(np.float64)
@@ -142,6 +166,45 @@ def _relu(graph: _Graph, node: Node, op: ReLU) -> None:
         graph.add("LeakyRelu", _inputs(node), _out(node), alpha=op.negative_slope)
     else:
         graph.add("Relu", _inputs(node), _out(node))
+
+
+def _prelu(graph: _Graph, node: Node, op: PReLU) -> None:
+    graph.add("PRelu", [*_inputs(node), graph.constant(op.slope.reshape(-1, 1, 1))], _out(node))
+
+
+def _clip(graph: _Graph, node: Node, op: Clip) -> None:
+    limits = ["" if limit is None else graph.constant(limit) for limit in (op.low, op.high)]
+    graph.add("Clip", _inputs(node) + limits, _out(node))
+
+
+def _product(graph: _Graph, node: Node, op: EltwiseProduct) -> None:
+    first, *others, last = _inputs(node)
+    for other in others:
+        first = graph.add("Mul", [first, other])
+    graph.add("Mul", [first, last], _out(node))
+
+
+def _slice(graph: _Graph, node: Node, op: Slice) -> None:
+    numbers = [graph.constant(values, np.int64) for values in (op.begin, op.end, (1, 2, 3), op.step)]
+    graph.add("Slice", _inputs(node) + numbers, _out(node))
+
+
+def _pad(graph: _Graph, node: Node, op: Pad) -> None:
+    pads = graph.constant((0, *op.before, 0, *op.after), np.int64)
+    graph.add("Pad", [*_inputs(node), pads, graph.constant(op.value)], _out(node), mode="constant")
+
+
+def _resize(graph: _Graph, node: Node, op: ResizeNearest) -> None:
+    scales = graph.constant((1, 1, *op.factors))
+    rule = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    graph.add("Resize", [*_inputs(node), "", scales], _out(node), **rule)
+
+
+def _shuffle(graph: _Graph, node: Node, op: ChannelShuffle) -> None:
+    channels, rows, columns = graph.shapes[node.name]
+    split = graph.constant((0, op.groups, channels // op.groups, rows, columns), np.int64)
+    dealt = graph.add("Transpose", [graph.add("Reshape", [*_inputs(node), split])], perm=(0, 2, 1, 3, 4))
+    _reshape(graph, node, dealt)
 
 
 def _lrn(graph: _Graph, node: Node, op: LRN) -> None:
@@ -191,15 +254,26 @@ def _flatten(graph: _Graph, node: Node, op: Flatten) -> None:
 
 _EMIT: dict[type[Op], Callable[[_Graph, Node, Any], None]] = {
     BatchNorm: _batch_norm,
+    ChannelShuffle: _shuffle,
+    Clip: _clip,
     Concat: _plain("Concat", axis=1),
     Convolution: _convolution,
+    Deconvolution: _deconvolution,
     Dropout: _plain("Identity"),
+    EltwiseMax: _plain("Max"),
+    EltwiseProduct: _product,
     EltwiseSum: _plain("Sum"),
     Flatten: _flatten,
     InnerProduct: _inner_product,
     LRN: _lrn,
+    PReLU: _prelu,
+    Pad: _pad,
     Pooling: _pooling,
     ReLU: _relu,
+    ResizeNearest: _resize,
     Scale: _scale,
+    Sigmoid: _plain("Sigmoid"),
+    Slice: _slice,
     Softmax: _plain("Softmax", axis=1),
+    Tanh: _plain("Tanh"),
 }
