@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "One output of a layer, step by step through its accumulator.",
     "vectors": "One image -> golden vectors of every layer.",
     "check": "A golden package computed again, or a device's dump compared with it.",
+    "conform": "Public suites of other people's tests, run on hwsim: passed / total.",
     "show": "The contract of a network or of a golden package.",
     "info": "Versions, backends, instruction sets and HWSIM_* variables of this installation.",
 }
