@@ -19,9 +19,11 @@ WITHOUT_INFLUENCE = {
     "inner_product_param": ("weight_filler", "bias_filler"),
     "lrn_param": ("engine",),
     "pooling_param": ("engine",),
+    "prelu_param": ("filler",),
     "quantization_param": ("mant_bits", "exp_bits", "exp_min", "exp_max"),
     "relu_param": ("engine",),
     "scale_param": ("filler", "bias_filler"),
+    "slice_param": (),
     "softmax_param": ("engine",),
 }
 

@@ -17,9 +17,13 @@ from hwsim.network.caffe_proto import enum_name
 from hwsim.network.ops import (
     LRN,
     BatchNorm,
+    Clip,
     Concat,
     Convolution,
+    Deconvolution,
     Dropout,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     Flatten,
     InnerProduct,
@@ -27,11 +31,17 @@ from hwsim.network.ops import (
     Pair,
     Pooling,
     PoolMethod,
+    PReLU,
     Region,
     ReLU,
     Scale,
+    Shape,
+    Sigmoid,
+    Slice,
     Softmax,
+    Tanh,
 )
+from hwsim.network.ops_mac import filters_first
 
 Blobs = tuple[np.ndarray, ...]
 
@@ -70,20 +80,34 @@ def _pair(p: Any, name: str, default: int | None, short: str | None = None) -> P
 
 def _convolution(p: Any, blobs: Blobs) -> Op:
     c = p.convolution_param
+    kernel, weight, bias = _filters(c, blobs)
+    channels = weight.shape[1] if weight.ndim == 4 else 1
+    return Convolution(_shaped(weight, (c.num_output, channels, *kernel), "weights"), bias, **_steps(c))
+
+
+def _deconvolution(p: Any, blobs: Blobs) -> Op:
+    c = p.convolution_param
+    kernel, weight, bias = _filters(c, blobs)
+    if c.num_output % c.group:
+        raise InputError(f"convolution_param.group is {c.group}; it must divide num_output, {c.num_output}.")
+    weight = _shaped(weight, (weight.shape[0] if weight.ndim == 4 else 1, c.num_output // c.group, *kernel), "weights")
+    return Deconvolution(filters_first(weight, c.group), bias, **_steps(c))
+
+
+def _filters(c: Any, blobs: Blobs) -> tuple[Pair, np.ndarray, np.ndarray | None]:
+    """(kernel, weights as the file has them, biases) of a convolution or its transpose."""
     _allow("convolution_param.axis", c.axis, 1)
     kernel = _pair(c, "kernel_size", None, "kernel")
     if not c.num_output or not c.group:
         raise InputError("convolution_param needs num_output and group of at least 1.")
     weight, *bias = _blobs(blobs, 1 + c.bias_term)
-    channels = weight.shape[1] if weight.ndim == 4 else 1
-    return Convolution(
-        _shaped(weight, (c.num_output, channels, *kernel), "weights"),
-        _shaped(bias[0], (c.num_output,), "biases") if bias else None,
-        stride=_pair(c, "stride", 1),
-        pad=_pair(c, "pad", 0),
-        dilation=_pair(c, "dilation", 1, ""),
-        groups=c.group,
-    )
+    return kernel, weight, _shaped(bias[0], (c.num_output,), "biases") if bias else None
+
+
+def _steps(c: Any) -> dict[str, Any]:
+    """Stride, padding, dilation and groups of a convolution or its transpose."""
+    pairs = {"stride": _pair(c, "stride", 1), "pad": _pair(c, "pad", 0), "dilation": _pair(c, "dilation", 1, "")}
+    return pairs | {"groups": c.group}
 
 
 def _inner_product(p: Any, blobs: Blobs) -> Op:
@@ -146,9 +170,17 @@ def _scale(p: Any, blobs: Blobs) -> Op:
 
 
 def _eltwise(p: Any, blobs: Blobs) -> Op:
-    _allow("eltwise_param.operation", enum_name("EltwiseOp", p.eltwise_param.operation), "SUM")
+    operation = enum_name("EltwiseOp", p.eltwise_param.operation)
     _allow("eltwise_param.coeff", [v for v in p.eltwise_param.coeff if v != 1], [])
-    return EltwiseSum()
+    return {"PROD": EltwiseProduct, "SUM": EltwiseSum, "MAX": EltwiseMax}[operation]()
+
+
+def _prelu(p: Any, blobs: Blobs) -> Op:
+    (slope,) = _blobs(blobs, 1)
+    slope = slope.reshape(-1)
+    if p.prelu_param.channel_shared:
+        slope = _shaped(slope, (1,), "slopes")
+    return PReLU(slope)
 
 
 def _concat(p: Any, blobs: Blobs) -> Op:
@@ -169,25 +201,66 @@ def _flatten(p: Any, blobs: Blobs) -> Op:
     return Flatten()
 
 
+def slices(p: Any, shape: Shape, count: int) -> tuple[Slice, ...]:
+    """The operations of a Slice layer, one for each of its `count` tops, for a bottom of this shape (C, H, W)."""
+    c = p.slice_param
+    axis = c.slice_dim if c.HasField("slice_dim") else c.axis
+    _allow("slice_param.axis", axis, 1, 2, 3, -1, -2, -3)
+    at = axis - 1 if axis > 0 else axis + 3
+    points = [0, *c.slice_point, shape[at]]
+    if not c.slice_point:
+        if shape[at] % count:
+            raise InputError(f"its bottom {shape} cannot be cut into {count} equal parts; give slice_point.")
+        points = [i * shape[at] // count for i in range(count + 1)]
+    if len(points) != count + 1 or any(a >= b for a, b in zip(points, points[1:], strict=False)):
+        given, needed = list(c.slice_point)[:8], count - 1
+        raise InputError(f"slice_param.slice_point is {given}; {count} tops need {needed} points that rise within {shape[at]}.")
+    parts = []
+    for begin, end in zip(points, points[1:], strict=False):
+        low, high = [0, 0, 0], list(shape)
+        low[at], high[at] = begin, end
+        parts.append(Slice((low[0], low[1], low[2]), (high[0], high[1], high[2])))
+    return tuple(parts)
+
+
 CONVERTERS: dict[str, Callable[[Any, Blobs], Op]] = {
     "BatchNorm": _batch_norm,
     "Concat": _concat,
     "Convolution": _convolution,
     "ConvolutionRistretto": _convolution,
+    "Deconvolution": _deconvolution,
+    "DeconvolutionRistretto": _deconvolution,
     "Dropout": lambda p, blobs: Dropout(),
     "Eltwise": _eltwise,
     "FcRistretto": _inner_product,
     "Flatten": _flatten,
     "InnerProduct": _inner_product,
     "LRN": _lrn,
+    "PReLU": _prelu,
     "Pooling": _pooling,
     "ReLU": lambda p, blobs: ReLU(p.relu_param.negative_slope),
+    "ReLU6": lambda p, blobs: Clip(0.0, 6.0),
     "Scale": _scale,
+    "Sigmoid": lambda p, blobs: Sigmoid(),
     "Softmax": _softmax,
+    "TanH": lambda p, blobs: Tanh(),
 }
 """Type of a layer -> what makes its operation."""
 
-LEARNED = {"BatchNorm", "Convolution", "ConvolutionRistretto", "FcRistretto", "InnerProduct", "Scale"}
+SLICE = "Slice"
+"""The type of layer that has several tops, and for which the shape of its bottom must be known: slices()."""
+
+LEARNED = {
+    "BatchNorm",
+    "Convolution",
+    "ConvolutionRistretto",
+    "Deconvolution",
+    "DeconvolutionRistretto",
+    "FcRistretto",
+    "InnerProduct",
+    "PReLU",
+    "Scale",
+}
 """Types of layers that need blobs from the caffemodel."""
 
 DATA_TYPES = {"Data", "ImageData", "MemoryData", "HDF5Data", "WindowData", "DummyData", "Input"}
@@ -231,7 +304,7 @@ def current_type(v1_type: str) -> str:
 
 def supported() -> str:
     """The types of layers that hwsim reads, for an error's sentence."""
-    return ", ".join(sorted(CONVERTERS))
+    return ", ".join(sorted([*CONVERTERS, SLICE]))
 
 
 def make_op(kind: str, params: Any, blobs: Sequence[np.ndarray]) -> Op:

@@ -52,8 +52,10 @@ _PARAMS = {
     "lrn_param": ("LRNParameter", 118, 18),
     "memory_data_param": ("MemoryDataParameter", 119, 22),
     "pooling_param": ("PoolingParameter", 121, 19),
+    "prelu_param": ("PReLUParameter", 131, None),
     "relu_param": ("ReLUParameter", 123, 30),
     "scale_param": ("ScaleParameter", 142, None),
+    "slice_param": ("SliceParameter", 126, 31),
     "softmax_param": ("SoftmaxParameter", 125, 39),
     "quantization_param": ("QuantizationParameter", 149, None),
 }
@@ -95,8 +97,10 @@ LRNParameter: uint32 local_size = 1 [5], float alpha = 2 [1], float beta = 3 [0.
 PoolingParameter: PoolMethod pool = 1 [MAX], *uint32 kernel_size = 2, *uint32 stride = 3, *uint32 pad = 4,
     uint32 kernel_h = 5, uint32 kernel_w = 6, uint32 stride_h = 7, uint32 stride_w = 8, uint32 pad_h = 9,
     uint32 pad_w = 10, bool global_pooling = 12 [false], RoundMode round_mode = 13 [CEIL]
+PReLUParameter: bool channel_shared = 2 [false]
 ReLUParameter: float negative_slope = 1 [0]
 ScaleParameter: int32 axis = 1 [1], int32 num_axes = 2 [1], bool bias_term = 4 [false]
+SliceParameter: uint32 slice_dim = 1 [1], *uint32 slice_point = 2, int32 axis = 3 [1]
 SoftmaxParameter: int32 axis = 2 [1]
 QuantizationParameter: Precision precision = 1 [DYNAMIC_FIXED_POINT], RoundingScheme rounding_scheme = 2 [NEAREST],
     uint32 bw_layer_in = 3 [32], uint32 bw_layer_out = 4 [32], uint32 bw_params = 5 [32], int32 fl_layer_in = 6 [16],

@@ -14,7 +14,7 @@ from hwsim.network import caffe_layers
 from hwsim.network.caffe_input import Wish, make_input
 from hwsim.network.caffe_proto import enum_name, read_prototxt
 from hwsim.network.caffe_weights import read_caffemodel
-from hwsim.network.graph import Network, Node
+from hwsim.network.graph import Network, Node, Shape
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_caffe(prototxt: Path, caffemodel: Path, wish: Wish) -> Network:
     node = make_input(
         prototxt, net, [(layer.name, layer.tops, layer.params) for layer in entry], wish, _first(body, weights)
     )
-    nodes = [node, *_nodes(prototxt, caffemodel, body, node.name, weights)]
+    nodes = [node, *_nodes(prototxt, caffemodel, body, node, weights)]
     try:
         return Network(net.name or prototxt.stem, tuple(nodes))
     except HwsimError as error:
@@ -92,27 +92,66 @@ def _nodes(
     prototxt: Path,
     caffemodel: Path,
     body: Iterable[CaffeLayer],
-    data: str,
+    entry: Node,
     weights: dict[str, tuple[np.ndarray, ...]],
 ) -> Iterator[Node]:
-    writer = {data: data}  # blob -> the node that wrote it last; in-place layers write a blob again
+    shapes = _Shapes(entry)
+    writer = {entry.name: entry.name}  # blob -> the node that wrote it last; in-place layers write a blob again
     for layer in body:
         where = f"{prototxt}: layer {layer.name!r}"
-        if layer.kind not in caffe_layers.CONVERTERS:
+        if layer.kind not in (*caffe_layers.CONVERTERS, caffe_layers.SLICE):
             raise InputError(f"{where}: type {layer.kind!r} is unknown; hwsim reads {caffe_layers.supported()}.")
         for bottom in layer.bottoms:
             if bottom not in writer:
                 raise InputError(
                     f"{where}: its bottom {bottom!r} is written by no earlier layer; correct the name or the order."
                 )
-        if len(layer.tops) != 1:
+        if len(layer.tops) != 1 and not (layer.tops and layer.kind == caffe_layers.SLICE):
             raise InputError(f"{where}: it has {len(layer.tops)} tops; {layer.kind} has 1.")
         if layer.kind in caffe_layers.LEARNED and layer.name not in weights:
             found = ", ".join(list(weights)[:8]) or "none"
             raise InputError(f"{caffemodel}: no weights for layer {layer.name!r} of {prototxt}; it has {found} ...")
+        inputs = tuple(writer[bottom] for bottom in layer.bottoms)
         try:
-            op = caffe_layers.make_op(layer.kind, layer.params, weights.get(layer.name, ()))
+            made = tuple(_made(layer, inputs, weights, shapes))
         except HwsimError as error:
             raise InputError(f"{where}: {error}") from None
-        yield Node(layer.name, op, tuple(writer[bottom] for bottom in layer.bottoms))
-        writer[layer.tops[0]] = layer.name
+        for top, node in zip(layer.tops, made, strict=True):
+            shapes.add(node)
+            yield node
+            writer[top] = node.name
+
+
+def _made(
+    layer: CaffeLayer, inputs: tuple[str, ...], weights: dict[str, tuple[np.ndarray, ...]], shapes: _Shapes
+) -> Iterator[Node]:
+    """The node of a layer, named as it; of a Slice with several tops one for each, "LAYER:TOP"."""
+    if layer.kind != caffe_layers.SLICE:
+        yield Node(layer.name, caffe_layers.make_op(layer.kind, layer.params, weights.get(layer.name, ())), inputs)
+        return
+    if len(inputs) != 1:
+        raise InputError(f"it has {len(inputs)} bottoms; Slice has 1.")
+    several = len(layer.tops) > 1
+    for top, op in zip(layer.tops, caffe_layers.slices(layer.params, shapes.of(inputs[0]), len(layer.tops)), strict=True):
+        yield Node(f"{layer.name}:{top}" if several else layer.name, op, inputs)
+
+
+class _Shapes:
+    """Shapes of the nodes so far, computed when a Slice first asks; whether they fit is for Network to say."""
+
+    def __init__(self, entry: Node) -> None:
+        self._waiting = [entry]
+        self._known: dict[str, Shape] = {}
+
+    def add(self, node: Node) -> None:
+        """Take in one more node."""
+        self._waiting.append(node)
+
+    def of(self, name: str) -> Shape:
+        """Shape (C, H, W) of a node; InputError where what comes before it does not fit."""
+        for node in self._waiting:
+            if node.op.inputs[0] > len(node.inputs):
+                raise InputError(f"layer {node.name!r} before it has {len(node.inputs)} bottoms; {node.op.inputs[0]} are needed.")
+            self._known[node.name] = node.op.output_shape(tuple(self._known[each] for each in node.inputs))
+        self._waiting.clear()
+        return self._known[name]

@@ -27,6 +27,9 @@ layer { name: "p" type: "Pooling" bottom: "lrn" top: "p" pooling_param { pool: A
 layer { name: "q" type: "Pooling" bottom: "lrn" top: "q" pooling_param { pool: MAX kernel_h: 3 kernel_w: 2 stride: 2 pad: 1 } }
 layer { name: "sum" type: "Eltwise" bottom: "p" bottom: "q" top: "sum" eltwise_param { operation: SUM } }
 layer { name: "cat" type: "Concat" bottom: "sum" bottom: "p" top: "cat" concat_param { axis: 1 } }
+layer { name: "u" type: "Deconvolution" bottom: "cat" top: "u" convolution_param { num_output: 2 kernel_size: 1 stride: 1 } }
+layer { name: "pr" type: "PReLU" bottom: "u" top: "u" prelu_param { channel_shared: false } }
+layer { name: "sl" type: "Slice" bottom: "u" top: "u0" top: "u1" slice_param { axis: 1 slice_point: 1 } }
 layer { name: "drop" type: "Dropout" bottom: "cat" top: "cat" }
 layer { name: "flat" type: "Flatten" bottom: "cat" top: "flat" }
 layer { name: "ip" type: "InnerProduct" bottom: "flat" top: "ip" inner_product_param { num_output: 5 } }
@@ -50,6 +53,7 @@ def weights() -> dict[str, list[np.ndarray]]:
     """Learned numbers that fit the three texts above."""
     rng = np.random.default_rng(1)
     shapes = {"c": [(4, 3, 3, 3), (4,)], "bn": [(4,), (4,), (1,)], "sc": [(4,), (4,)], "ip": [(5, 96), (5,)]}
+    shapes |= {"u": [(8, 2, 1, 1), (2,)], "pr": [(2,)]}
     return {name: [rng.uniform(0.1, 1, shape).astype(np.float32) for shape in wanted] for name, wanted in shapes.items()}
 
 

@@ -13,8 +13,11 @@ from hwsim.network.graph import (
     LRN,
     BatchNorm,
     ChannelOrder,
+    Clip,
     Concat,
     Convolution,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     InnerProduct,
     Input,
@@ -23,7 +26,10 @@ from hwsim.network.graph import (
     Region,
     ReLU,
     Scale,
+    Sigmoid,
+    Slice,
     Softmax,
+    Tanh,
 )
 from hwsim.network.ristretto import RistrettoFormat, read_ristretto_formats
 from support.caffe_files import blob, caffemodel, number, piece, v1_caffemodel, varint, write_network
@@ -130,6 +136,57 @@ def test_every_parameter_of_every_layer_arrives(tmp_path):
     assert net["s"].inputs == ("b",) and net["r"].inputs == ("s",) and net["g"].inputs == ("d",)
 
 
+def test_layers_of_later_networks_are_read(tmp_path):
+    text, weights = layered(
+        """
+        layer { name: "u" type: "Deconvolution" bottom: "data" top: "u" convolution_param {
+          num_output: 6 kernel_h: 3 kernel_w: 2 stride: 2 pad_h: 1 pad_w: 0 group: 2 } }
+        layer { name: "v" type: "DeconvolutionRistretto" bottom: "u" top: "v" convolution_param {
+          num_output: 4 kernel_size: 1 bias_term: false } quantization_param { bw_layer_in: 8 } }
+        layer { name: "a" type: "PReLU" bottom: "v" top: "v" prelu_param { filler { value: 0.25 } } }
+        layer { name: "b" type: "PReLU" bottom: "v" top: "b" prelu_param { channel_shared: true } }
+        layer { name: "s" type: "Slice" bottom: "b" top: "left" top: "right" slice_param { slice_point: 1 } }
+        layer { name: "h" type: "Slice" bottom: "right" top: "up" top: "down" top: "last" slice_param {
+          axis: -2 slice_point: 2 slice_point: 5 } }
+        layer { name: "q" type: "Slice" bottom: "left" top: "left" }
+        layer { name: "m" type: "Eltwise" bottom: "left" bottom: "left" top: "m" eltwise_param { operation: MAX } }
+        layer { name: "t" type: "Eltwise" bottom: "m" bottom: "left" top: "m" eltwise_param { operation: PROD } }
+        layer { name: "6" type: "ReLU6" bottom: "m" top: "m" }
+        layer { name: "i" type: "Sigmoid" bottom: "m" top: "m" }
+        layer { name: "j" type: "TanH" bottom: "up" top: "up" }
+        """,
+        u=[RNG.normal(size=(2, 3, 3, 2)), RNG.normal(size=6)],
+        v=[RNG.normal(size=(6, 4, 1, 1))],
+        a=[np.array([1.0, 2.0, 3.0, 4.0])],
+        b=[np.array(0.5)],
+    )
+    net = read_text(tmp_path, text, weights)
+    ops = {node.name: node.op for node in net}
+    assert net.shapes()["u"] == (6, 17, 22)
+    # group 0 reads channel 0, group 1 channel 1; each has 3 of the 6 filters
+    np.testing.assert_array_equal(ops["u"].weight, weights["u"][0].reshape(6, 1, 3, 2).astype(np.float32))
+    np.testing.assert_array_equal(ops["v"].weight[:, :, 0, 0], weights["v"][0][:, :, 0, 0].T.astype(np.float32))
+    assert (ops["u"].stride, ops["u"].pad, ops["u"].groups, ops["v"].bias) == ((2, 2), (1, 0), 2, None)
+    assert ops["a"].slope.tolist() == [1, 2, 3, 4] and ops["b"].slope.tolist() == [0.5]
+    assert ops["s:left"] == Slice((0, 0, 0), (1, 17, 22)) and ops["s:right"] == Slice((1, 0, 0), (4, 17, 22))
+    assert [ops[f"h:{top}"].begin[1] for top in ("up", "down", "last")] == [0, 2, 5]
+    assert ops["q"] == Slice((0, 0, 0), (1, 17, 22)) and net["q"].inputs == ("s:left",)
+    assert (ops["m"], ops["t"], ops["6"]) == (EltwiseMax(), EltwiseProduct(), Clip(0.0, 6.0))
+    assert (ops["i"], ops["j"]) == (Sigmoid(), Tanh())
+    assert net["t"].inputs == ("m", "q") and net["j"].inputs == ("h:up",)
+
+
+def test_the_old_layout_has_slice_and_deconvolution(tmp_path):
+    text, weights = layered(
+        """layers { name: "u" type: DECONVOLUTION bottom: "data" top: "u" convolution_param { num_output: 4 kernel_size: 2 } }
+           layers { name: "s" type: SLICE bottom: "u" top: "x" top: "y" slice_param { slice_dim: 2 slice_point: 4 } }
+           layers { name: "t" type: TANH bottom: "x" top: "x" } layers { name: "g" type: SIGMOID bottom: "y" top: "y" }""",
+        u=[RNG.normal(size=(2, 4, 2, 2)), np.zeros(4)],
+    )
+    net = read_text(tmp_path, text, weights)
+    assert net.shapes()["t"] == (4, 4, 12) and net.shapes()["g"] == (4, 6, 12)
+
+
 def test_a_data_layer_becomes_the_input_with_its_preprocessing(tmp_path):
     def data(phase, scale):
         return (
@@ -182,7 +239,7 @@ def test_rules_are_those_of_phase_test(tmp_path, rule, taken):
     [
         ('layer { name: "x" type: "Warp" bottom: "data" top: "x" }', "layer 'x': type 'Warp' is unknown; hwsim reads BatchNorm,"),
         ('layers { name: "x" type: WARP bottom: "data" }', "line 1"),
-        ('layers { name: "x" type: SLICE bottom: "data" top: "x" }', "type 'Slice' is unknown"),
+        ('layers { name: "x" type: MVN bottom: "data" top: "x" }', "type 'MVN' is unknown"),
         ('layers { layer { name: "x" type: "conv" } }', "the layout of 2013 (V0)"),
         ('layer { name: "r" type: "ReLU" bottom: "blob" top: "r" }', "layer 'r': its bottom 'blob' is written by no earlier"),
         ('layer { name: "r" type: "ReLU" bottom: "data" }', "layer 'r': it has 0 tops; ReLU has 1"),
@@ -207,10 +264,22 @@ def test_rules_are_those_of_phase_test(tmp_path, rule, taken):
             'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 pad: 2 } }',
             "layer 'p': pad (2, 2) must be smaller than the kernel (2, 2)",
         ),
+        ('layer { name: "s" type: "Slice" bottom: "data" top: "a" top: "b" top: "c" }', "cut into 3 equal parts"),
         (
-            'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "data" top: "e" eltwise_param { operation: PROD } }',
-            "eltwise_param.operation is PROD; hwsim allows SUM",
+            'layer { name: "s" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 2 } }',
+            "layer 's': slice_param.slice_point is [2]; 2 tops need 1 points that rise within 2",
         ),
+        (
+            'layer { name: "s" type: "Slice" bottom: "data" top: "a" slice_param { axis: 0 } }',
+            "slice_param.axis is 0; hwsim allows 1 or 2",
+        ),
+        ('layer { name: "s" type: "Slice" top: "a" }', "layer 's': it has 0 bottoms; Slice has 1"),
+        (
+            'layer { name: "r" type: "ReLU" top: "r" } layer { name: "s" type: "Slice" bottom: "data" top: "a" }',
+            "layer 'r' before it has 0 bottoms",
+        ),
+        ('layer { name: "s" type: "Slice" bottom: "data" }', "layer 's': it has 0 tops; Slice has 1"),
+        ('layer { name: "p" type: "PReLU" bottom: "data" top: "p" }', "no weights for layer 'p'"),
         (
             'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "data" top: "e" eltwise_param { coeff: 1 coeff: -1 } }',
             "eltwise_param.coeff is [-1.0]",
