@@ -169,3 +169,76 @@ def softmax(codes, scale: float, beta: float, low: int, high: int):
     factor, over = reciprocal(total)
     out = rounding_divide_by_pot(high_mul(factor, exps), over + 31 - 8) + low
     return np.where(counted, np.clip(out, low, high), low)
+
+
+# -- other operators ---------------------------------------------------------------------------------------------------
+
+F = np.float32
+
+
+def round_away(x):
+    """round(x), ties away from zero, of exact doubles."""
+    x = np.asarray(x, np.float64)
+    return np.copysign(np.floor(np.abs(x) + 0.5), x)
+
+
+def dense(acc, input_scale: float, weight_scale: float, output_scale: float):
+    """FULLY_CONNECTED: round(double(acc) * real), ties away, a double product; beyond int32 it is the lowest int32."""
+    real = float(F(input_scale)) * float(F(weight_scale)) / float(F(output_scale))
+    scaled = round_away(np.asarray(acc, np.int64).astype(np.float64) * real)
+    return np.where((scaled < INT32_MIN) | (scaled > INT32_MAX), INT32_MIN, scaled).astype(np.int64)
+
+
+def float32_multiplier(*scales: float) -> tuple[int, int]:
+    """s1 * s2 * .. / s_last, each step rounded to float32: MUL, RELU, LEAKY_RELU, PRELU."""
+    product = F(scales[0])
+    for scale in scales[1:-1]:
+        product = F(product * F(scale))
+    return quantize_multiplier(float(F(product / F(scales[-1]))))
+
+
+def double_multiplier(input_scale: float, output_scale: float) -> tuple[int, int]:
+    """s_in / s_out, a double: QUANTIZE of codes, MEAN."""
+    return quantize_multiplier(float(F(input_scale)) / float(F(output_scale)))
+
+
+def mean(total, count: int, m: int, shift: int):
+    """MEAN of `count` codes less their zero points, of that total: 1/count goes into the multiplier, which is cut."""
+    k = min(count.bit_length() - 1, 32, 31 + shift)
+    return double_rounding(total, (m << k) // count, shift - k)
+
+
+def concatenated(codes, scale: float, zero: int, output_scale: float, output_zero: int):
+    """CONCATENATION of uint8: float32 steps where scale or zero point differ, else a copy."""
+    if scale == output_scale and zero == output_zero:
+        return np.asarray(codes, np.int64)
+    factor = F(F(scale) * F(F(1) / F(output_scale)))
+    rescaled = (np.asarray(codes).astype(F) * factor + F(F(-zero) * factor)).astype(F)
+    return np.clip(round_away(rescaled) + output_zero, 0, 255).astype(np.int64)
+
+
+def table(function, codes, scales: tuple[float, float], zeros: tuple[int, int], low: int, high: int):
+    """LOGISTIC and TANH: float32 throughout, one entry for each code."""
+    reals = (F(scales[0]) * (np.asarray(codes, np.int64) - zeros[0]).astype(F)).astype(F)
+    scaled = (function(reals).astype(F) * F(F(1) / F(scales[1]))).astype(F)
+    return np.clip(round_away(scaled) + zeros[1], low, high).astype(np.int64)
+
+
+def logistic(x):
+    """1 / (1 + exp(-x)) in float32."""
+    with np.errstate(over="ignore"):
+        return (F(1) / (F(1) + np.exp(-x))).astype(F)
+
+
+def nearest(index: int, inputs: int, outputs: int, align_corners: bool, half_pixel: bool) -> int:
+    """RESIZE_NEAREST_NEIGHBOR: which input stands at an output, in float32."""
+    scale = F(inputs - 1) / F(outputs - 1) if align_corners and outputs > 1 else F(inputs) / F(outputs)
+    place = float(F(F(F(index) + F(0.5 if half_pixel else 0)) * scale))
+    return max(min(math.floor(place + 0.5) if align_corners else math.floor(place), inputs - 1), 0)
+
+
+def same_padding(inputs: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
+    """(outputs, padding before, padding behind) of SAME: the odd one stands behind."""
+    outputs = -(-inputs // stride)
+    total = max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - inputs, 0)
+    return outputs, total // 2, total - total // 2
