@@ -24,7 +24,7 @@ class Case:
     operator: as the suite calls it; the report counts by it.  name: of this test, unique in its suite.
     compute: see Compute.  expected: asks the oracle, or reads what it left; integers, bools, or floats (compared as bits,
     any NaN equal to any other).
-    band: how far a result may lie from the oracle's where the suite itself declares so; 0 is the rule.
+    upper: the largest allowed integers where the suite itself gives a range, of which expected() is the smallest; None: equal.
     work: elements times the steps of each, as a measure of what it costs spec; 0: what expected() holds.
     miss: why hwsim is known not to pass it, as docs/conformance.md explains; None: it must pass.
     """
@@ -33,7 +33,7 @@ class Case:
     name: str
     compute: Compute
     expected: Callable[[], np.ndarray]
-    band: int = 0
+    upper: Callable[[], np.ndarray] | None = None
     work: int = 0
     miss: str | None = None
 
@@ -87,6 +87,7 @@ class Outcome:
 def run_case(case: Case, backends: Sequence[str]) -> Outcome:
     """Run a case on each backend, on spec only where it is small; a backend without a kernel for it stands aside."""
     expected = np.asarray(case.expected())
+    upper = None if case.upper is None else np.asarray(case.upper())
     ran: list[str] = []
     why = "no backend has a kernel for it"
     for backend in backends:
@@ -100,7 +101,7 @@ def run_case(case: Case, backends: Sequence[str]) -> Outcome:
         except HwsimError as error:
             return Outcome(case, Result.REFUSED, tuple(ran), expected.size, str(error))
         ran.append(backend)
-        differs = difference(found, expected, case.band)
+        differs = difference(found, expected, upper)
         if differs:
             return Outcome(case, Result.DIFFERS, tuple(ran), expected.size, f"{backend}: {differs}")
     if not ran:
@@ -108,8 +109,8 @@ def run_case(case: Case, backends: Sequence[str]) -> Outcome:
     return Outcome(case, Result.PASSED, tuple(ran), expected.size)
 
 
-def difference(found: np.ndarray, expected: np.ndarray, band: int = 0) -> str:
-    """Return a sentence about the first element that differs by more than the band, or "".
+def difference(found: np.ndarray, expected: np.ndarray, upper: np.ndarray | None = None) -> str:
+    """Return a sentence about the first element that differs, or with `upper` lies outside expected..upper, or "".
 
     Integers are compared as numbers whatever their type (ml_dtypes' small ones first to be made int8), floats of one type as
     bits.
@@ -122,18 +123,16 @@ def difference(found: np.ndarray, expected: np.ndarray, band: int = 0) -> str:
     floats = [array.dtype.kind not in "iub" for array in (found, expected)]
     if any(floats) and found.dtype != expected.dtype:
         return f"found elements of type {found.dtype}, expected {expected.dtype}"
-    wrong = _float_bits_differ(found, expected) if any(floats) else _apart(found, expected, band)
+    if upper is not None:
+        wrong = np.asarray((found < expected) | (found > upper))
+    else:
+        wrong = _float_bits_differ(found, expected) if any(floats) else np.asarray(found != expected)
     if not wrong.any():
         return ""
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
     count = np.count_nonzero(wrong)
-    return f"{count} of {wrong.size} elements differ, first at {at}: found {found[at]}, expected {expected[at]}"
-
-
-def _apart(found: np.ndarray, expected: np.ndarray, band: int) -> np.ndarray:
-    if band == 0:
-        return np.asarray(found != expected)
-    return np.asarray(np.abs(found.astype(object) - expected.astype(object)) > band)
+    allowed = f"{expected[at]}" if upper is None else f"{expected[at]}..{upper[at]}"
+    return f"{count} of {wrong.size} elements differ, first at {at}: found {found[at]}, expected {allowed}"
 
 
 def _float_bits_differ(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
