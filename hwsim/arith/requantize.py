@@ -1,10 +1,12 @@
 """Requantize: from a wide exact integer to an output code. One epilogue for every layer that computes."""
 
 from enum import IntEnum
+from typing import NamedTuple
 
 from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.overflow import Overflow, fits, saturate, wrap
 from hwsim.arith.rounding import round_shift
+from hwsim.arith.scale import scale_value
 
 
 class Activation(IntEnum):
@@ -54,16 +56,50 @@ def finish_rounded(rounded, overflow, activation, bits, signed, low, high):
     return code, event
 
 
-def finish(value, shift, rounding, overflow, activation, bits, signed, low, high):
-    """finish(v) = (code, event): ReLU if it stands here, round, then finish_rounded. The epilogue of every layer.
+class Stage(NamedTuple):
+    """What an output stage knows beside the multiplier and shift of each channel, as plain ints (contract/resolve.py makes it).
+
+    scaling: the rule.  zero_point: added behind it.  clamp_low, clamp_high: the declared activation clamp, on codes; NO_CLAMP
+    where there is none.
+    """
+
+    scaling: int
+    rounding: int
+    zero_point: int
+    clamp_low: int
+    clamp_high: int
+    overflow: int
+    activation: int
+    bits: int
+    signed: int
+    low: int
+    high: int
+
+
+NO_CLAMP = (-(1 << 63), (1 << 63) - 1)
+
+
+def finish_scaled(scaled, stage):
+    """finish_scaled(v) = (code, event): clamp(v + zero_point), then finish_rounded: a declared clamp is no overflow.
+
+    >>> finish_scaled(200, Stage(0, 0, 10, -128, 100, Overflow.SATURATE, 0, 8, 1, -128, 127))
+    (100, 0)
+    """
+    code = saturate(scaled + stage.zero_point, stage.clamp_low, stage.clamp_high)
+    return finish_rounded(code, stage.overflow, stage.activation, stage.bits, stage.signed != 0, stage.low, stage.high)
+
+
+def finish(value, multiplier, shift, stage):
+    """finish(v) = (code, event): ReLU if it stands here, scale and round, then finish_scaled. The epilogue of every layer.
 
     >>> from hwsim.arith.rounding import Rounding
-    >>> finish(-800, 2, Rounding.TIES_EVEN, Overflow.SATURATE, Activation.RELU_BEFORE_REQUANTIZE, 8, True, -128, 127)
-    (0, 0)
+    >>> relu = Stage(0, Rounding.TIES_EVEN, 0, *NO_CLAMP, Overflow.SATURATE, Activation.RELU_BEFORE_REQUANTIZE, 8, 1, -128, 127)
+    >>> finish(-800, 1, 2, relu), finish(800, 1, 2, relu)
+    ((0, 0), (127, 1))
     """
-    if activation == Activation.RELU_BEFORE_REQUANTIZE:
+    if stage.activation == Activation.RELU_BEFORE_REQUANTIZE:
         value = max(value, 0)
-    return finish_rounded(round_shift(value, shift, rounding), overflow, activation, bits, signed, low, high)
+    return finish_scaled(scale_value(value, multiplier, shift, stage.scaling, stage.rounding), stage)
 
 
 def finish_stochastic(value, shift, noise, overflow, activation, bits, signed, low, high):

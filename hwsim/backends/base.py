@@ -12,7 +12,7 @@ import numpy as np
 from hwsim.backends.buffers import Buffer
 from hwsim.contract.draws import Draws
 from hwsim.errors import BackendError, ContractError
-from hwsim.formats import Minifloat
+from hwsim.formats import Format, IntegerFormat, Minifloat
 from hwsim.layers.base import Events, Layer, Shape, Shares
 from hwsim.layers.draws import draws_of, epilogue_of
 from hwsim.layers.float_unit import FloatUnit
@@ -78,6 +78,11 @@ class Taps:
         return Shares(*self.shares.tolist())
 
 
+def zero_of(fmt: Format) -> int:
+    """Return the code that fills a border: the zero point."""
+    return fmt.zero() if isinstance(fmt, IntegerFormat) else 0
+
+
 def acc_dtype(layer: MacLayer) -> np.dtype:
     """Return the type of a layer's accumulator tap: int32 up to 32 bits, else int64; see Taps for minifloats."""
     if isinstance(layer.unit, FloatUnit):
@@ -88,7 +93,7 @@ def acc_dtype(layer: MacLayer) -> np.dtype:
 class Kernel(ABC):
     """A layer made ready for one backend and one set of input shapes. Immutable, and free of names.
 
-    input_border: the zero border (vertical, horizontal) it wants around its inputs; a smaller one is made up by a copy.
+    input_border: the border of real 0 (vertical, horizontal) that it wants around its inputs; a smaller one is made up by a copy.
     """
 
     backend: ClassVar[str]
@@ -127,7 +132,7 @@ class Kernel(ABC):
         fmt = self.layer.input_formats[i]
         if isinstance(value, Buffer):
             enough = all(have >= want for have, want in zip(value.border, self.input_border, strict=True))
-            return value if enough else Buffer.from_codes(value.codes, fmt.dtype, self.input_border)
+            return value if enough else Buffer.from_codes(value.codes, fmt.dtype, self.input_border, zero_of(fmt))
         codes = np.asarray(value)
         if codes.ndim != 4 or tuple(codes.shape[1:]) != tuple(self.input_shapes[i]):
             raise ContractError(
@@ -139,7 +144,7 @@ class Kernel(ABC):
         if codes.size and not fmt.low <= int(codes.min()) <= int(codes.max()) <= fmt.high:
             at = tuple(int(place) for place in np.argwhere((codes < fmt.low) | (codes > fmt.high))[0])
             raise ContractError(f"{where}: found {int(codes[at])} at (n, c, y, x) = {at}, {allowed}; saturate them first.")
-        return Buffer.from_codes(codes, fmt.dtype, self.input_border)
+        return Buffer.from_codes(codes, fmt.dtype, self.input_border, zero_of(fmt))
 
     @abstractmethod
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
@@ -217,7 +222,7 @@ class Backend:
         if layer.kind not in self.table:
             raise BackendError(f"backend {self.name} has no kernel for {layer.kind}; allowed: {', '.join(sorted(self.table))}.")
         if self.lacks(layer):
-            raise BackendError(f"backend {self.name} has no {layer.kind} for these minifloats; choose backend jit or auto.")
+            raise BackendError(f"backend {self.name} has no {layer.kind} for this contract; choose backend jit or auto.")
         kernel = self.table[layer.kind](layer, shapes)
         draws = kernel.draws
         if draws is None:

@@ -1,4 +1,4 @@
-"""Where codes live between kernels: N H W C inside a zero border, channels contiguous, slack at both ends.
+"""Where codes live between kernels: N H W C inside a border of real 0, channels contiguous, slack at both ends.
 
 A padded tap is then a plain read of the border, a kernel row of S taps x C channels is contiguous, and a concatenation
 costs nothing: its branches write into channel slices of one joint buffer.
@@ -20,8 +20,8 @@ ALIGNMENT = 64
 class Buffer:
     """Codes of one tensor. padded: array (N, H + 2 bh, W + 2 bw, pitch), first..first+c are this tensor's channels.
 
-    Kernels write only the inner pixels and only their channels; the border stays zero. There are at least SLACK_BYTES of
-    readable memory before and after the array's data, so that vector loads may run over the ends.
+    Kernels write only the inner pixels and only their channels; the border stays real 0, the zero point. There are at least
+    SLACK_BYTES of readable memory before and after the array's data, so that vector loads may run over the ends.
     """
 
     padded: np.ndarray
@@ -30,20 +30,22 @@ class Buffer:
     shape: Shape
 
     @classmethod
-    def allocate(cls, n: int, shape: Shape, dtype: np.dtype, border: tuple[int, int] = (0, 0)) -> Buffer:
-        """Return a zeroed buffer for n images."""
+    def allocate(cls, n: int, shape: Shape, dtype: np.dtype, border: tuple[int, int] = (0, 0), fill: int = 0) -> Buffer:
+        """Return a buffer for n images, full of `fill`: the code of real 0."""
         full = (n, shape.h + 2 * border[0], shape.w + 2 * border[1], shape.c)
         size = int(np.prod(full)) * np.dtype(dtype).itemsize
         raw = np.zeros(size + 2 * SLACK_BYTES + ALIGNMENT, dtype=np.uint8)
         start = SLACK_BYTES + -(raw.ctypes.data + SLACK_BYTES) % ALIGNMENT
         padded = raw[start : start + size].view(dtype).reshape(full)
+        if fill:
+            padded[...] = fill
         return cls(padded, border, 0, shape)
 
     @classmethod
-    def from_codes(cls, codes: np.ndarray, dtype: np.dtype, border: tuple[int, int] = (0, 0)) -> Buffer:
-        """Return a buffer that holds a copy of codes [N][C][H][W]."""
+    def from_codes(cls, codes: np.ndarray, dtype: np.dtype, border: tuple[int, int] = (0, 0), fill: int = 0) -> Buffer:
+        """Return a buffer that holds a copy of codes [N][C][H][W] in a border of `fill`."""
         n, c, h, w = codes.shape
-        buffer = cls.allocate(n, Shape(c, h, w), dtype, border)
+        buffer = cls.allocate(n, Shape(c, h, w), dtype, border, fill)
         buffer.codes[...] = codes
         return buffer
 

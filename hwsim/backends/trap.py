@@ -17,7 +17,7 @@ from hwsim.contract.mac import Activation, MacContract, Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import OverflowTrap
 from hwsim.layers import AveragePool, EltwiseSum, HostLRN, ImageEncoding, MacLayer, Rescale
-from hwsim.layers.base import traps
+from hwsim.layers.base import finish, traps
 
 
 def output_of(layer: object) -> Output | None:
@@ -106,8 +106,10 @@ def _outside(acc: np.ndarray, epilogue: Epilogue, k: int, noise: np.ndarray | in
         value = np.maximum(value, 0)
     if epilogue.stochastic is not None:
         rounded = round_shift_stochastic(value, epilogue.shift[k], noise)
-    else:
+    elif epilogue.plain:
         rounded = round_shift(value, epilogue.shift[k], epilogue.rounding)
+    else:
+        return np.array([finish(int(v), k, epilogue)[1] for v in value.ravel()], dtype=bool).reshape(value.shape)
     return np.logical_not(fits(rounded, epilogue.low, epilogue.high))
 
 

@@ -1,5 +1,6 @@
 """The numeric contract: everything that can change a bit, as frozen data."""
 
+from hwsim.arith.scale import Scaling
 from hwsim.contract.accumulator import (
     Accumulator,
     Axis,
@@ -26,6 +27,7 @@ from hwsim.contract.dialects import (
 from hwsim.contract.float_mac import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput
 from hwsim.contract.mac import Activation, MacContract, Output
 from hwsim.contract.product import ShiftAdd
+from hwsim.contract.scaling import Multiplier
 from hwsim.contract.stochastic import DrawOrder, Lfsr, Reset, StochasticRounding, Tail
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "FloatOutput",
     "Lfsr",
     "MacContract",
+    "Multiplier",
     "Minifloats",
     "Order",
     "Output",
@@ -54,6 +57,7 @@ __all__ = [
     "Reset",
     "RoundAt",
     "Schedule",
+    "Scaling",
     "Scheme",
     "ShiftAdd",
     "Spill",

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from hwsim.arith.accumulate import Pairing
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding, round_shift
+from hwsim.arith.scale import Scaling
 from hwsim.contract.accumulator import Accumulator, RoundAt, check_kind
 from hwsim.contract.product import ShiftAdd
+from hwsim.contract.scaling import Multiplier
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError
+from hwsim.formats.affine import Affine
 from hwsim.formats.fixed import FixedPoint
+from hwsim.formats.integer import IntegerFormat
 from hwsim.formats.pow2 import PowerOfTwo
 
 MAX_OPERAND_BITS = 16
-MAX_OUTPUT_BITS = 32
+MAX_OUTPUT_BITS = 48
 MAX_SHIFT = 62
+
+TIES = (Rounding.TIES_UP, Rounding.TIES_DOWN, Rounding.TIES_AWAY, Rounding.TIES_TO_ZERO, Rounding.TIES_EVEN, Rounding.TIES_ODD)
+ROUNDINGS = {Scaling.DOUBLE_ROUND: (Rounding.TIES_UP,), Scaling.FLOAT32: TIES}
+"""Roundings that a rule of scaling leaves open; any where it is not listed."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """The last stage of every computing layer: code = activation(overflow(round(value))).
+    """The last stage of every computing layer: code = activation(overflow(clamp(round(scale * value) + zero_point))).
 
-    format: of the output codes (at most 32 bits).  rounding first, overflow second; StochasticRounding draws its noise
-    between ReLU before requantize and the overflow, as any rounding stands there.
+    format: of the output codes (at most 48 bits), which names the zero point.  rounding first, overflow second;
+    StochasticRounding draws its noise between ReLU before requantize and the overflow, as any rounding stands there.
+    scaling: None for the shift that follows from the fractional lengths; rounding is then all there is to say, and with a
+    Multiplier it is that of the rule's last step.  clamp_low, clamp_high: codes at which a declared activation clips (ReLU6,
+    say); what they cut off is no overflow event.  None where there is none.
     """
 
-    format: FixedPoint
+    format: FixedPoint | Affine
     rounding: Rounding | StochasticRounding = Rounding.TIES_EVEN
     overflow: Overflow = Overflow.SATURATE
     activation: Activation = Activation.NONE
+    scaling: Multiplier | None = None
+    clamp_low: int | None = None
+    clamp_high: int | None = None
 
     def __post_init__(self) -> None:
         check_format("Output.format", self.format, MAX_OUTPUT_BITS)
@@ -39,6 +54,34 @@ class Output:
             check_kind("Output.rounding", self.rounding, Rounding)
         for name, kind in (("overflow", Overflow), ("activation", Activation)):
             check_kind(f"Output.{name}", getattr(self, name), kind)
+        if self.scaling is not None:
+            check_kind("Output.scaling", self.scaling, Multiplier)
+            self._check_scaling(self.scaling.rule)
+        self._check_clamp()
+        if isinstance(self.format, Affine) and self.activation is Activation.RELU_AFTER_REQUANTIZE:
+            raise ContractError(
+                "Output.activation: found RELU_AFTER_REQUANTIZE with an Affine format; allowed is clamp_low=zero_point."
+            )
+
+    def _check_scaling(self, rule: Scaling) -> None:
+        allowed = ROUNDINGS.get(rule, tuple(Rounding))
+        if self.rounding not in allowed:
+            shown = self.rounding.name if isinstance(self.rounding, Rounding) else repr(self.rounding)
+            raise ContractError(
+                f"Output.rounding: found {shown} with {rule.name}, allowed {', '.join(mode.name for mode in allowed)}."
+            )
+
+    def _check_clamp(self) -> None:
+        low, high = self.clamp_low, self.clamp_high
+        for name, value in (("clamp_low", low), ("clamp_high", high)):
+            if value is not None and (type(value) is not int or not self.format.low <= value <= self.format.high):
+                raise ContractError(
+                    f"Output.{name}: found {value!r}, allowed None or a code in {self.format.low}..{self.format.high}."
+                )
+        if low is not None and high is not None and low > high:
+            raise ContractError(f"Output.clamp_low: found {low}, allowed at most clamp_high {high}.")
+        if (low is not None or high is not None) and isinstance(self.rounding, StochasticRounding):
+            raise ContractError("Output.clamp_low: found a clamp with a StochasticRounding, allowed a fixed rounding with it.")
 
     def fixed_rounding(self, where: str) -> Rounding:
         """Return the rounding of a layer that cannot draw; ContractError where it is stochastic."""
@@ -64,7 +107,8 @@ class Output:
 class MacContract:
     """The multiply-accumulate datapath of a convolution or a fully connected layer, in integers.
 
-    input, weight: operands of at most 16 bits; a FixedPoint weight may have one fractional length per output channel.
+    input, weight: operands of at most 16 bits, of which the zero point is subtracted before they are multiplied; a weight may
+    have one fractional length, scale or zero point per output channel.
     product: None for an exact multiplier; a ShiftAdd for PowerOfTwo weights (None takes the exact one).
     bias: its own format, or None for the default: the accumulator's grid and width.
     bias_rounding: used where the bias is finer than the accumulator's grid.
@@ -75,8 +119,8 @@ class MacContract:
     11
     """
 
-    input: FixedPoint
-    weight: FixedPoint | PowerOfTwo
+    input: FixedPoint | Affine
+    weight: FixedPoint | Affine | PowerOfTwo
     output: Output
     accumulator: Accumulator = Accumulator()
     bias: FixedPoint | None = None
@@ -93,6 +137,7 @@ class MacContract:
         self._check_tree()
         if self.bias is not None:
             check_format("bias", self.bias, 64, per_channel=True)
+        self._check_grids()
         check_kind("MacContract.bias_rounding", self.bias_rounding, Rounding)
 
     def _check_product(self) -> None:
@@ -105,7 +150,23 @@ class MacContract:
             object.__setattr__(self, "product", ShiftAdd(max(0, -self.weight.exp_min)))
         check_kind("MacContract.product", self.product, ShiftAdd)
         assert self.product is not None
-        self.product.bounds(self.input, self.weight)
+        if isinstance(self.input, FixedPoint):
+            self.product.bounds(self.input, self.weight)
+
+    def _check_grids(self) -> None:
+        """Real scales are kept by a Multiplier alone: without one, affine codes must already be on the output's grid."""
+        affine = [f for f in (self.input, self.weight, self.output.format) if isinstance(f, Affine)]
+        if affine and isinstance(self.input, Affine) and isinstance(self.weight, PowerOfTwo):
+            raise ContractError("MacContract.input: found an Affine with PowerOfTwo weights, allowed a FixedPoint.")
+        if not affine or self.output.scaling is not None or isinstance(self.weight, PowerOfTwo):
+            return
+        for k in range(getattr(self.weight, "channels", None) or 1):
+            product = real_step(self.input) * real_step(self.weight, k)
+            if product != real_step(self.output.format) or self.output.format.fl():
+                raise ContractError(
+                    f"MacContract.output: found no scaling from products of {float(product):g} to {self.output.format} "
+                    f"(channel {k}); give Output.scaling, or an output scale equal to the products'."
+                )
 
     def _check_tree(self) -> None:
         schedule = self.accumulator.schedule
@@ -122,10 +183,10 @@ class MacContract:
     def product_range(self) -> tuple[int, int]:
         """Smallest and largest product that the operands' formats allow, rounded if the contract rounds each product."""
         if isinstance(self.weight, PowerOfTwo):
-            assert self.product is not None
+            assert self.product is not None and isinstance(self.input, FixedPoint)
             low, high = self.product.bounds(self.input, self.weight)
         else:
-            corners = [a * b for a in (self.input.low, self.input.high) for b in (self.weight.low, self.weight.high)]
+            corners = [a * b for a in operand_range(self.input) for b in operand_range(self.weight)]
             low, high = min(0, *corners), max(0, *corners)
         acc = self.accumulator
         drop = acc.dropped_bits if acc.round_at is RoundAt.PRODUCT else 0
@@ -177,11 +238,27 @@ def signed_width(value: int) -> int:
     return (value if value >= 0 else -value - 1).bit_length() + 1
 
 
+def operand_range(fmt: FixedPoint | Affine) -> tuple[int, int]:
+    """Smallest and largest code - zero_point, over all channels.
+
+    >>> operand_range(Affine(8, 0.5, 3))
+    (-131, 124)
+    """
+    zeros = fmt.zero_point if isinstance(fmt, Affine) and isinstance(fmt.zero_point, tuple) else (fmt.zero(),)
+    return fmt.low - max(zeros), fmt.high - min(zeros)
+
+
+def real_step(fmt: FixedPoint | Affine, channel: int = 0) -> Fraction:
+    """Return what one code is worth: the scale, or 2**-fractional_length."""
+    return Fraction(fmt.step(channel)) if isinstance(fmt, Affine) else Fraction(2) ** -fmt.fl(channel)
+
+
 def check_format(name: str, value: object, max_bits: int = MAX_OUTPUT_BITS, per_channel: bool = False) -> None:
-    """Refuse what is no FixedPoint of at most `max_bits`, and one length per channel where a single one is allowed."""
-    if not isinstance(value, FixedPoint):
-        raise ContractError(f"{name}: found {value!r}, allowed a FixedPoint.")
+    """Refuse what is no format of integers of at most `max_bits`, and one per channel where a single one is allowed."""
+    if not isinstance(value, IntegerFormat):
+        raise ContractError(f"{name}: found {value!r}, allowed a FixedPoint or an Affine.")
     if value.bits > max_bits:
         raise ContractError(f"{name}: found {value.bits} bits, allowed at most {max_bits} here.")
     if value.per_channel and not per_channel:
-        raise ContractError(f"{name}: found one fractional length per channel, allowed a single one here.")
+        what = "fractional length" if isinstance(value, FixedPoint) else "scale or zero point"
+        raise ContractError(f"{name}: found one {what} per channel, allowed a single one here.")

@@ -6,12 +6,16 @@ The only place that subtracts fractional lengths; spec, jit and native all start
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from hwsim.arith.accumulate import Walk, register_range
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import NO_CLAMP, Stage
 from hwsim.arith.rounding import Rounding, round_shift
+from hwsim.arith.scale import Scaling
 from hwsim.contract.accumulator import MAX_TREE_BITS, Accumulator, BiasPoint, RoundAt, Schedule, Spill
 from hwsim.contract.mac import MAX_SHIFT, Activation, MacContract, Output, signed_width
+from hwsim.contract.scaling import Multiplier
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, ProofError
 from hwsim.formats.pow2 import PowerOfTwo
@@ -19,8 +23,9 @@ from hwsim.formats.pow2 import PowerOfTwo
 
 @dataclass(frozen=True)
 class Epilogue:
-    """requantize with resolved numbers: code = activation(fit(round_shift(value, shift[k]))).
+    """requantize with resolved numbers: code = activation(fit(clamp(scale(value, multiplier[k], shift[k]) + zero_point))).
 
+    multiplier: 1 where a shift alone scales.
     stochastic: whose noise is added to the dropped bits; rounding is then FLOOR, since (value + noise) >> s is all there is.
     """
 
@@ -33,6 +38,33 @@ class Epilogue:
     low: int
     high: int
     stochastic: StochasticRounding | None = None
+    scaling: Scaling = Scaling.SHIFT
+    multiplier: tuple[int, ...] = (1,)
+    zero_point: int = 0
+    clamp_low: int = NO_CLAMP[0]
+    clamp_high: int = NO_CLAMP[1]
+
+    @cached_property
+    def stage(self) -> Stage:
+        """What the leaves take, as plain ints."""
+        return Stage(
+            scaling=int(self.scaling),
+            rounding=int(self.rounding),
+            zero_point=self.zero_point,
+            clamp_low=self.clamp_low,
+            clamp_high=self.clamp_high,
+            overflow=int(self.overflow),
+            activation=int(self.activation),
+            bits=self.bits,
+            signed=int(self.signed),
+            low=self.low,
+            high=self.high,
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Whether a shift alone scales, without zero point or clamp."""
+        return self.scaling is Scaling.SHIFT and self.zero_point == 0 and (self.clamp_low, self.clamp_high) == NO_CLAMP
 
 
 @dataclass(frozen=True)
@@ -84,6 +116,8 @@ def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: s
 
     draws: whether this kind of layer can round by noise; ContractError where it cannot and the output asks for it.
     """
+    if output.scaling is not None:
+        return _multiplied(output, output.scaling, len(lengths), bits, where)
     shift = tuple(length - output.format.fl() for length in lengths)
     for s in shift:
         if s > MAX_SHIFT or s < 0 and bits - s > 64:
@@ -92,10 +126,46 @@ def resolve_output(output: Output, lengths: tuple[int, ...], bits: int, where: s
                 f"right shifts up to {MAX_SHIFT} and left shifts that stay within 64 bits; choose an output "
                 f"fractional_length nearer to {lengths[0]}."
             )
-    f = output.format
     stochastic = output.rounding if draws and isinstance(output.rounding, StochasticRounding) else None
     rounding = Rounding.FLOOR if stochastic is not None else output.fixed_rounding(where)
-    return Epilogue(shift, rounding, output.overflow, output.activation, f.bits, f.signed, output.low, output.high, stochastic)
+    if stochastic is not None and output.format.zero():
+        raise ContractError(f"{where}.output.rounding: found a StochasticRounding with a zero point; allowed is zero point 0.")
+    return _epilogue(output, shift, rounding, stochastic, Scaling.SHIFT, (1,) * len(shift))
+
+
+def _epilogue(
+    output: Output,
+    shift: tuple[int, ...],
+    rounding: Rounding,
+    stochastic: StochasticRounding | None,
+    scaling: Scaling,
+    multiplier: tuple[int, ...],
+) -> Epilogue:
+    f = output.format
+    return Epilogue(
+        shift, rounding, output.overflow, output.activation, f.bits, f.signed, output.low, output.high, stochastic,
+        scaling, multiplier, f.zero(),
+        NO_CLAMP[0] if output.clamp_low is None else output.clamp_low,
+        NO_CLAMP[1] if output.clamp_high is None else output.clamp_high,
+    )  # fmt: skip
+
+
+def _multiplied(output: Output, scaling: Multiplier, channels: int, bits: int, where: str) -> Epilogue:
+    """An output stage with a multiplier, checked: products of values of `bits` bits and multipliers stay within 64 bits."""
+    multiplier, shift = scaling.entries(channels, f"{where}.output.scaling")
+    for m, s in zip(multiplier, shift, strict=True):
+        wide = bits + m.bit_length() - min(s, 0)
+        if scaling.rule in (Scaling.MULTIPLY, Scaling.DOUBLE_ROUND) and wide > 64:
+            raise ContractError(
+                f"{where}.output.scaling: values of {bits} bits times {m} need {wide} bits with a shift of {s}, allowed are 64; "
+                "take a narrower multiplier or accumulator."
+            )
+    if scaling.rule is Scaling.HIGH_MULTIPLY and bits > 32:
+        raise ContractError(
+            f"{where}.output.scaling: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY or a narrower accumulator."
+        )
+    rounding = output.fixed_rounding(where)
+    return _epilogue(output, shift, rounding, None, scaling.rule, multiplier)
 
 
 def split_shift(contract: MacContract, k: int) -> tuple[int, int]:

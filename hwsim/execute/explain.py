@@ -12,7 +12,7 @@ import numpy as np
 from hwsim.arith.accumulate import Place as Register
 from hwsim.arith.lfsr import round_shift_stochastic
 from hwsim.arith.requantize import Activation
-from hwsim.arith.rounding import round_shift
+from hwsim.arith.scale import Scaling, scale_value
 from hwsim.backends.base import Taps
 from hwsim.contract.draws import Draws
 from hwsim.errors import InputError, OverflowTrap
@@ -217,12 +217,19 @@ def _ending(unit: IntegerUnit, acc: int, k: int, draw: tuple[int, str] | None) -
         value = max(acc, 0)
         said.append(f"ReLU: {value}")
     moved = f"{'>>' if shift >= 0 else '<<'} {abs(shift)}"
+    if e.scaling is not Scaling.SHIFT:
+        moved = f"* {e.multiplier[k]} {moved} ({e.scaling.name})"
     if draw is None:
-        rounded = round_shift(value, shift, e.rounding)
+        rounded = scale_value(value, e.multiplier[k], shift, e.scaling, e.rounding)
         said.append(f"requantize: {value} {moved}, {e.rounding.name}: {rounded}")
     else:
         rounded = round_shift_stochastic(value, shift, draw[0])
         said.append(f"requantize: ({value} + noise {draw[0]}) {moved} = {rounded}, {draw[1]}")
+    if e.zero_point:
+        said.append(f"zero point {e.zero_point}: {rounded + e.zero_point}")
+    clamped = min(max(rounded + e.zero_point, e.clamp_low), e.clamp_high)
+    if clamped != rounded + e.zero_point:
+        said.append(f"clamp: {clamped}")
     code, event = finish_rounded(rounded, e)
     if event:
         said.append(f"beyond {e.low}..{e.high}, {e.overflow.name}: an event at the output")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.backends import trap
-from hwsim.backends.base import Backend, Kernel, Program, Step, Taps
+from hwsim.backends.base import Backend, Kernel, Program, Step, Taps, zero_of
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.registry import backend as backend_by_name
 from hwsim.backends.registry import native_available
@@ -94,8 +94,9 @@ class Plan:
                 joint, first = host[node.name]
                 buffers[node.name] = buffers[joint].channels(first, shapes[node.name].c)
             else:
-                dtype = node.layer.output_format.dtype
-                buffers[node.name] = Buffer.allocate(self.batch, shapes[node.name], dtype, borders[node.name])
+                fmt = node.layer.output_format
+                border, fill = borders[node.name], zero_of(fmt)
+                buffers[node.name] = Buffer.allocate(self.batch, shapes[node.name], fmt.dtype, border, fill)
         return buffers
 
     @staticmethod

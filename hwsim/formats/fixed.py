@@ -7,16 +7,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from hwsim.arith.overflow import Overflow, code_max, code_min, saturate, wrap
+from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding, round_ratio, round_shift
 from hwsim.errors import ContractError
+from hwsim.formats.integer import IntegerFormat, along, check_int, finite_float64
 
 MAX_BITS = 64
 MAX_FRACTIONAL_LENGTH = 256
 
 
 @dataclass(frozen=True)
-class FixedPoint:
+class FixedPoint(IntegerFormat):
     """real = code * 2**-fractional_length.
 
     bits: 1..64, the sign bit included.  fractional_length: -256..256, may be negative or larger than bits; a tuple gives
@@ -69,16 +70,6 @@ class FixedPoint:
         return self.fractional_length
 
     @property
-    def low(self) -> int:
-        """Smallest code."""
-        return code_min(self.bits, self.signed)
-
-    @property
-    def high(self) -> int:
-        """Largest code."""
-        return code_max(self.bits, self.signed)
-
-    @property
     def smallest(self) -> Fraction:
         """Smallest real value (channel 0)."""
         return self.decode(self.low)
@@ -87,12 +78,6 @@ class FixedPoint:
     def largest(self) -> Fraction:
         """Largest real value (channel 0)."""
         return self.decode(self.high)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Storage type of the codes: int8/uint8, int16/uint16, int32/uint32 or int64, the narrowest that holds them."""
-        width = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32 if self.bits <= 32 else 64
-        return np.dtype(f"{'int' if self.signed or width == 64 else 'uint'}{width}")
 
     def with_bits(self, bits: int) -> FixedPoint:
         """Return the same integer range at another width: bits and fractional length change together."""
@@ -111,7 +96,7 @@ class FixedPoint:
         if not isinstance(self.fractional_length, tuple):
             return np.ldexp(codes.astype(np.float64), -self.fractional_length)
         lengths = np.array(self.lengths(codes.shape[axis]), dtype=np.int64)
-        return np.ldexp(codes.astype(np.float64), _along(-lengths, codes.ndim, axis))
+        return np.ldexp(codes.astype(np.float64), along(-lengths, codes.ndim, axis))
 
     def encode(
         self,
@@ -135,19 +120,6 @@ class FixedPoint:
         scaled = Fraction(real) * Fraction(2) ** self.fl(channel)
         return round_ratio(scaled.numerator, scaled.denominator, rounding)
 
-    def fit(self, code: int, overflow: Overflow) -> int:
-        """fit(x) = x where it fits, else as the overflow mode says."""
-        low = self.low_limit(overflow)
-        if overflow == Overflow.TRAP and not low <= code <= self.high:
-            raise ContractError(f"code {code} does not fit {self.low}..{self.high} ({self!r}).")
-        if overflow == Overflow.WRAP:
-            return wrap(code, self.bits, self.signed)
-        return saturate(code, low, self.high)
-
-    def low_limit(self, overflow: Overflow) -> int:
-        """Return the smallest code that the overflow mode lets through: -high under SATURATE_SYMMETRIC, else low."""
-        return -self.high if overflow == Overflow.SATURATE_SYMMETRIC and self.signed else self.low
-
     def encode_array(
         self,
         real: np.ndarray,
@@ -162,12 +134,9 @@ class FixedPoint:
         >>> FixedPoint(8, 4).encode_array(np.array([0.03125, 0.09375, 100.0, -0.5]))
         array([  0,   2, 127,  -8], dtype=int8)
         """
-        real = as_float64("FixedPoint.encode_array", real)
-        if not np.isfinite(real).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(real))[0])
-            raise ContractError(f"FixedPoint.encode_array: {real[where]} at position {where}; only finite values have codes.")
+        real = finite_float64("FixedPoint.encode_array", real)
         if isinstance(self.fractional_length, tuple):
-            lengths = _along(np.array(self.lengths(real.shape[axis]), dtype=np.int64), real.ndim, axis)
+            lengths = along(np.array(self.lengths(real.shape[axis]), dtype=np.int64), real.ndim, axis)
         else:
             lengths = np.array(self.fractional_length, dtype=np.int64)
         mantissa, exponent = np.frexp(real)
@@ -195,25 +164,3 @@ class FixedPoint:
         else:
             span = str(self.fractional_length)
         return f"{sign}{self.bits} fl {span}"
-
-
-def _along(values: np.ndarray, ndim: int, axis: int) -> np.ndarray:
-    shape = [1] * ndim
-    shape[axis] = len(values)
-    return values.reshape(shape)
-
-
-def as_float64(where: str, real: np.ndarray) -> np.ndarray:
-    """Return numbers as float64, which must hold each of them exactly; where: the method that the sentence names."""
-    array = np.asarray(real)
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        raise ContractError(f"{where}: found dtype {array.dtype}, allowed integers and floats up to 64 bits.")
-    if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > 1 << 53:
-        raise ContractError(f"{where}: found integers beyond 2**53, allowed is what float64 holds; use encode.")
-    return array.astype(np.float64)
-
-
-def check_int(field: str, value: object, low: int, high: int) -> None:
-    """Refuse what is no integer in low..high; field: as the sentence names it, "FixedPoint.bits"."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise ContractError(f"{field}: found {value!r}, allowed an integer in {low}..{high}.")

@@ -22,7 +22,7 @@ from hwsim.arith.minifloat import (
 )
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import as_float64, check_int
+from hwsim.formats.integer import as_float64, check_int
 
 MAX_MAN_BITS = 23
 MAX_BIAS = 512

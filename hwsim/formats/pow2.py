@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwsim.errors import ContractError
-from hwsim.formats.fixed import as_float64, check_int
+from hwsim.formats.integer import as_float64, check_int
 
 MAX_EXPONENT = 62  # a shift of int64, either way
 # (m * 2**-52)**2 > 2 for an integer m iff m > this: 2**105 is no square, so there is no tie

@@ -12,13 +12,14 @@ from hwsim.arith.lfsr import noise_bits, round_shift_stochastic
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import round_shift
+from hwsim.arith.scale import HIGH, Scaling, scale_value
 from hwsim.contract.float_mac import FloatOutput
 from hwsim.contract.mac import Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import ContractError
-from hwsim.formats import FixedPoint, Format, Minifloat
+from hwsim.formats import Affine, FixedPoint, Format, Minifloat
 
-Real = FixedPoint | Minifloat
+Real = FixedPoint | Affine | Minifloat
 """Formats of what flows between layers."""
 
 AnyOutput = Output | FloatOutput
@@ -161,13 +162,12 @@ def finish(value: int, k: int, epilogue: Epilogue, noise: int = 0) -> tuple[int,
     e = epilogue
     if e.stochastic is not None:
         return arith.finish_stochastic(value, e.shift[k], noise, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
-    return arith.finish(value, e.shift[k], e.rounding, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
+    return arith.finish(value, e.multiplier[k], e.shift[k], e.stage)
 
 
 def finish_rounded(rounded: int, epilogue: Epilogue) -> tuple[int, int]:
-    """(code, event) of a value that is already rounded: the leaf, with the epilogue's numbers."""
-    e = epilogue
-    return arith.finish_rounded(rounded, e.overflow, e.activation, e.bits, e.signed, e.low, e.high)
+    """(code, event) of a value that is already scaled and rounded: the leaf, with the epilogue's numbers."""
+    return arith.finish_scaled(rounded, epilogue.stage)
 
 
 def rounded_range(value: Range, k: int, epilogue: Epilogue) -> Range:
@@ -182,7 +182,23 @@ def rounded_range(value: Range, k: int, epilogue: Epilogue) -> Range:
     if rule is not None:
         noise = noise_bits((1 << rule.lfsr.width) - 1, rule.lfsr.width, shift, rule.alignment)
         return round_shift(low, shift, mode), round_shift_stochastic(high, shift, noise)
-    return round_shift(low, shift, mode), round_shift(high, shift, mode)
+    return scaled_range(low, high, k, epilogue)
+
+
+def scaled_range(low: int, high: int, k: int, epilogue: Epilogue) -> Range:
+    """Return the range of clamp(scale(value) + zero_point): every rule of scaling is monotone where nothing wraps.
+
+    HIGH_MULTIPLY shifts left within 32 bits: where that can wrap, any of its results is possible.
+    """
+    e, stage = epilogue, epilogue.stage
+    left = max(HIGH - e.shift[k], 0)
+    if e.scaling is Scaling.HIGH_MULTIPLY and not -(1 << 31) <= low << left <= high << left < 1 << 31:
+        low, high, shift = -(1 << 31), (1 << 31) - 1, max(e.shift[k], HIGH)
+    else:
+        shift = e.shift[k]
+    ends = (scale_value(value, e.multiplier[k], shift, e.scaling, e.rounding) + e.zero_point for value in (low, high))
+    found = tuple(min(max(end, stage.clamp_low), stage.clamp_high) for end in ends)
+    return found[0], found[1]
 
 
 def traps(output: AnyOutput) -> bool:

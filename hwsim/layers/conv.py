@@ -22,13 +22,16 @@ class Convolution(MacLayer):
     """acc[n,k,y,x] = bias[k] + sum over c,r,s of x[n, g*C/G + c, y*stride - pad + r*dilation, ...] * w[k,c,r,s].
 
     weight: codes [K][C/groups][R][S].  bias: codes [K] or None.  stride, pad, dilation: int or (vertical, horizontal).
-    Padded taps are 0.  Errors: ContractError (shapes, formats, shifts), ProofError (an accumulator not proven safe).
+    pad_end: padding below and to the right where it differs from pad, above and to the left; None where it does not.
+    Padded taps are real 0: the input's zero point.
+    Errors: ContractError (shapes, formats, shifts), ProofError (an accumulator not proven safe).
     """
 
     stride: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    pad_end: tuple[int, int] | None = None
 
     kind: ClassVar[str] = "convolution"
 
@@ -37,6 +40,8 @@ class Convolution(MacLayer):
         object.__setattr__(self, "weight", weight)
         for name, low in (("stride", 1), ("pad", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(f"convolution.{name}", getattr(self, name), low))
+        if self.pad_end is not None:
+            object.__setattr__(self, "pad_end", pair("convolution.pad_end", self.pad_end, 0))
         if not isinstance(self.groups, (int, np.integer)) or self.groups < 1 or len(weight) % self.groups:
             raise ContractError(
                 f"convolution.groups: found {self.groups!r} for {len(weight)} output channels, allowed a divisor of these."
@@ -48,8 +53,13 @@ class Convolution(MacLayer):
         """Kernel height R and width S."""
         return self.weight.shape[2], self.weight.shape[3]
 
+    @property
+    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((top, left), (bottom, right))."""
+        return self.pad, self.pad if self.pad_end is None else self.pad_end
+
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """H_out = (H + 2 pad - dilation (R - 1) - 1) // stride + 1, and the same for W."""
+        """H_out = (H + pad + pad_end - dilation (R - 1) - 1) // stride + 1, and the same for W."""
         shape = one_input(self.kind, inputs)
         if shape.c != self.weight.shape[1] * self.groups:
             raise ContractError(
@@ -57,12 +67,13 @@ class Convolution(MacLayer):
                 f"({self.weight.shape[1]} per group, {self.groups} groups)."
             )
         size = []
-        for extent, k, s, p, d in zip(shape[1:], self.kernel, self.stride, self.pad, self.dilation, strict=True):
-            room = extent + 2 * p - d * (k - 1) - 1
+        pads = tuple(a + b for a, b in zip(*self.padding, strict=True))
+        for extent, k, s, p, d in zip(shape[1:], self.kernel, self.stride, pads, self.dilation, strict=True):
+            room = extent + p - d * (k - 1) - 1
             if room < 0:
-                raise ContractError(f"convolution: a kernel of extent {d * (k - 1) + 1} does not fit {extent} + 2 * {p} pixels.")
+                raise ContractError(f"convolution: a kernel of extent {d * (k - 1) + 1} does not fit {extent} + {p} pixels.")
             size.append(room // s + 1)
-        padded = math.prod(extent + 2 * p for extent, p in zip(shape[1:], self.pad, strict=True)) * shape.c
+        padded = math.prod(extent + p for extent, p in zip(shape[1:], pads, strict=True)) * shape.c
         if padded > MAX_PADDED:
             raise ContractError(f"convolution.pad: {self.pad} makes the input {padded} codes large, allowed {MAX_PADDED}.")
         return Shape(self.channels, *size)
@@ -83,6 +94,6 @@ class Convolution(MacLayer):
                 for s in range(self.kernel[1]):
                     column = x * self.stride[1] - self.pad[1] + s * self.dilation[1]
                     inside = 0 <= row < len(plane) and 0 <= column < len(plane[row])
-                    codes.append(plane[row][column] if inside else 0)
+                    codes.append(plane[row][column] if inside else self.pad_code)
                     padded.append(not inside)
         return codes, padded

@@ -9,7 +9,7 @@ from hwsim.arith.float_walk import unpack_term
 from hwsim.contract.float_mac import FloatOutput
 from hwsim.contract.mac import MAX_OUTPUT_BITS, Output, check_format
 from hwsim.errors import ContractError
-from hwsim.formats import FixedPoint, Format, Minifloat
+from hwsim.formats import Affine, FixedPoint, Format, Minifloat
 from hwsim.formats.catalog import BINARY32
 from hwsim.layers.base import AnyOutput, Bounds, Real
 from hwsim.layers.float_output import finish_ratio, finish_rule
@@ -24,9 +24,16 @@ def has_float(formats: Iterable[Format]) -> bool:
 
 
 def check_real(name: str, value: object, max_bits: int = MAX_OUTPUT_BITS) -> None:
-    """Refuse what is neither a Minifloat nor a FixedPoint of one fractional length and at most `max_bits`."""
+    """Refuse what is neither a Minifloat nor a format of integers, alike for all channels and of at most `max_bits`."""
     if not isinstance(value, Minifloat):
         check_format(name, value, max_bits)
+
+
+def check_no_affine(kind: str, formats: Iterable[Format]) -> None:
+    """Refuse affine codes beside minifloats: no unit takes both."""
+    for fmt in formats:
+        if isinstance(fmt, Affine):
+            raise ContractError(f"{kind}: found {fmt} beside a minifloat, allowed there are FixedPoint and Minifloat.")
 
 
 def check_stage(kind: str, output: object) -> None:
@@ -41,11 +48,11 @@ def check_float_output(kind: str, output: AnyOutput) -> None:
         output.fixed_rounding(kind)
 
 
-def integer_format(kind: str, fmt: Format) -> FixedPoint:
+def integer_format(kind: str, fmt: Format) -> FixedPoint | Affine:
     """Return the format of a layer in integers; ContractError where it is none."""
-    if isinstance(fmt, FixedPoint):
+    if isinstance(fmt, (FixedPoint, Affine)):
         return fmt
-    raise ContractError(f"{kind}: found the format {fmt}, allowed here a FixedPoint.")
+    raise ContractError(f"{kind}: found the format {fmt}, allowed here a FixedPoint or an Affine.")
 
 
 def integer_output(kind: str, output: AnyOutput) -> Output:

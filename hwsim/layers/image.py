@@ -28,7 +28,8 @@ class ImageEncoding:
 
     mean: int64 codes [C][1][1] or [C][H][W] on the grid 2**-16.  scale = scale_mantissa * 2**-scale_length, mantissa at most
     24 bits (a float32).  So (pixel << 16) - mean has at most 26 bits, the product 50, and one shift rounds it:
-    shift = 16 + scale_length - fl_out.  To a minifloat the same exact product is rounded once.
+    shift = 16 + scale_length - fl_out.  To a minifloat the same exact product is rounded once; with a Multiplier in the output
+    stage, which then counts the 16 + scale_length binary places, to an affine format.
     """
 
     mean: np.ndarray
@@ -98,7 +99,8 @@ class ImageEncoding:
     @cached_property
     def epilogue(self) -> Epilogue:
         """The shift, limits and modes, of codes that are integers."""
-        return resolve_output(integer_output(self.kind, self.output), (MEAN_LENGTH + self.scale_length,), 52, self.kind)
+        bits = 10 + MEAN_LENGTH + self.scale_mantissa.bit_length()
+        return resolve_output(integer_output(self.kind, self.output), (MEAN_LENGTH + self.scale_length,), bits, self.kind)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The image's shape; a full mean must match it."""

@@ -15,6 +15,7 @@ from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
 from hwsim.contract.mac import MacContract
 from hwsim.contract.resolve import MacNumbers, resolve_mac, split_shift
 from hwsim.contract.stochastic import Tail
+from hwsim.formats.integer import IntegerFormat
 from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers.base import Bounds, Cell, Events, finish, rounded_range
 
@@ -45,10 +46,17 @@ class IntegerUnit:
         return negative.astype(np.int64), exponent.astype(np.int64), nonzero.astype(np.int64)
 
     @cached_property
+    def weight_zeros(self) -> np.ndarray:
+        """The zero point of each output channel's weights, int64 [K]."""
+        fmt = self.contract.weight
+        zeros = [fmt.zero(k) for k in range(self.channels)] if isinstance(fmt, IntegerFormat) else [0] * self.channels
+        return np.array(zeros, dtype=np.int64)
+
+    @cached_property
     def factors(self) -> np.ndarray | None:
-        """factors[k, tap] with product = x * factor, int64; None where a shift-add unit rounds."""
+        """factors[k, tap] with product = (x - zero point) * factor, int64; None where a shift-add unit rounds."""
         if self.fields is None:
-            return self.weight.astype(np.int64)
+            return self.weight.astype(np.int64) - self.weight_zeros[:, np.newaxis]
         product = self.contract.product
         assert product is not None and isinstance(self.contract.weight, PowerOfTwo)
         if not product.is_exact(self.contract.weight):
@@ -57,10 +65,11 @@ class IntegerUnit:
         return (nonzero << (exponent + product.guard_bits)) * (1 - 2 * negative)
 
     def product(self, x: int, k: int, tap: int) -> int:
-        """Return what the multiplier makes of a code: x * w, or the shift-add unit's sum; then rounded, if the contract says."""
+        """Return what the multiplier makes of a code: (x - zx)(w - zw), or the shift-add unit's sum; then rounded, if so said."""
         unit = self.contract.product
+        x -= self.contract.input.zero()
         if self.fields is None:
-            exact = x * int(self.weight[k, tap])
+            exact = x * (int(self.weight[k, tap]) - int(self.weight_zeros[k]))
         else:
             assert unit is not None
             negative, exponent, nonzero = (int(field[k, tap]) for field in self.fields)
@@ -70,6 +79,7 @@ class IntegerUnit:
     def products_at(self, x: int, k: int) -> np.ndarray:
         """products_at(x)[tap] = product(x, k, tap), int64."""
         factors, unit = self.factors, self.contract.product
+        x -= self.contract.input.zero()
         if factors is not None:
             exact = factors[k] * x
         else:
@@ -115,7 +125,7 @@ class IntegerUnit:
         return Bounds((p.exact_low, p.exact_high), (min(low for low, _ in outputs), max(high for _, high in outputs)))
 
     def cell(self, codes: Sequence[int], padded: Sequence[bool], extents: Extents, k: int, noise: int = 0) -> Cell:
-        """One output in plain ints. codes, padded: of the taps in the order (c, r, s), 0 where padded; noise: where it draws."""
+        """One output in plain ints. codes, padded: of the taps in the order (c, r, s); noise: where it draws."""
         products = [self.product(x, k, tap) for tap, x in enumerate(codes)]
         p = self.numbers
         if p.walk is None:
@@ -146,10 +156,10 @@ class IntegerUnit:
         assert schedule is not None
         if padded and schedule.padded is PaddedTaps.SKIPPED:
             return True
-        by_input = schedule.skip_zeros in (ZeroSkip.INPUT, ZeroSkip.EITHER) and x == 0
+        by_input = schedule.skip_zeros in (ZeroSkip.INPUT, ZeroSkip.EITHER) and x == self.contract.input.zero()
         return by_input or schedule.skip_zeros in (ZeroSkip.WEIGHT, ZeroSkip.EITHER) and bool(self.zero_weights[k, tap])
 
     @cached_property
     def zero_weights(self) -> np.ndarray:
-        """Which weights are zero, bool [K][taps]."""
-        return self.weight == 0 if self.fields is None else self.fields[2] == 0
+        """Which weights stand for real 0, bool [K][taps]."""
+        return self.factors == 0 if self.fields is None else self.fields[2] == 0  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from hwsim.contract.float_mac import FloatMacContract
 from hwsim.contract.mac import MacContract
 from hwsim.contract.resolve import MacNumbers
 from hwsim.errors import ContractError
-from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
+from hwsim.formats import Format, IntegerFormat, Minifloat, PowerOfTwo
 from hwsim.layers.base import Bounds, Cell, Codes, Real, Shape, checked_codes
 from hwsim.layers.draws import noise_of
 from hwsim.layers.float_unit import FloatUnit, check_finite
@@ -30,13 +30,13 @@ class MacLayer:
 
     def __post_init__(self) -> None:
         channels = len(self.weight)
-        if isinstance(self.contract.weight, FixedPoint):
+        if isinstance(self.contract.weight, IntegerFormat):
             self.contract.weight.lengths(channels)
         if isinstance(self.contract, MacContract) and self.contract.accumulator.fractional_length is not None:
             self.contract.accumulator.grid().lengths(channels)
         if self.bias is not None:
             fmt = self.contract.bias_format(channels)
-            if isinstance(fmt, FixedPoint):
+            if isinstance(fmt, IntegerFormat):
                 fmt.lengths(channels)
             object.__setattr__(self, "bias", checked_codes(f"{self.kind}.bias", self.bias, fmt, "K"))
             if len(self.bias) != channels:
@@ -99,8 +99,14 @@ class MacLayer:
         """Taps of one output along (c, r, s), for an input of this shape."""
         raise NotImplementedError
 
+    @property
+    def pad_code(self) -> int:
+        """The code of a padded tap: real 0, the input's zero point."""
+        fmt = self.contract.input
+        return fmt.zero() if isinstance(fmt, IntegerFormat) else 0
+
     def taps(self, image: Sequence[Sequence[Sequence[int]]], k: int, y: int, x: int) -> tuple[list[int], list[bool]]:
-        """Return the codes that one output reads, in the order (c, r, s), 0 in the padding; and which taps are padded."""
+        """Return the codes that one output reads, in the order (c, r, s), pad_code in the padding; and which are padded."""
         raise NotImplementedError
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int, first_turn: int = 0) -> Cell:

@@ -30,6 +30,7 @@ from hwsim.layers.base import (
 )
 from hwsim.layers.float_values import (
     check_float_output,
+    check_no_affine,
     check_real,
     check_stage,
     has_float,
@@ -48,15 +49,18 @@ class CountRule(IntEnum):
     CAFFE = 2
 
 
-def pooled_extent(extent: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:
-    """outputs = (extent + 2 pad - kernel) / stride + 1, down or up; in ceil mode the last window starts within the image.
+def pooled_extent(extent: int, kernel: int, stride: int, pad: int, ceil_mode: bool, pad_end: int | None = None) -> int:
+    """outputs = (extent + pad + pad_end - kernel) / stride + 1, down or up; the last window starts within the image.
+
+    pad_end: behind the image; None for as much as before it.
 
     >>> pooled_extent(6, 3, 2, 0, True), pooled_extent(6, 3, 2, 0, False)
     (3, 2)
     """
-    room = extent + 2 * pad - kernel
+    pads = pad + (pad if pad_end is None else pad_end)
+    room = extent + pads - kernel
     if room < 0:
-        raise ContractError(f"pooling: a kernel of {kernel} does not fit {extent} + 2 * {pad} pixels; use a smaller kernel.")
+        raise ContractError(f"pooling: a kernel of {kernel} does not fit {extent} + {pads} pixels; use a smaller kernel.")
     outputs = (-(-room // stride) if ceil_mode else room // stride) + 1
     while (outputs - 1) * stride >= extent + pad:
         outputs -= 1
@@ -65,22 +69,34 @@ def pooled_extent(extent: int, kernel: int, stride: int, pad: int, ceil_mode: bo
 
 @dataclass(frozen=True)
 class Window:
-    """The window of a pooling layer. kernel None: the whole image (global pooling)."""
+    """The window of a pooling layer. kernel None: the whole image (global pooling).
+
+    pad: above and to the left; pad_end: below and to the right, None for the same.
+    """
 
     kernel: tuple[int, int] | None
     stride: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
     ceil_mode: bool = False
+    pad_end: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.kernel is not None:
             object.__setattr__(self, "kernel", pair("pooling.kernel", self.kernel, 1))
         object.__setattr__(self, "stride", pair("pooling.stride", self.stride, 1))
         object.__setattr__(self, "pad", pair("pooling.pad", self.pad, 0))
-        if self.kernel is None and self.pad != (0, 0):
-            raise ContractError(f"pooling.pad: found {self.pad} with global pooling, allowed (0, 0).")
-        if self.kernel is not None and any(p >= k for p, k in zip(self.pad, self.kernel, strict=True)):
-            raise ContractError(f"pooling.pad: found {self.pad}, allowed less than the kernel {self.kernel}.")
+        if self.pad_end is not None:
+            object.__setattr__(self, "pad_end", pair("pooling.pad_end", self.pad_end, 0))
+        for name, pads in (("pad", self.pad), ("pad_end", self.after)):
+            if self.kernel is None and pads != (0, 0):
+                raise ContractError(f"pooling.{name}: found {pads} with global pooling, allowed (0, 0).")
+            if self.kernel is not None and any(p >= k for p, k in zip(pads, self.kernel, strict=True)):
+                raise ContractError(f"pooling.{name}: found {pads}, allowed less than the kernel {self.kernel}.")
+
+    @property
+    def after(self) -> tuple[int, int]:
+        """Padding (below, to the right)."""
+        return self.pad if self.pad_end is None else self.pad_end
 
     def kernel_for(self, shape: Shape) -> tuple[int, int]:
         """Return the kernel's height and width on this input."""
@@ -90,8 +106,8 @@ class Window:
         """Return the pooled shape."""
         if self.kernel is None:
             return Shape(shape.c, 1, 1)
-        sizes = zip(shape[1:], self.kernel, self.stride, self.pad, strict=True)
-        return Shape(shape.c, *(pooled_extent(e, k, s, p, self.ceil_mode) for e, k, s, p in sizes))
+        sizes = zip(shape[1:], self.kernel, self.stride, self.pad, self.after, strict=True)
+        return Shape(shape.c, *(pooled_extent(e, k, s, p, self.ceil_mode, end) for e, k, s, p, end in sizes))
 
     def span(self, axis: int, shape: Shape, index: int) -> tuple[int, int, int]:
         """Return (start, stop, origin) of window `index` along axis 0 (vertical) or 1: clipped to the image; origin is not."""
@@ -107,7 +123,7 @@ class Window:
             return kernel
         if rule == CountRule.EXCLUDE_PADDING:
             return stop - start
-        return min(origin + kernel, shape[1 + axis] + self.pad[axis]) - origin
+        return min(origin + kernel, shape[1 + axis] + self.after[axis]) - origin
 
     def divisor(self, shape: Shape, y: int, x: int, rule: CountRule) -> int:
         """Return what the average of output (y, x) divides by: counted rows times counted columns."""
@@ -170,6 +186,7 @@ class AveragePool(Requantized):
             raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
         check_stage(self.kind, self.output)
         if self.in_floats:
+            check_no_affine(self.kind, (self.format, self.output.format))
             check_float_output(self.kind, self.output)
         else:
             self.epilogue  # noqa: B018  refuse now what cannot be resolved

@@ -17,6 +17,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from oracles.exact import limits
+from support.stages import shift_stage
 
 MIN, MAX = -(1 << 63), (1 << 63) - 1
 EDGES = sorted({x for e in range(64) for d in (-2, -1, 0, 1, 2) for x in (-(1 << e) + d, (1 << e) + d) if MIN <= x <= MAX})
@@ -142,8 +143,8 @@ def test_accumulate(compiled, bits, total, product_shift, data):
 def test_finish(compiled, x, mode, overflow, activation, bits, signed, data):
     low, high = limits(bits, signed, overflow)
     shift = data.draw(shifts(x))
-    arguments = (x, shift, mode, overflow, activation, bits, signed, low, high)
-    agree(compiled.finish, requantize_leaves.finish, *arguments)
+    stage = shift_stage(mode, overflow, activation, bits, signed, low, high)
+    assert compiled.finish(x, 1, shift, stage) == requantize_leaves.finish(x, 1, shift, stage)
 
 
 @settings(max_examples=300)

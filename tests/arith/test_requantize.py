@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.arith.overflow import Overflow
-from hwsim.arith.requantize import Activation, finish, finish_rounded, finish_stochastic, requantize
+from hwsim.arith.requantize import Activation, finish_rounded, finish_stochastic, requantize
 from hwsim.arith.rounding import Rounding
 from oracles.exact import fitted, limits, rounded, stored
+from support.stages import finish_by_shift
 
 by_mode = pytest.mark.parametrize("mode", list(Rounding), ids=lambda mode: mode.name)
 by_overflow = pytest.mark.parametrize("overflow", list(Overflow), ids=lambda overflow: overflow.name)
@@ -32,7 +33,7 @@ def test_finish_over_every_register_shift_and_activation(mode, overflow):
         for activation in Activation:
             for shift in (-2, 0, 1, 3):
                 for value in range(-70, 71):
-                    got = finish(value, shift, mode, overflow, activation, bits, signed, low, high)
+                    got = finish_by_shift(value, shift, mode, overflow, activation, bits, signed, low, high)
                     want = stored(value / Fraction(2) ** shift, 0, bits, signed, mode, overflow, activation)
                     assert got == want, (value, shift, bits, signed, activation)
 
@@ -45,7 +46,7 @@ def test_every_code_of_10_bits_into_4(mode, overflow):
         wide_low, wide_high = limits(10, signed)
         for value in range(wide_low, wide_high + 1):
             for shift in (1, 2, 4, 6, 8):
-                got = finish(value, shift, mode, overflow, Activation.NONE, 4, signed, low, high)
+                got = finish_by_shift(value, shift, mode, overflow, Activation.NONE, 4, signed, low, high)
                 want = stored(Fraction(value, 2**shift), 0, 4, signed, mode, overflow, Activation.NONE)
                 assert got == want, (value, shift, signed)
 
@@ -64,7 +65,7 @@ def test_a_rounded_value_meets_overflow_and_the_activation_behind_it(overflow, a
 
 def test_relu_gives_the_same_codes_on_both_sides_and_other_events():
     both = [
-        [finish(v, 1, Rounding.TIES_EVEN, Overflow.SATURATE, side, 8, True, -128, 127) for v in range(-600, 600)]
+        [finish_by_shift(v, 1, Rounding.TIES_EVEN, Overflow.SATURATE, side, 8, True, -128, 127) for v in range(-600, 600)]
         for side in (Activation.RELU_BEFORE_REQUANTIZE, Activation.RELU_AFTER_REQUANTIZE)
     ]
     assert [code for code, _ in both[0]] == [code for code, _ in both[1]]
@@ -83,7 +84,7 @@ def test_relu_gives_the_same_codes_on_both_sides_and_other_events():
 )
 def test_finish_of_64_bit_values(value, shift, mode, overflow, activation, bits, signed):
     low, high = limits(bits, signed, overflow)
-    got = finish(value, shift, mode, overflow, activation, bits, signed, low, high)
+    got = finish_by_shift(value, shift, mode, overflow, activation, bits, signed, low, high)
     assert got == stored(value / Fraction(2) ** shift, 0, bits, signed, mode, overflow, activation)
 
 

@@ -71,7 +71,7 @@ def test_every_kind_of_layer_format_rounding_and_window(target, kind):
             try:
                 backend.prepare(case.layer, shapes(case))
             except BackendError as refused:
-                assert target.backend == "native" and f"has no {kind} for these minifloats" in str(refused)
+                assert target.backend == "native" and f"has no {kind} for this contract" in str(refused)
                 continue
             computed += 1
             assert_same(case, f"{target} alone", by_spec(case), alone(backend, case))
@@ -156,7 +156,7 @@ def test_a_backend_named_computes_or_refuses_in_one_sentence_and_auto_chooses(la
         refuses = wide and backend.name == "native"
         assert backend.can(layer) is not refuses
         if refuses:
-            with pytest.raises(BackendError, match=f"no {layer.kind} for these minifloats; choose backend jit or auto"):
+            with pytest.raises(BackendError, match=f"no {layer.kind} for this contract; choose backend jit or auto"):
                 backend.prepare(layer, shapes)
         else:
             backend.prepare(layer, shapes)

@@ -30,7 +30,7 @@ def fc(codes, biases=None, **contract):
         (lambda: Accumulator(32, 400), ["fractional_length", "found 400", "-256..256"]),
         (lambda: Accumulator(32, require_proof=1), ["Accumulator.require_proof", "found 1", "True or False"]),
         (lambda: Accumulator(32).grid(), ["Accumulator.fractional_length", "found None"]),
-        (lambda: Output(FixedPoint(33, 0)), ["Output.format", "33 bits", "at most 32"]),
+        (lambda: Output(FixedPoint(49, 0)), ["Output.format", "49 bits", "at most 48"]),
         (lambda: Output(FixedPoint(8, (1, 2))), ["Output.format", "per channel", "a single one"]),
         (lambda: Output("s8"), ["Output.format", "'s8'", "FixedPoint"]),
         (lambda: Output(S8, "floor"), ["Output.rounding", "'floor'", "TIES_EVEN"]),

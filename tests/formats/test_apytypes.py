@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hwsim.arith.overflow import Overflow
-from hwsim.arith.requantize import Activation, finish
+from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.formats import FixedPoint
+from support.stages import finish_by_shift
 
 apytypes = pytest.importorskip("apytypes", reason="apytypes is not installed (pip install 'hwsim[test]')")
 
@@ -56,5 +57,5 @@ def test_every_code_of_10_bits_into_4_is_their_cast(mode, overflow):
         theirs = apytypes.APyFixedArray(codes.tolist(), int_bits=10 - shift, frac_bits=shift).cast(
             int_bits=4, frac_bits=0, quantization=getattr(apytypes.QuantizationMode, THEIRS[mode]), overflow=their_overflow
         )
-        ours = [finish(int(c), shift, mode, overflow, Activation.NONE, 4, True, -8, 7)[0] for c in codes]
+        ours = [finish_by_shift(int(c), shift, mode, overflow, Activation.NONE, 4, True, -8, 7)[0] for c in codes]
         assert ours == theirs.to_numpy().astype(int).tolist(), shift

@@ -26,7 +26,7 @@ from hwsim.layers import (
 
 S8 = FixedPoint(8, 4)
 MANY = FixedPoint(8, (4, 5))
-WIDE = FixedPoint(40, 4)
+WIDE = FixedPoint(50, 4)
 OUT = Output(S8)
 CONTRACT = MacContract(S8, S8, OUT)
 ONES = np.ones((4, 3, 2, 5), dtype=np.int8)
@@ -68,8 +68,8 @@ def test_only_weights_have_a_grid_per_channel(build):
 
 
 @pytest.mark.parametrize("build", FORMATS)
-def test_codes_between_layers_have_at_most_32_bits(build):
-    refused(lambda: build(WIDE), ["format", "found 40 bits", "at most"])
+def test_codes_between_layers_have_at_most_48_bits(build):
+    refused(lambda: build(WIDE), ["format", "found 50 bits", "at most"])
 
 
 def refused(build, said):

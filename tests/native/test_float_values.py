@@ -41,7 +41,7 @@ def test_every_layer_that_it_says_it_can_is_made(library, formats, output, windo
         if NATIVE.can(layer):
             assert NATIVE.prepare(layer, shapes)
         else:
-            with pytest.raises(BackendError, match=f"no {layer.kind} for these minifloats"):
+            with pytest.raises(BackendError, match=f"no {layer.kind} for this contract"):
                 NATIVE.prepare(layer, shapes)
 
 

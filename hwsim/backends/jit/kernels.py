@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.backends.base import Kernel, Taps
+from hwsim.backends.base import Kernel, Taps, zero_of
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops
 from hwsim.backends.threads import over_rows
@@ -30,9 +30,11 @@ from hwsim.layers.image import MEAN_LENGTH
 MAX_INT32_SUM = (1 << 31) - 1
 
 
-def modes_of(e: Epilogue) -> tuple[int, ...]:
-    """Return the epilogue's scalars in the order in which the loops take them."""
-    return (int(e.rounding), int(e.overflow), int(e.activation), e.bits, int(e.signed), e.low, e.high)
+def scales_of(e: Epilogue, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (multiplier, shift) of each output channel, int64 [K]."""
+    each = (np.array(values, dtype=np.int64) for values in (e.multiplier, e.shift))
+    multiplier, shift = (np.ascontiguousarray(np.broadcast_to(values, (channels,))) for values in each)
+    return multiplier, shift
 
 
 class JitKernel(Kernel):
@@ -58,14 +60,17 @@ class MacKernel(JitKernel):
         super().__init__(layer, shapes)
         if isinstance(layer, Convolution):
             self.stride, self.pad, self.dilation, self.groups = layer.stride, layer.pad, layer.dilation, layer.groups
+            before, after = layer.padding
+            self.border = (max(before[0], after[0]), max(before[1], after[1]))
         else:
             assert isinstance(layer, FullyConnected)
             self.stride, self.pad, self.dilation, self.groups = (1, 1), (0, 0), (1, 1), 1
+            self.border = (0, 0)
         numbers = self.layer.numbers
         self.product_shift = np.array(numbers.product_shift, dtype=np.int64)
         self.bias = np.array(numbers.bias, dtype=np.int64)
-        self.shift = np.array(numbers.epilogue.shift, dtype=np.int64)
-        self.modes = modes_of(numbers.epilogue)
+        self.multiplier, self.shift = scales_of(numbers.epilogue, self.layer.channels)
+        self.stage = numbers.epilogue.stage
         self.lay_out()
 
     def lay_out(self) -> None:
@@ -82,15 +87,18 @@ class MacKernel(JitKernel):
 
     @property
     def input_border(self) -> tuple[int, int]:
-        """The padding."""
-        return self.pad
+        """The padding, the wider one where two sides differ."""
+        return self.border
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
         codes = self.empty(out.n)
         acc = np.empty((0, 0, 0, 0) if taps.acc is None else codes.shape, dtype=np.int64)
         flags = np.empty((0, 0, 0, 0) if taps.flags is None else codes.shape, dtype=np.uint8)
-        self.compute(np.ascontiguousarray(inputs[0].bordered, dtype=np.int32), inputs[0].border, codes, acc, flags, taps)
+        x = np.ascontiguousarray(inputs[0].bordered, dtype=np.int32)
+        if self.layer.pad_code:
+            x = x - np.int32(self.layer.pad_code)
+        self.compute(x, inputs[0].border, codes, acc, flags, taps)
         out.inner[...] = codes
         if taps.acc is not None:
             taps.acc[...] = acc
@@ -110,7 +118,7 @@ class MacKernel(JitKernel):
         totals = self.sums(x, border, self.weight, codes.shape)
         p, rows = self.layer.numbers, len(codes) * self.output_shape.h
         register = (p.acc_bits, p.acc_low, p.acc_high)
-        numbers = (self.product_shift, self.bias, register, self.shift, self.modes)
+        numbers = (self.product_shift, self.bias, register, self.multiplier, self.shift, self.stage)
         taps.events[:2] += over_rows(loops.finish_sums, rows, totals, *numbers, codes, acc, flags)
         if p.walk is not None:
             taps.shares[0] += codes.size
@@ -174,7 +182,6 @@ class AveragePoolKernel(JitKernel):
         """Compute into `out`."""
         codes = self.empty(out.n)
         x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
-        modes = modes_of(self.layer.epilogue)
         taps.events[1] += over_rows(
             loops.average_windows,
             out.n * self.output_shape.h,
@@ -183,18 +190,18 @@ class AveragePoolKernel(JitKernel):
             self.rows,
             self.columns,
             self.layer.lift,
-            modes,
+            self.layer.epilogue.stage,
             codes,
         )
         out.inner[...] = codes
 
 
 class ReluKernel(JitKernel):
-    """max(code, 0)."""
+    """max(code, zero point)."""
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
-        np.maximum(inputs[0].inner, 0, out=out.inner)
+        np.maximum(inputs[0].inner, out.inner.dtype.type(zero_of(self.layer.format)), out=out.inner)
 
 
 class ConcatKernel(JitKernel):
@@ -221,7 +228,7 @@ class ValueKernel(JitKernel):
         """Return the exact values, int64 [N][H][W][C]."""
         layer = self.layer
         if isinstance(layer, Rescale):
-            return inputs[0].inner.astype(np.int64)
+            return inputs[0].inner.astype(np.int64) - zero_of(layer.format)
         if isinstance(layer, EltwiseSum):
             shifted = [b.inner.astype(np.int64) << a for b, a in zip(inputs, layer.align, strict=True)]
             return np.asarray(sum(shifted[1:], shifted[0]))
@@ -232,7 +239,7 @@ class ValueKernel(JitKernel):
         """Compute into `out`."""
         codes = self.empty(out.n)
         epilogue = self.layer.epilogue
-        taps.events[1] += over_rows(
-            loops.finish_values, out.n * self.output_shape.h, self.values(inputs), epilogue.shift[0], modes_of(epilogue), codes
-        )
+        scales = scales_of(epilogue, self.output_shape.c)
+        rows, values = out.n * self.output_shape.h, self.values(inputs)
+        taps.events[1] += over_rows(loops.finish_values, rows, values, *scales, epilogue.stage, codes)
         out.inner[...] = codes

@@ -15,6 +15,7 @@ from hwsim.arith import (
     overflow,
     requantize,
     rounding,
+    scale,
     shift_add,
 )
 
@@ -28,9 +29,15 @@ LEAVES = (
     overflow.fits,
     overflow.saturate,
     overflow.sum_fits,
+    scale.high_multiply,
+    scale.double_round,
+    scale.magnitude_bits,
+    scale.float32_multiply,
+    scale.scale_value,
     requantize.fit,
     requantize.requantize,
     requantize.finish_rounded,
+    requantize.finish_scaled,
     requantize.finish,
     requantize.finish_stochastic,
     accumulate.accumulate,

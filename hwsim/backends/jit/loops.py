@@ -10,7 +10,7 @@ import numpy as np
 
 import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they are compiled into the loops
 from hwsim.arith.accumulate import Place, accumulate
-from hwsim.arith.requantize import Activation, finish, finish_rounded
+from hwsim.arith.requantize import Activation, finish, finish_scaled
 from hwsim.arith.rounding import round_ratio
 from hwsim.backends.jit.compile import compiled
 
@@ -58,16 +58,15 @@ def product_sums(first, last, x, w, stride, dilation, origin, groups, totals):
 
 
 @compiled
-def finish_sums(first, last, totals, product_shift, bias, register, shift, modes, codes, acc, flags):
+def finish_sums(first, last, totals, product_shift, bias, register, multiplier, shift, stage, codes, acc, flags):
     """Accumulator's end and epilogue for all outputs; returns the events (accumulator, output).
 
-    register: (bits, low, high) of the accumulator.  modes: int64 (rounding, overflow, activation, bits, signed, low, high).
+    register: (bits, low, high) of the accumulator.  multiplier, shift: int64, by channel.
     acc, flags: filled unless they are empty.
     """
     _, height, width, channels = totals.shape
     at_acc, at_output = 0, 0
     acc_bits, acc_low, acc_high = register
-    rounding, overflow, activation, bits, signed, low, high = modes
     for i in range(first, last):
         n, y = i // height, i % height
         for x in range(width):
@@ -75,7 +74,7 @@ def finish_sums(first, last, totals, product_shift, bias, register, shift, modes
                 value, left = accumulate(np.int64(totals[n, y, x, k]), product_shift[k], bias[k], acc_bits, acc_low, acc_high)
                 if acc.size:
                     acc[n, y, x, k] = value
-                code, event = finish(value, shift[k], rounding, overflow, activation, bits, signed != 0, low, high)
+                code, event = finish(value, multiplier[k], shift[k], stage)
                 codes[n, y, x, k] = code
                 if flags.size:
                     flags[n, y, x, k] = left << Place.ACCUMULATOR | event << Place.OUTPUT
@@ -85,16 +84,15 @@ def finish_sums(first, last, totals, product_shift, bias, register, shift, modes
 
 
 @compiled
-def finish_values(first, last, values, shift, modes, codes):
-    """Epilogue of exact values [N][H][W][C] that share one shift; returns the output events."""
+def finish_values(first, last, values, multiplier, shift, stage, codes):
+    """Epilogue of exact values [N][H][W][C], with int64 multipliers and shifts by channel; returns the output events."""
     _, height, width, channels = values.shape
     events = 0
-    rounding, overflow, activation, bits, signed, low, high = modes
     for i in range(first, last):
         n, y = i // height, i % height
         for x in range(width):
             for k in range(channels):
-                code, event = finish(values[n, y, x, k], shift, rounding, overflow, activation, bits, signed != 0, low, high)
+                code, event = finish(values[n, y, x, k], multiplier[k], shift[k], stage)
                 codes[n, y, x, k] = code
                 events += event
     return events
@@ -117,11 +115,10 @@ def max_windows(first, last, x, top, bottom, left, right, codes):
 
 
 @compiled
-def average_windows(first, last, x, top, bottom, left, right, rows, columns, lift, modes, codes):
+def average_windows(first, last, x, top, bottom, left, right, rows, columns, lift, stage, codes):
     """codes = epilogue of (sum << lift) / (rows * columns), or of sum / (rows * columns << -lift); returns the events."""
     _, height, width, channels = codes.shape
     events = 0
-    rounding, overflow, activation, bits, signed, low, high = modes
     for i in range(first, last):
         n, y = i // height, i % height
         for column in range(width):
@@ -131,10 +128,10 @@ def average_windows(first, last, x, top, bottom, left, right, rows, columns, lif
                 for row in range(top[y], bottom[y]):
                     for col in range(left[column], right[column]):
                         total += x[n, row, col, k]
-                if activation == Activation.RELU_BEFORE_REQUANTIZE:
+                if stage.activation == Activation.RELU_BEFORE_REQUANTIZE:
                     total = max(total, 0)
-                rounded = round_ratio(total << max(lift, 0), unit, rounding)
-                code, event = finish_rounded(rounded, overflow, activation, bits, signed != 0, low, high)
+                rounded = round_ratio(total << max(lift, 0), unit, stage.rounding)
+                code, event = finish_scaled(rounded, stage)
                 codes[n, y, column, k] = code
                 events += event
     return events

@@ -10,7 +10,6 @@ import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they
 from hwsim.arith.requantize import finish_stochastic
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit.compile import compiled
-from hwsim.backends.jit.kernels import modes_of
 from hwsim.backends.noise import NoisyKernel
 from hwsim.backends.threads import over_rows
 
@@ -20,7 +19,7 @@ def finish_noisy(first, last, values, noise, which, shift, modes, codes):
     """Epilogue of exact values [N][H][W][K], image n with noise[which[n]] of [K][H][W]; returns the output events."""
     _, height, width, channels = values.shape
     events = 0
-    _, overflow, activation, bits, signed, low, high = modes
+    overflow, activation, bits, signed, low, high = modes
     for i in range(first, last):
         n, y = i // height, i % height
         for x in range(width):
@@ -44,7 +43,9 @@ class JitNoisyKernel(NoisyKernel):
         c, h, w = self.output_shape
         codes = np.empty((out.n, h, w, c), dtype=np.int64)
         rows = out.n * h
+        e = self.epilogue
+        modes = (int(e.overflow), int(e.activation), e.bits, int(e.signed), e.low, e.high)
         exact = np.ascontiguousarray(values.inner, dtype=np.int64)
-        events = over_rows(finish_noisy, rows, exact, noise, which.ravel(), self.shift, modes_of(self.epilogue), codes)
+        events = over_rows(finish_noisy, rows, exact, noise, which.ravel(), self.shift, modes, codes)
         out.inner[...] = codes
         return int(events)

@@ -111,6 +111,7 @@ class OrderedMacKernel(RoundedMacKernel):
             totals = MacKernel.sums(self, x, border, self.weight, codes.shape)
             sizes = MacKernel.sums(self, np.abs(x), border, self.size, codes.shape)
         reads, rows = self.reads(x, border), len(codes) * self.output_shape.h
+        ending = (self.multiplier, self.shift, self.stage)
         taps.counters += over_rows(
-            walk_rows, rows, reads, self.products, self.path, totals, sizes, self.shift, self.modes, codes, acc, flags
+            walk_rows, rows, reads, self.products, self.path, totals, sizes, *ending, codes, acc, flags
         )

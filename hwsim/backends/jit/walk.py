@@ -172,7 +172,7 @@ def count_walk(found, counters):
 
 
 @compiled
-def walk_rows(first, last, reads, p, path, totals, sizes, shift, modes, codes, acc, flags):
+def walk_rows(first, last, reads, p, path, totals, sizes, multiplier, shift, stage, codes, acc, flags):
     """All outputs of a piece of the rows, from taps to codes; returns the counters of Events, then those of Shares.
 
     totals, sizes: sum(w * x) and sum(|w * x|) of each output [N][H][W][K], empty where nothing is to be proven by them.
@@ -180,7 +180,6 @@ def walk_rows(first, last, reads, p, path, totals, sizes, shift, modes, codes, a
     """
     _, height, width, channels = codes.shape
     share, taps = channels // reads.groups, reads.kernel[0] * reads.kernel[1] * reads.kernel[2]
-    rounding, overflow, activation, bits, signed, low, high = modes
     x, padded, counters = np.empty(taps, np.int64), np.empty(taps, np.uint8), np.zeros(COUNTERS, np.int64)
     room = np.empty(taps, np.int64), np.zeros(taps, np.uint8), np.empty(len(path.table), np.int64)
     for i in range(first, last):
@@ -199,7 +198,7 @@ def walk_rows(first, last, reads, p, path, totals, sizes, shift, modes, codes, a
                     found = walk_output(k, x, padded, room, p, path)
                     content = found[0]
                     flagged = count_walk(found, counters)
-                code, event = finish(content, shift[k], rounding, overflow, activation, bits, signed != 0, low, high)
+                code, event = finish(content, multiplier[k], shift[k], stage)
                 codes[n, y, column, k] = code
                 counters[1] += event
                 if acc.size:

@@ -23,12 +23,24 @@ from hwsim.backends.native.value_kernels import (
     FloatSumKernel,
     sums_beyond,
 )
-from hwsim.layers import Layer
+from hwsim.formats import Affine, FixedPoint
+from hwsim.layers import Layer, MacLayer
+from hwsim.layers.draws import epilogue_of
 
 
 def lacks(layer: Layer) -> bool:
     """Return whether the C core has no operator for this layer, though for others of its kind: a wide sum of minifloats."""
-    return has_minifloat(layer) and sums_beyond(layer)
+    return scales_beyond(layer) or has_minifloat(layer) and sums_beyond(layer)
+
+
+def scales_beyond(layer: Layer) -> bool:
+    """Return whether a layer has affine codes, a multiplier, a clamp, uneven padding or codes beyond 32 bits."""
+    epilogue, window = epilogue_of(layer), getattr(layer, "window", None)
+    uneven = getattr(layer, "pad_end", None) is not None or window is not None and window.pad_end is not None
+    formats = (*layer.input_formats, layer.output_format)
+    affine = any(isinstance(fmt, Affine) or isinstance(fmt, FixedPoint) and fmt.bits > 32 for fmt in formats)
+    affine |= isinstance(layer, MacLayer) and isinstance(layer.contract.weight, Affine)
+    return affine or uneven or epilogue is not None and not epilogue.plain
 
 
 NATIVE = Backend(
