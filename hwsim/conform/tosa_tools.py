@@ -126,7 +126,8 @@ def _make(tools: Tools, operator: str, work: Path) -> None:
     folders = sorted(path.parent for path in (work / "tests").rglob("desc.json"))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         list(pool.map(lambda folder: _answer(tools, folder), folders))
-    index, arrays = [], {}
+    index: list[dict[str, Any]] = []
+    arrays: dict[str, Any] = {}
     for number, folder in enumerate(folders):
         record, found = _decode(folder)
         index.append(record)

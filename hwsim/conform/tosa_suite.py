@@ -1,0 +1,72 @@
+"""The suite tosa: Arm's public TOSA conformance tests, the positive integer ones, and the reference model's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from hwsim.conform.suite import Case, Suite
+from hwsim.conform.tosa_layers import COMPUTE, as_unsigned
+from hwsim.conform.tosa_tools import TosaTest, find_tools, tests_of
+
+Progress = Callable[[int, int], None]
+
+OPERATORS = (
+    "conv2d", "depthwise_conv2d", "transpose_conv2d", "matmul", "rescale", "avg_pool2d", "max_pool2d", "add", "mul", "maximum",
+    "arithmetic_right_shift", "clamp", "table", "pad", "concat", "slice", "resize",
+)  # fmt: skip
+"""Operators that hwsim has layers for, as TOSA calls them."""
+
+NOT_YET = "hwsim has no layer for this operator"
+
+
+def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Suite:
+    """Return the suite; the tests of an operator are made on first use, which takes seconds, and kept."""
+    tools = find_tools()
+    names = [name for name in OPERATORS if operators is None or name in operators]
+    cases: list[Case] = []
+    for done, name in enumerate(names):
+        cases += [_case(test) for test in tests_of(tools, name)]
+        if progress is not None:
+            progress(done + 1, len(names))
+    title = "Arm's TOSA conformance tests, positive, integer (tosa-pro-int, int16, int4, doubleround, inexactround)"
+    return Suite("tosa", title, f"tosa_reference_model of tosa-tools {tools.version}", tuple(cases))
+
+
+def _case(test: TosaTest) -> Case:
+    upper = None if test.upper is None else partial(_signed_as_declared, test, test.upper)
+    compute = COMPUTE.get(test.operator)
+    return Case(
+        operator=test.operator.lower(),
+        name=test.name,
+        compute=partial(compute, test) if compute is not None else _nothing,
+        expected=partial(_signed_as_declared, test, test.expected),
+        upper=upper,
+        work=_work(test),
+        miss=None if compute is not None else NOT_YET,
+    )
+
+
+def _nothing(backend: str) -> np.ndarray:
+    return np.zeros(0)
+
+
+def _signed_as_declared(test: TosaTest, codes: np.ndarray) -> np.ndarray:
+    """Return what the reference model left, unsigned where the operator's output is: TOSA stores it in a signed type."""
+    return as_unsigned(codes, test.output_type) if test.attributes.get("output_unsigned") else codes
+
+
+def _work(test: TosaTest) -> int:
+    """Outputs times the products or pixels of each."""
+    shapes = [array.shape for array in test.arrays]
+    taps = {
+        "CONV2D": lambda: int(np.prod(shapes[1][1:])),
+        "TRANSPOSE_CONV2D": lambda: int(np.prod(shapes[1][1:])),
+        "DEPTHWISE_CONV2D": lambda: int(np.prod(shapes[1][:2])),
+        "MATMUL": lambda: shapes[0][2],
+        "AVG_POOL2D": lambda: int(np.prod(test.attributes["kernel"])),
+        "MAX_POOL2D": lambda: int(np.prod(test.attributes["kernel"])),
+    }
+    return test.expected.size * (taps[test.operator]() if test.operator in taps else 1)
