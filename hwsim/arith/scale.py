@@ -7,7 +7,7 @@ Python ints and on int64, where value * multiplier fits (contract/resolve.py pro
 from enum import IntEnum
 
 from hwsim.arith.overflow import wrap_signed
-from hwsim.arith.rounding import Rounding, round_shift
+from hwsim.arith.rounding import Rounding, increment, round_shift
 
 
 class Scaling(IntEnum):
@@ -15,7 +15,7 @@ class Scaling(IntEnum):
 
     SHIFT: by the shift alone; no multiplier.  MULTIPLY: the exact product, once.  HIGH_MULTIPLY: gemmlowp's two roundings,
     the doubling high half first.  DOUBLE_ROUND: TOSA's, one bit of which is rounded before.  FLOAT32: value and product
-    are float32 numbers, and the product is rounded to an integer.
+    are float32 numbers, and the product is rounded to an integer.  FLOAT64: the same in float64.
     """
 
     SHIFT = 0
@@ -23,10 +23,13 @@ class Scaling(IntEnum):
     HIGH_MULTIPLY = 2
     DOUBLE_ROUND = 3
     FLOAT32 = 4
+    FLOAT64 = 5
 
 
 HIGH = 31
 FLOAT32_BITS = 24
+FLOAT64_BITS = 53
+LOW_BITS = 26
 FAR = 62
 
 
@@ -86,12 +89,40 @@ def float32_multiply(value, multiplier, shift, rounding):
     product = round_shift(value, spare, Rounding.TIES_EVEN) * multiplier
     over = max(magnitude_bits(product) - FLOAT32_BITS, 0)
     kept = round_shift(product, over, Rounding.TIES_EVEN)
-    right = shift - spare - over
+    return place_float(kept, shift - spare - over, rounding)
+
+
+def place_float(kept, right, rounding):
+    """Return round(kept / 2**right), a float's mantissa at its place: beyond +-2**62 it stays there."""
     if right >= 0:
         return round_shift(kept, min(right, FAR), rounding)
     if magnitude_bits(kept) - right > FAR:
-        return (1 << FAR) if value > 0 else -(1 << FAR)
+        return (1 << FAR) if kept > 0 else -(1 << FAR)
     return kept << -right
+
+
+def float64_multiply(value, multiplier, shift, rounding):
+    """float64_multiply(x) = round(float64(x * scale)), scale = multiplier / 2**shift with 53 bits or fewer.
+
+    value: at most 36 bits, so that the 53-bit multiplier's two halves, of 27 and 26 bits, stay within int64. The product goes to
+    the nearest float64, ties to even. rounding: TIES_*; TensorFlow Lite's fully connected layers take TIES_AWAY.
+    What is beyond +-2**62 stays there; TensorFlow Lite's conversion to int32 is undefined in C beyond int32.
+
+    >>> float64_multiply(-5, 1, 1, Rounding.TIES_AWAY), float64_multiply((1 << 35) - 1, (1 << 53) - 1, 52, Rounding.TIES_AWAY)
+    (-3, 68719476734)
+    """
+    size = abs(value)
+    low = size * (multiplier & ((1 << LOW_BITS) - 1))
+    high = size * (multiplier >> LOW_BITS) + (low >> LOW_BITS)
+    rest = low & ((1 << LOW_BITS) - 1)  # the product is high * 2**26 + rest
+    over = max(magnitude_bits(high) + LOW_BITS - FLOAT64_BITS, 0) if high else 0
+    if over <= LOW_BITS:
+        kept, remainder = (high << (LOW_BITS - over)) + (rest >> over), rest & ((1 << over) - 1)
+    else:
+        cut = over - LOW_BITS
+        kept, remainder = high >> cut, ((high & ((1 << cut) - 1)) << LOW_BITS) + rest
+    kept += increment(kept, remainder, 1 << over, Rounding.TIES_EVEN)
+    return place_float(-kept if value < 0 else kept, shift - over, rounding)
 
 
 def scale_value(value, multiplier, shift, rule, rounding):
@@ -108,4 +139,6 @@ def scale_value(value, multiplier, shift, rule, rounding):
         return high_multiply(value, multiplier, shift, rounding)
     if rule == Scaling.DOUBLE_ROUND:
         return double_round(value, multiplier, shift)
-    return float32_multiply(value, multiplier, shift, rounding)
+    if rule == Scaling.FLOAT32:
+        return float32_multiply(value, multiplier, shift, rounding)
+    return float64_multiply(value, multiplier, shift, rounding)

@@ -25,7 +25,7 @@ MAX_OUTPUT_BITS = 48
 MAX_SHIFT = 62
 
 TIES = (Rounding.TIES_UP, Rounding.TIES_DOWN, Rounding.TIES_AWAY, Rounding.TIES_TO_ZERO, Rounding.TIES_EVEN, Rounding.TIES_ODD)
-ROUNDINGS = {Scaling.DOUBLE_ROUND: (Rounding.TIES_UP,), Scaling.FLOAT32: TIES}
+ROUNDINGS = {Scaling.DOUBLE_ROUND: (Rounding.TIES_UP,), Scaling.FLOAT32: TIES, Scaling.FLOAT64: TIES}
 """Roundings that a rule of scaling leaves open; any where it is not listed."""
 
 

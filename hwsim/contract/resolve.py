@@ -21,6 +21,10 @@ from hwsim.errors import ContractError, ProofError
 from hwsim.formats.pow2 import PowerOfTwo
 
 
+MAX_FLOAT64_VALUE = 37
+"""Bits of a value, its sign included, whose product with a 53-bit mantissa the leaf takes apart within int64."""
+
+
 @dataclass(frozen=True)
 class Epilogue:
     """requantize with resolved numbers: code = activation(fit(clamp(scale(value, multiplier[k], shift[k]) + zero_point))).
@@ -163,6 +167,10 @@ def _multiplied(output: Output, scaling: Multiplier, channels: int, bits: int, w
     if scaling.rule is Scaling.HIGH_MULTIPLY and bits > 32:
         raise ContractError(
             f"{where}.output.scaling: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY or a narrower accumulator."
+        )
+    if scaling.rule is Scaling.FLOAT64 and bits > MAX_FLOAT64_VALUE:
+        raise ContractError(
+            f"{where}.output.scaling: FLOAT64 takes {MAX_FLOAT64_VALUE} bits, found {bits}; take MULTIPLY or a narrower accumulator."
         )
     rounding = output.fixed_rounding(where)
     return _epilogue(output, shift, rounding, None, scaling.rule, multiplier)

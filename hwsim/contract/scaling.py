@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwsim.arith.rounding import Rounding, round_ratio
-from hwsim.arith.scale import FLOAT32_BITS, Scaling
+from hwsim.arith.scale import FLOAT32_BITS, FLOAT64_BITS, Scaling
 from hwsim.errors import ContractError
 
 MAX_MULTIPLIER_BITS = 32
@@ -22,6 +22,7 @@ LIMITS = {
     Scaling.HIGH_MULTIPLY: (0, MAX_SCALE_SHIFT, (1 << 31) - 1),
     Scaling.DOUBLE_ROUND: (2, MAX_SCALE_SHIFT, (1 << 31) - 1),
     Scaling.FLOAT32: (-MAX_FLOAT_SHIFT, MAX_FLOAT_SHIFT, (1 << FLOAT32_BITS) - 1),
+    Scaling.FLOAT64: (-MAX_FLOAT_SHIFT, MAX_FLOAT_SHIFT, (1 << FLOAT64_BITS) - 1),
 }
 """Least and largest shift, and the largest multiplier, of each rule."""
 
@@ -123,6 +124,19 @@ def float32_multiplier(real: float) -> tuple[int, int]:
         raise ContractError(f"float32 scale: found {real!r}, allowed a float32 number; round it first.")
     mantissa, exponent = _split(real)
     m, shift = int(mantissa * (1 << FLOAT32_BITS)), FLOAT32_BITS - exponent
+    while m % 2 == 0:
+        m, shift = m // 2, shift - 1
+    return m, shift
+
+
+def float64_multiplier(real: float) -> tuple[int, int]:
+    """(m, shift) with m / 2**shift equal to real, a float64 above 0.
+
+    >>> float64_multiplier(0.75)
+    (3, 2)
+    """
+    mantissa, exponent = _split(real)
+    m, shift = int(math.ldexp(mantissa, FLOAT64_BITS)), FLOAT64_BITS - exponent
     while m % 2 == 0:
         m, shift = m // 2, shift - 1
     return m, shift
