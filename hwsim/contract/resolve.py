@@ -20,7 +20,6 @@ from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import ContractError, ProofError
 from hwsim.formats.pow2 import PowerOfTwo
 
-
 MAX_FLOAT64_VALUE = 37
 """Bits of a value, its sign included, whose product with a 53-bit mantissa the leaf takes apart within int64."""
 
@@ -166,11 +165,11 @@ def _multiplied(output: Output, scaling: Multiplier, channels: int, bits: int, w
             )
     if scaling.rule is Scaling.HIGH_MULTIPLY and bits > 32:
         raise ContractError(
-            f"{where}.output.scaling: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY or a narrower accumulator."
+            f"{where}.output.scaling: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY."
         )
     if scaling.rule is Scaling.FLOAT64 and bits > MAX_FLOAT64_VALUE:
         raise ContractError(
-            f"{where}.output.scaling: FLOAT64 takes {MAX_FLOAT64_VALUE} bits, found {bits}; take MULTIPLY or a narrower accumulator."
+            f"{where}.output.scaling: FLOAT64 takes {MAX_FLOAT64_VALUE} bits, found {bits}; take MULTIPLY."
         )
     rounding = output.fixed_rounding(where)
     return _epilogue(output, shift, rounding, None, scaling.rule, multiplier)
