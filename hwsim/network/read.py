@@ -20,28 +20,27 @@ PathLike = str | os.PathLike[str]
 
 def read(
     model: PathLike,
-    weights: PathLike,
+    weights: PathLike | None = None,
     *,
     mean: PathLike | Sequence[float] | np.ndarray | None = None,
     scale: float | None = None,
     channel_order: ChannelOrder | None = None,
     shape: tuple[int, int, int] | None = None,
 ) -> Network:
-    """The float network of a Caffe prototxt and caffemodel, as Caffe runs it in phase TEST.
+    """The float network of a Caffe prototxt and caffemodel, as Caffe runs it in phase TEST, or of an ONNX file.
 
+    An .onnx file holds its weights: give it alone.
     What the files do not say about pixels may be said here, and goes before what they say.  mean: numbers per channel,
     an array C, H, W, or a .npy or .binaryproto file, in the network's channel order.  scale: factor after the mean.
-    channel_order: BGR for 3 channels where nothing else is said, as Caffe has it.  shape: C, H, W of the input, needed
-    where a data layer does not state it.
+    channel_order: for 3 channels where nothing else is said BGR, as Caffe has it, of an .onnx file RGB.  shape: C, H, W of
+    the input, needed where a data layer does not state it.
     Raises InputError, naming file, layer and field, for anything that is missing, damaged or not supported.
     """
     from hwsim.network.caffe_input import Wish
     from hwsim.network.caffe_weights import read_mean
     from hwsim.network.read_caffe import read_caffe
 
-    model, weights = Path(model), Path(weights)
-    if model.suffix == ".caffemodel" and weights.suffix == ".prototxt":
-        raise InputError(f"{model}: give the prototxt first and the caffemodel second.")
+    model, weights = Path(model), None if weights is None else Path(weights)
     if isinstance(mean, (str, os.PathLike)):
         mean = read_mean(Path(mean))
     elif mean is not None and not isinstance(mean, np.ndarray):
@@ -51,4 +50,15 @@ def read(
             raise InputError(f"read: mean {mean!r} is not a sequence of numbers, an array, or the path of one.") from None
     if shape is not None and len(shape) != 3:
         raise InputError(f"read: shape {shape} is not (channels, height, width).")
-    return read_caffe(model, weights, Wish(mean, scale, channel_order, shape))
+    wish = Wish(mean, scale, channel_order, shape)
+    if model.suffix == ".onnx":
+        from hwsim.network.read_onnx import read_onnx
+
+        if weights is not None:
+            raise InputError(f"{model}: found weights {weights} beside it; an ONNX file holds its own, so give it alone.")
+        return read_onnx(model, wish)
+    if weights is None:
+        raise InputError(f"{model}: its weights are missing; give a .prototxt and its .caffemodel, or an .onnx file alone.")
+    if model.suffix == ".caffemodel" and weights.suffix == ".prototxt":
+        raise InputError(f"{model}: give the prototxt first and the caffemodel second.")
+    return read_caffe(model, weights, wish)

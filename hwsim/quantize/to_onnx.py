@@ -66,7 +66,7 @@ def to_onnx(network: Network, outputs: Iterable[str]) -> onnx.ModelProto:
     for name in outputs:
         results.append(helper.make_tensor_value_info(f"t:{name}", TensorProto.FLOAT, ["N", *graph.shapes[name]]))
     entry = helper.make_tensor_value_info("in", TensorProto.FLOAT, ["N", *graph.shapes[network.input.name]])
-    body = helper.make_graph(graph.nodes, "hwsim", [entry], results, graph.constants)
+    body = helper.make_graph(graph.nodes, network.name, [entry], results, graph.constants)
     # ir_version 8 belongs to opset 17: the newest onnx writes a newer one, which an older onnxruntime refuses
     return helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
@@ -86,7 +86,8 @@ class _Graph:
 
     def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         output = output or f"x:{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        name = attributes.pop("name", output[2:] if output.startswith("t:") else None)
+        self.nodes.append(helper.make_node(kind, inputs, [output], name, **attributes))
         return output
 
 
@@ -118,12 +119,12 @@ def _kernel(op: Convolution | Deconvolution) -> dict[str, Any]:
 def _inner_product(graph: _Graph, node: Node, op: InnerProduct) -> None:
     bias = op.bias if op.bias is not None else np.zeros(len(op.weight), np.float32)
     flat = graph.add("Flatten", _inputs(node), axis=1)
-    product = graph.add("Gemm", [flat, graph.constant(op.weight), graph.constant(bias)], transB=1)
-    _reshape(graph, node, product)
+    product = graph.add("Gemm", [flat, graph.constant(op.weight), graph.constant(bias)], name=node.name, transB=1)
+    _reshape(graph, node, product, name="")  # the product has the node's name
 
 
-def _reshape(graph: _Graph, node: Node, tensor: str) -> None:
-    graph.add("Reshape", [tensor, graph.constant((0, *graph.shapes[node.name]), np.int64)], _out(node))
+def _reshape(graph: _Graph, node: Node, tensor: str, **attributes: str) -> None:
+    graph.add("Reshape", [tensor, graph.constant((0, *graph.shapes[node.name]), np.int64)], _out(node), **attributes)
 
 
 def _pooling(graph: _Graph, node: Node, op: Pooling) -> None:
@@ -142,8 +143,11 @@ def _pooling(graph: _Graph, node: Node, op: Pooling) -> None:
     if op.method is PoolMethod.MAX:
         graph.add("MaxPool", [padded], _out(node), kernel_shape=op.kernel, strides=op.stride)
         return
-    averaged = graph.add("AveragePool", [padded], kernel_shape=op.kernel, strides=op.stride)
-    graph.add("Mul", [averaged, graph.constant(_correction(op, sides, windows))], _out(node))
+    correction = _correction(op, sides, windows)
+    plain = bool((correction == 1).all())
+    averaged = graph.add("AveragePool", [padded], _out(node) if plain else None, kernel_shape=op.kernel, strides=op.stride)
+    if not plain:
+        graph.add("Mul", [averaged, graph.constant(correction)], _out(node))
 
 
 def _correction(op: Pooling, sides: tuple[int, ...], windows: tuple[int, ...]) -> np.ndarray:
