@@ -7,6 +7,8 @@ vectors and texts that overlap) is bounded by the file's size.
 
 from __future__ import annotations
 
+import struct
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,10 +44,9 @@ class Flatbuffer:
 
     def number(self, kind: str, at: int, where: str) -> Any:
         """Return the scalar of this kind ("uint32", "float32", ...) at a byte of the file."""
-        flags, get, packer = _readers()
-        flag = getattr(flags, f"{kind.capitalize()}Flags")
-        self.inside(at, flag.bytewidth, where)
-        return get(getattr(packer, kind), self.data, at)
+        packer, size = _packer(kind)
+        self.inside(at, size, where)
+        return packer.unpack_from(self.data, at)[0]
 
     def offset(self, at: int, where: str = "") -> int:
         """Return where the unsigned offset at this byte points: always forward, inside the file."""
@@ -158,7 +159,10 @@ class Table:
         return at + 4, int(length)
 
 
-def _readers() -> tuple[Any, Any, Any]:
-    from flatbuffers import encode, number_types, packer
+@cache
+def _packer(kind: str) -> tuple[struct.Struct, int]:
+    """Return what unpacks a scalar of this kind, and its bytes."""
+    from flatbuffers import packer
 
-    return number_types, encode.Get, packer
+    found: struct.Struct = getattr(packer, kind)
+    return found, found.size
