@@ -76,10 +76,19 @@ def walk(data: bytes, descriptor: Any) -> None:
             key, at = _varint(data, at, end)
             start, at = _payload(data, key & 7, at, end)
             field = message.fields_by_number.get(key >> 3) if key & 7 == 2 else None
+            if field is not None and field.type == field.TYPE_STRING:
+                _check_text(data[start:at])  # the parser hands what is no text on, as bytes
             if field is not None and field.message_type is not None:
                 if (kind := _REFUSED.get(field.full_name)) is not None:
                     raise InputError(f"it holds {kind}.")
                 waiting.append((field.message_type, start, at))
+
+
+def _check_text(text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise InputError("a name in it is no text; the file is damaged, get it again.") from None
 
 
 def _payload(data: bytes, wire: int, at: int, end: int) -> tuple[int, int]:

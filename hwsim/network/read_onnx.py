@@ -78,14 +78,8 @@ class Graph:
     """What a ModelProto says, checked: one input, constants, nodes, and the opset that they belong to."""
 
     def __init__(self, model: Any, path: Path) -> None:
-        self.path, self._graph = path, model.graph
-        try:
-            self._read(model)
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: a name in it is no text; the file is damaged.") from None
-
-    def _read(self, model: Any) -> None:
-        graph, path = model.graph, self.path
+        graph = self._graph = model.graph
+        self.path = path
         versions = {opset.domain: opset.version for opset in model.opset_import}
         self.domains = frozenset(versions)
         self.opset = versions.get("", versions.get("ai.onnx", 0))
