@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV   := .venv
+TOSA   := .venv-tosa
+TOSA_TOOLS := 2026.8.0
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 NATIVE := build/native
@@ -13,7 +15,7 @@ SOURCES := $(shell find hwsim native CMakeLists.txt build_backend.py pyproject.t
 C_SOURCES := $(shell find native CMakeLists.txt -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check native asan fuzz golden bench study pictures clean
+.PHONY: help demo test check native asan fuzz golden bench study pictures conform tosa clean
 
 help:
 	@echo "make demo    environment, installation, and the main job on a small network (start here)"
@@ -22,6 +24,7 @@ help:
 	@echo "make native  the C core into hwsim/_native, for work in the checkout"
 	@echo "make asan    the tests of the C core under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz    attack every reader of files for FUZZ_SECONDS each (60); by coverage where atheris is installed"
+	@echo "make conform public suites of other people's tests: passed / total, and the README's badge"
 	@echo "make golden  regenerate golden/ byte for byte"
 	@echo "make bench   equality first, then time     make study  the figures in docs/"
 	@echo "make pictures  run the worked examples in docs/, and draw them"
@@ -76,6 +79,19 @@ asan: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	@PYTHONPATH=.:tests $(BIN)/python -m fuzz $(FUZZ_SECONDS)
+
+# tosa-tools pins an old numpy, so it has an environment of its own; hwsim runs its programs and never imports it.
+$(TOSA)/.$(TOSA_TOOLS):
+	@PYTHON='$(PYTHON)' sh tools/make_venv.sh $(TOSA)
+	@echo "installing tosa-tools $(TOSA_TOOLS) into $(TOSA) ..."
+	@$(TOSA)/bin/python -m pip --disable-pip-version-check -q install 'tosa-tools==$(TOSA_TOOLS)'
+	@touch $@
+
+tosa: $(TOSA)/.$(TOSA_TOOLS)
+
+conform: $(VENV)/.dev native tosa
+	@HWSIM_TOSA='$(CURDIR)/$(TOSA)' $(BIN)/python -m hwsim conform tosa litert onnxruntime onnx \
+	  --badge docs/conformance.svg $(CONFORM_ARGS)
 
 golden: $(VENV)/.dev native
 	@$(BIN)/python golden/regenerate.py

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 VARIABLES: tuple[tuple[str, str, str], ...] = (
     ("HWSIM_ISA", "instruction set of the native backend: one of those that `hwsim info` lists", "the fastest here"),
     ("HWSIM_THREADS", "threads of the backends native and jit", "all processors"),
-    ("HWSIM_CACHE", "folder of the code that numba has compiled", "a folder in the user's cache"),
+    ("HWSIM_CACHE", "folder of the code that numba has compiled and of the TOSA tests", "a folder in the user's cache"),
     ("HWSIM_DATA", "folder with the networks and images that tests and benchmarks use", "those tests skip"),
+    ("HWSIM_TOSA", "environment with tosa-tools, whose tests `hwsim conform` runs", "the tools on PATH"),
     ("HWSIM_REQUIRE_ALL", "1: a test that would skip for want of data or a library fails instead", "0"),
     ("HWSIM_REQUIRE_NATIVE", "1: an installation without the C core is an error", "0"),
     ("HWSIM_PURE", "1: `pip install` leaves the C core out", "0"),
