@@ -6,26 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.backends.base import Kernel, Taps, zero_of
+from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import loops
 from hwsim.backends.threads import over_rows
 from hwsim.contract.resolve import Epilogue
-from hwsim.layers import (
-    AveragePool,
-    Concat,
-    Convolution,
-    EltwiseSum,
-    FullyConnected,
-    ImageEncoding,
-    Layer,
-    MacLayer,
-    MaxPool,
-    Rescale,
-    Shape,
-    Window,
-)
-from hwsim.layers.image import MEAN_LENGTH
+from hwsim.layers import Concat, Convolution, FullyConnected, Layer, MacLayer, Shape
 
 MAX_INT32_SUM = (1 << 31) - 1
 
@@ -135,75 +121,6 @@ class MacKernel(JitKernel):
         return (border[0] - self.pad[0], border[1] - self.pad[1])
 
 
-def spans(window: Window, shape: Shape, out: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return top, bottom by output row and left, right by output column, as Window.span gives them."""
-    rows = [window.span(0, shape, y)[:2] for y in range(out.h)]
-    columns = [window.span(1, shape, x)[:2] for x in range(out.w)]
-    top, bottom = np.array(rows, dtype=np.int64).T.copy()
-    left, right = np.array(columns, dtype=np.int64).T.copy()
-    return top, bottom, left, right
-
-
-def divisors(layer: AveragePool, shape: Shape, out: Shape) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows by output row and columns by output column, whose product an average divides by."""
-    rows = [layer.window.counted(0, shape, y, layer.count) for y in range(out.h)]
-    columns = [layer.window.counted(1, shape, x, layer.count) for x in range(out.w)]
-    return np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
-
-
-class MaxPoolKernel(JitKernel):
-    """Maximum over windows."""
-
-    layer: MaxPool
-
-    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
-        super().__init__(layer, shapes)
-        self.spans = spans(self.layer.window, shapes[0], self.output_shape)
-
-    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
-        """Compute into `out`."""
-        codes = self.empty(out.n)
-        x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
-        over_rows(loops.max_windows, out.n * self.output_shape.h, x, *self.spans, codes)
-        out.inner[...] = codes
-
-
-class AveragePoolKernel(JitKernel):
-    """Average over windows; the divisor is rows * columns, as every count rule has it."""
-
-    layer: AveragePool
-
-    def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
-        super().__init__(layer, shapes)
-        self.spans = spans(self.layer.window, shapes[0], self.output_shape)
-        self.rows, self.columns = divisors(self.layer, shapes[0], self.output_shape)
-
-    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
-        """Compute into `out`."""
-        codes = self.empty(out.n)
-        x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
-        taps.events[1] += over_rows(
-            loops.average_windows,
-            out.n * self.output_shape.h,
-            x,
-            *self.spans,
-            self.rows,
-            self.columns,
-            self.layer.lift,
-            self.layer.epilogue.stage,
-            codes,
-        )
-        out.inner[...] = codes
-
-
-class ReluKernel(JitKernel):
-    """max(code, zero point)."""
-
-    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
-        """Compute into `out`."""
-        np.maximum(inputs[0].inner, out.inner.dtype.type(zero_of(self.layer.format)), out=out.inner)
-
-
 class ConcatKernel(JitKernel):
     """Copy each input to its channels; a branch that already lies there is not copied."""
 
@@ -217,29 +134,3 @@ class ConcatKernel(JitKernel):
             first += branch.shape.c
             if branch.padded is not target.padded or branch.first != target.first:
                 target.inner[...] = branch.inner
-
-
-class ValueKernel(JitKernel):
-    """Layers of one exact value per output, then the epilogue: rescale, eltwise sum, image encoding."""
-
-    layer: Rescale | EltwiseSum | ImageEncoding
-
-    def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
-        """Return the exact values, int64 [N][H][W][C]."""
-        layer = self.layer
-        if isinstance(layer, Rescale):
-            return inputs[0].inner.astype(np.int64) - zero_of(layer.format)
-        if isinstance(layer, EltwiseSum):
-            shifted = [b.inner.astype(np.int64) << a for b, a in zip(inputs, layer.align, strict=True)]
-            return np.asarray(sum(shifted[1:], shifted[0]))
-        mean = layer.mean.transpose(1, 2, 0)
-        return ((inputs[0].inner.astype(np.int64) << MEAN_LENGTH) - mean) * layer.scale_mantissa
-
-    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
-        """Compute into `out`."""
-        codes = self.empty(out.n)
-        epilogue = self.layer.epilogue
-        scales = scales_of(epilogue, self.output_shape.c)
-        rows, values = out.n * self.output_shape.h, self.values(inputs)
-        taps.events[1] += over_rows(loops.finish_values, rows, values, *scales, epilogue.stage, codes)
-        out.inner[...] = codes

@@ -1,4 +1,4 @@
-"""The compiled loops: sums of products, windows, and the epilogue. All arithmetic on results is in the leaves.
+"""The compiled loops: sums of products, and the epilogue. All arithmetic on results is in the leaves.
 
 Arrays are N H W C. Each loop takes a piece first..last of the rows of all images, writes what belongs to them and returns its
 events; pieces may run on any thread, in any order.
@@ -10,8 +10,7 @@ import numpy as np
 
 import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they are compiled into the loops
 from hwsim.arith.accumulate import Place, accumulate
-from hwsim.arith.requantize import Activation, finish, finish_scaled
-from hwsim.arith.rounding import round_ratio
+from hwsim.arith.requantize import finish
 from hwsim.backends.jit.compile import compiled
 
 
@@ -94,44 +93,5 @@ def finish_values(first, last, values, multiplier, shift, stage, codes):
             for k in range(channels):
                 code, event = finish(values[n, y, x, k], multiplier[k], shift[k], stage)
                 codes[n, y, x, k] = code
-                events += event
-    return events
-
-
-@compiled
-def max_windows(first, last, x, top, bottom, left, right, codes):
-    """codes = max over each window; top..bottom by output row, left..right by output column, all within the image."""
-    _, height, width, channels = codes.shape
-    for i in range(first, last):
-        n, y = i // height, i % height
-        for column in range(width):
-            for k in range(channels):
-                best = x[n, top[y], left[column], k]
-                for row in range(top[y], bottom[y]):
-                    for col in range(left[column], right[column]):
-                        best = max(best, x[n, row, col, k])
-                codes[n, y, column, k] = best
-    return 0
-
-
-@compiled
-def average_windows(first, last, x, top, bottom, left, right, rows, columns, lift, stage, codes):
-    """codes = epilogue of (sum << lift) / (rows * columns), or of sum / (rows * columns << -lift); returns the events."""
-    _, height, width, channels = codes.shape
-    events = 0
-    for i in range(first, last):
-        n, y = i // height, i % height
-        for column in range(width):
-            unit = (rows[y] * columns[column]) << max(-lift, 0)
-            for k in range(channels):
-                total = np.int64(0)
-                for row in range(top[y], bottom[y]):
-                    for col in range(left[column], right[column]):
-                        total += x[n, row, col, k]
-                if stage.activation == Activation.RELU_BEFORE_REQUANTIZE:
-                    total = max(total, 0)
-                rounded = round_ratio(total << max(lift, 0), unit, stage.rounding)
-                code, event = finish_scaled(rounded, stage)
-                codes[n, y, column, k] = code
                 events += event
     return events

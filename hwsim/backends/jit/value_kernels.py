@@ -11,8 +11,10 @@ from hwsim.arith.float_order import code_of_key, order_key
 from hwsim.arith.minifloat import infinity_code, nan_code
 from hwsim.backends.base import Kernel, Prepare, Taps, by_format
 from hwsim.backends.buffers import Buffer
-from hwsim.backends.jit import loops, value_loops
-from hwsim.backends.jit.kernels import AveragePoolKernel, JitKernel, MaxPoolKernel, ReluKernel, ValueKernel, divisors, spans
+from hwsim.backends.jit import pool_loops, value_loops
+from hwsim.backends.jit.eltwise_kernels import ReluKernel, ValueKernel
+from hwsim.backends.jit.kernels import JitKernel
+from hwsim.backends.jit.pool_kernels import AveragePoolKernel, MaxPoolKernel, divisors, spans
 from hwsim.backends.threads import over_rows
 from hwsim.formats import Minifloat
 from hwsim.formats.catalog import BINARY32
@@ -38,7 +40,7 @@ class FloatMaxPoolKernel(MaxPoolKernel):
         assert isinstance(self.layer.format, Minifloat)
         keys, f = self.empty(out.n), self.layer.format.layout
         x = np.ascontiguousarray(order_key(inputs[0].inner.astype(np.int64), f))
-        over_rows(loops.max_windows, out.n * self.output_shape.h, x, *self.spans, keys)
+        over_rows(pool_loops.max_windows, out.n * self.output_shape.h, x, *self.spans, keys)
         out.inner[...] = code_of_key(keys, f)
 
 
