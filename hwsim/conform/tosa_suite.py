@@ -10,6 +10,7 @@ import numpy as np
 from hwsim.conform.suite import Case, Suite
 from hwsim.conform.tosa_layers import COMPUTE, as_unsigned
 from hwsim.conform.tosa_tools import TosaTest, find_tools, tests_of
+from hwsim.errors import ContractError
 
 Progress = Callable[[int, int], None]
 
@@ -19,7 +20,7 @@ OPERATORS = (
 )  # fmt: skip
 """Operators that hwsim has layers for, as TOSA calls them."""
 
-NOT_YET = "hwsim has no layer for this operator"
+NO_LAYER = "hwsim has no layer for this operator."
 
 
 def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Suite:
@@ -45,12 +46,12 @@ def _case(test: TosaTest) -> Case:
         expected=partial(_signed_as_declared, test, test.expected),
         upper=upper,
         work=_work(test),
-        miss=None if compute is not None else NOT_YET,
+        miss=None if compute is not None else NO_LAYER,
     )
 
 
 def _nothing(backend: str) -> np.ndarray:
-    return np.zeros(0)
+    raise ContractError(NO_LAYER)
 
 
 def _signed_as_declared(test: TosaTest, codes: np.ndarray) -> np.ndarray:
