@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from hwsim.conform.suite import Case, Suite
 from hwsim.conform.tosa_layers import COMPUTE, as_unsigned
-from hwsim.conform.tosa_tools import TosaTest, find_tools, tests_of
+from hwsim.conform.tosa_tools import Listed, find_tools, tests_of
 from hwsim.errors import ContractError
 
 Progress = Callable[[int, int], None]
@@ -36,38 +37,49 @@ def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Su
     return Suite("tosa", title, f"tosa_reference_model of tosa-tools {tools.version}", tuple(cases))
 
 
-def _case(test: TosaTest) -> Case:
-    upper = None if test.upper is None else partial(_signed_as_declared, test, test.upper)
-    compute = COMPUTE.get(test.operator)
+def _case(test: Listed) -> Case:
+    known = test.operator in COMPUTE
     return Case(
         operator=test.operator.lower(),
         name=test.name,
-        compute=partial(compute, test) if compute is not None else _nothing,
-        expected=partial(_signed_as_declared, test, test.expected),
-        upper=upper,
+        compute=partial(_compute, test),
+        expected=partial(_expected, test),
+        upper=partial(_upper, test) if test.ranged else None,
         work=_work(test),
-        miss=None if compute is not None else NO_LAYER,
+        miss=None if known else NO_LAYER,
     )
 
 
-def _nothing(backend: str) -> np.ndarray:
-    raise ContractError(NO_LAYER)
+def _compute(test: Listed, backend: str) -> np.ndarray:
+    if test.operator not in COMPUTE:
+        raise ContractError(NO_LAYER)
+    return COMPUTE[test.operator](test.load(), backend)
 
 
-def _signed_as_declared(test: TosaTest, codes: np.ndarray) -> np.ndarray:
+def _expected(test: Listed) -> np.ndarray:
+    return _signed_as_declared(test, test.load().expected)
+
+
+def _upper(test: Listed) -> np.ndarray:
+    upper = test.load().upper
+    assert upper is not None
+    return _signed_as_declared(test, upper)
+
+
+def _signed_as_declared(test: Listed, codes: np.ndarray) -> np.ndarray:
     """Return what the reference model left, unsigned where the operator's output is: TOSA stores it in a signed type."""
     return as_unsigned(codes, test.output_type) if test.attributes.get("output_unsigned") else codes
 
 
-def _work(test: TosaTest) -> int:
+def _work(test: Listed) -> int:
     """Outputs times the products or pixels of each."""
-    shapes = [array.shape for array in test.arrays]
+    shapes, kernel = test.shapes, test.attributes.get("kernel", [])
     taps = {
-        "CONV2D": lambda: int(np.prod(shapes[1][1:])),
-        "TRANSPOSE_CONV2D": lambda: int(np.prod(shapes[1][1:])),
-        "DEPTHWISE_CONV2D": lambda: int(np.prod(shapes[1][:2])),
+        "CONV2D": lambda: math.prod(shapes[1][1:]),
+        "TRANSPOSE_CONV2D": lambda: math.prod(shapes[1][1:]),
+        "DEPTHWISE_CONV2D": lambda: math.prod(shapes[1][:2]),
         "MATMUL": lambda: shapes[0][2],
-        "AVG_POOL2D": lambda: int(np.prod(test.attributes["kernel"])),
-        "MAX_POOL2D": lambda: int(np.prod(test.attributes["kernel"])),
+        "AVG_POOL2D": lambda: math.prod(kernel),
+        "MAX_POOL2D": lambda: math.prod(kernel),
     }
-    return test.expected.size * (taps[test.operator]() if test.operator in taps else 1)
+    return test.outputs * (taps[test.operator]() if test.operator in taps else 1)

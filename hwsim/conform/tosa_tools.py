@@ -10,9 +10,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ from hwsim.errors import InputError
 GENERATOR = "tosa_verif_conformance_generator"
 PROFILES = ("tosa-pro-int",)
 EXTENSIONS = ("tosa-ext-int16", "tosa-ext-int4", "tosa-ext-doubleround", "tosa-ext-inexactround")
-LAYOUT = 2
+LAYOUT = 3
 """Of the cached files; a change of what is stored raises it, so that old files are made anew."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,38 @@ class TosaTest:
     output_type: str
     expected: np.ndarray
     upper: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A test in the cache. shapes: of the inputs.  outputs: elements of the result.  file, number: where its arrays are."""
+
+    operator: str
+    name: str
+    attributes: Mapping[str, Any]
+    types: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    output_type: str
+    outputs: int
+    ranged: bool
+    file: Path
+    number: int
+
+    def load(self) -> TosaTest:
+        """Return the test with its arrays."""
+        count = len(self.types)
+        arrays = _arrays(self.file, self.number, count + 1 + self.ranged)
+        upper = arrays[-1] if self.ranged else None
+        return TosaTest(
+            self.operator, self.name, self.attributes, self.types, arrays[:count], self.output_type, arrays[count], upper
+        )
+
+
+@lru_cache(maxsize=2)
+def _arrays(file: Path, number: int, count: int) -> tuple[np.ndarray, ...]:
+    """Return a test's arrays: each backend asks for them in turn, and all tests together would be a gigabyte."""
+    with np.load(file, allow_pickle=False) as stored:
+        return tuple(stored[f"{number}.{i}"] for i in range(count))
 
 
 def find_tools() -> Tools:
@@ -98,7 +129,7 @@ def cache_folder(tools: Tools) -> Path:
     return Path(base) / f"tosa-{tools.version}-{LAYOUT}"
 
 
-def tests_of(tools: Tools, operator: str) -> list[TosaTest]:
+def tests_of(tools: Tools, operator: str) -> list[Listed]:
     """Return the suite's positive integer tests of one operator, made now or read from the cache.
 
     operator: in TOSA's lower case.  Errors: InputError where a tool fails or the cache cannot be written.
@@ -114,7 +145,8 @@ def tests_of(tools: Tools, operator: str) -> list[TosaTest]:
                 os.replace(Path(work) / "index.json", index)  # last: where it stands, the other does
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror}); set HWSIM_CACHE to a folder that can.") from None
-    return _load(index, arrays)
+    records = json.loads(index.read_text(encoding="utf-8"))
+    return [_listed(record, arrays, number) for number, record in enumerate(records)]
 
 
 def _make(tools: Tools, operator: str, work: Path) -> None:
@@ -167,7 +199,9 @@ def _decode(folder: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         "name": folder.name,
         "attributes": operator["attribute"],
         "types": [tensors[name]["type"] if name in tensors else "SHAPE" for name in operator["inputs"]],
+        "shapes": [array.shape for array in arrays[: len(operator["inputs"])]],
         "output_type": tensors[output]["type"],
+        "outputs": arrays[len(operator["inputs"])].size,
         "ranged": _ranged(description),
     }
     return record, arrays
@@ -208,23 +242,6 @@ def constant(data: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     return stored[:count].reshape(shape)
 
 
-def _load(index: Path, arrays: Path) -> list[TosaTest]:
-    records = json.loads(index.read_text(encoding="utf-8"))
-    with np.load(arrays, allow_pickle=False) as stored:
-        return list(_tests(records, stored))
-
-
-def _tests(records: list[dict[str, Any]], stored: Mapping[str, np.ndarray]) -> Iterator[TosaTest]:
-    for number, record in enumerate(records):
-        types = tuple(record["types"])
-        inputs = tuple(stored[f"{number}.{i}"] for i in range(len(types)))
-        yield TosaTest(
-            operator=record["operator"],
-            name=record["name"],
-            attributes=record["attributes"],
-            types=types,
-            arrays=inputs,
-            output_type=record["output_type"],
-            expected=stored[f"{number}.{len(types)}"],
-            upper=stored[f"{number}.{len(types) + 1}"] if record["ranged"] else None,
-        )
+def _listed(record: dict[str, Any], file: Path, number: int) -> Listed:
+    types, shapes = tuple(record.pop("types")), tuple(tuple(shape) for shape in record.pop("shapes"))
+    return Listed(types=types, shapes=shapes, file=file, number=number, **record)
