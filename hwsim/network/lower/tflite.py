@@ -1,0 +1,170 @@
+"""A .tflite model's operators, in order, as layers: names, formats, shapes; reshapes go, and a flattened image is remembered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hwsim.errors import InputError
+from hwsim.formats import Affine
+from hwsim.layers import Concat, ImageEncoding, Layer, Shape
+from hwsim.network.lower import tflite_mac as mac
+from hwsim.network.lower import tflite_values as values
+from hwsim.network.lower.settle import naming
+from hwsim.network.lower.tflite_site import Site, activation_format, plane_shape
+from hwsim.network.quantized import QuantizedNode
+from hwsim.network.tflite_file import Operator, Tensor, TfliteModel
+from hwsim.network.tflite_schema import ConcatOptions, Fused
+
+RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+LONGEST_NAME = 100
+
+OPERATORS: dict[str, Callable[[Site], list[Layer]]] = {
+    "CONV_2D": lambda site: [mac.convolution(site)],
+    "DEPTHWISE_CONV_2D": lambda site: [mac.depthwise(site)],
+    "FULLY_CONNECTED": lambda site: [mac.fully_connected(site)],
+    "MEAN": lambda site: [mac.mean(site)],
+    "AVERAGE_POOL_2D": values.average_pool,
+    "MAX_POOL_2D": values.max_pool,
+    "QUANTIZE": values.requantize,
+    "RELU": values.rectifier(Fused.RELU),
+    "RELU6": values.rectifier(Fused.RELU6),
+    "RELU_N1_TO_1": values.rectifier(Fused.RELU_N1_TO_1),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a tensor is here.  node: its name.  shape: C, H, W as that node gives it.  flat: the file has it as one row."""
+
+    node: str
+    format: Affine
+    shape: Shape
+    flat: bool = False
+
+
+def lower_tflite(model: TfliteModel, encoding: ImageEncoding, image: int) -> tuple[tuple[QuantizedNode, ...], dict[int, str]]:
+    """Return the nodes behind an image encoding, and {tensor: node that holds its codes}.
+
+    image: the tensor that the encoding gives.  Raises InputError, naming file, operator and tensor, for what hwsim cannot run.
+    """
+    walk = _Walk(model, encoding, image)
+    for number, operator in enumerate(model.operators):
+        walk.take(operator, f"{model.where}: operator {number} ({operator.name})")
+    return walk.result()
+
+
+class _Walk:
+    """One walk over the operators."""
+
+    def __init__(self, model: TfliteModel, encoding: ImageEncoding, image: int) -> None:
+        self.model = model
+        fmt = encoding.output_format
+        assert isinstance(fmt, Affine)
+        self.nodes: list[QuantizedNode] = []
+        self.names: set[str] = set()
+        self.values: dict[int, Value] = {}
+        name = self.named(model.tensors[image])
+        self.nodes.append(QuantizedNode(name, (), encoding))
+        self.values[image] = Value(name, fmt, plane_shape(model.tensors[image], model.where))
+
+    def named(self, tensor: Tensor) -> str:
+        """Return a name for the node that gives this tensor: the first of those that the converter joined, made to differ."""
+        first = (tensor.name.split(";")[0] or "tensor")[:LONGEST_NAME]
+        name, number = first, 1
+        while name in self.names:
+            number += 1
+            name = f"{first}_{number}"
+        self.names.add(name)
+        return name
+
+    def take(self, operator: Operator, where: str) -> None:
+        """Add the layers of one operator."""
+        if len(operator.outputs) != 1 or operator.outputs[0] in self.values:
+            raise InputError(f"{where}: writes tensors {operator.outputs}; allowed is one, which no operator has written before.")
+        output = operator.outputs[0]
+        if operator.name in RESHAPES:
+            self.values[output] = self.reshaped(self.read(operator, 0, where), self.model.tensors[output], where)
+            return
+        with naming(where):
+            made = self.concatenated(operator, where) if operator.name == "CONCATENATION" else self.layers(operator, where)
+            self.values[output] = self.chained(operator, made, where)
+
+    def read(self, operator: Operator, i: int, where: str) -> Value:
+        """Return input i, which must have been computed."""
+        if i >= len(operator.inputs) or operator.inputs[i] not in self.values:
+            raise InputError(f"{where}: input {i} is no image and no earlier operator's output; hwsim cannot run this model.")
+        return self.values[operator.inputs[i]]
+
+    def layers(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
+        """Return what is read, and the chain of layers."""
+        x = self.read(operator, 0, where)
+        if x.flat and operator.name != "FULLY_CONNECTED" and math.prod(x.shape[1:]) > 1:
+            raise InputError(f"{where}: reads a flattened image; hwsim has a fully connected layer only behind a flatten.")
+        make = OPERATORS.get(operator.name, values.unsupported)
+        return [x.node], make(Site(self.model, operator, where, x.shape))
+
+    def concatenated(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
+        """CONCATENATION along the channels, of branches with one scale and zero point."""
+        assert isinstance(operator.options, ConcatOptions)
+        out = self.model.tensors[operator.outputs[0]]
+        fmt, axes = activation_format(out, where), len(out.shape)
+        branches = [self.read(operator, i, where) for i in range(len(operator.inputs))]
+        if operator.options.axis % axes != axes - 1 or any(b.flat and math.prod(b.shape[1:]) > 1 for b in branches):
+            raise InputError(f"{where}: found axis {operator.options.axis} of {axes}; allowed are channels, the last.")
+        layers: list[Layer] = [Concat(fmt, len(branches)), *values.clamped(fmt, operator.options.fused)]
+        return [self.joinable(branch, fmt, where) for branch in branches], layers
+
+    def joinable(self, branch: Value, fmt: Affine, where: str) -> str:
+        """Return the node of a branch with this format."""
+        if branch.format != fmt:
+            raise InputError(
+                f"{where}: reads {branch.node!r} with {branch.format} into {fmt}; allowed is one scale and zero point."
+            )
+        return branch.node
+
+    def chained(self, operator: Operator, made: tuple[list[str], list[Layer]], where: str) -> Value:
+        """Add the layers as nodes, the last under the output tensor's name."""
+        inputs, layers = made
+        tensor = self.model.tensors[operator.outputs[0]]
+        name = self.named(tensor)
+        names = [f"{name}:{i}" for i in range(len(layers) - 1)] + [name]
+        shapes = [self.shape_of(source) for source in inputs]
+        for label, layer in zip(names, layers, strict=True):
+            shapes = [layer.output_shape(shapes)]
+            self.nodes.append(QuantizedNode(label, tuple(inputs), layer))
+            inputs = [label]
+        fmt, shape = layers[-1].output_format, plane_shape(tensor, where)
+        assert isinstance(fmt, Affine)
+        if shapes[0] != shape or fmt != activation_format(tensor, where):
+            raise InputError(
+                f"{where}: gives {tuple(shapes[0])}, but its tensor {tensor.name!r} is said to be {tuple(shape)}; restore it."
+            )
+        return Value(name, fmt, shape)
+
+    def shape_of(self, node: str) -> Shape:
+        """Return the shape that a node gives."""
+        return next(value.shape for value in self.values.values() if value.node == node)
+
+    def reshaped(self, x: Value, tensor: Tensor, where: str) -> Value:
+        """A reshape that leaves every code where it is, or flattens an image row by row, as TensorFlow does."""
+        shape = plane_shape(tensor, where)
+        if activation_format(tensor, where) != x.format or math.prod(shape) != math.prod(x.shape):
+            raise InputError(f"{where}: gives {tensor.shape} of another format or size than {x.node!r} has; restore the file.")
+        if shape == x.shape or x.flat and shape == Shape(math.prod(x.shape), 1, 1):
+            return x
+        if shape == Shape(math.prod(x.shape), 1, 1):
+            return Value(x.node, x.format, x.shape, math.prod(x.shape[1:]) > 1)
+        raise InputError(
+            f"{where}: turns {tuple(x.shape)} into {tuple(shape)}; allowed is to flatten, or to add and drop axes of 1."
+        )
+
+    def result(self) -> tuple[tuple[QuantizedNode, ...], dict[int, str]]:
+        """Return the nodes, the model's output last, and what holds each tensor."""
+        if len(self.model.outputs) != 1 or self.model.outputs[0] not in self.values:
+            raise InputError(f"{self.model.where}: found outputs {self.model.outputs}; allowed is one, which an operator writes.")
+        last = self.values[self.model.outputs[0]].node
+        if self.nodes[-1].name != last:
+            raise InputError(f"{self.model.where}: its output is not what its last operator gives; hwsim needs that order.")
+        return tuple(self.nodes), {index: value.node for index, value in self.values.items()}
