@@ -1,11 +1,11 @@
-"""hwsim.read: model files -> the float Network."""
+"""hwsim.read: model files -> the float Network, or the QuantizedNetwork of a file whose network was born in integers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -14,22 +14,45 @@ from hwsim.network.preprocessing import ChannelOrder
 
 if TYPE_CHECKING:
     from hwsim.network.graph import Network
+    from hwsim.network.quantized import QuantizedNetwork
 
 PathLike = str | os.PathLike[str]
+MeanLike = PathLike | Sequence[float] | np.ndarray
 
 
+@overload
+def read(
+    model: PathLike,
+    weights: PathLike,
+    *,
+    mean: MeanLike | None = None,
+    scale: float | None = None,
+    channel_order: ChannelOrder | None = None,
+    shape: tuple[int, int, int] | None = None,
+) -> Network: ...
+@overload
+def read(
+    model: PathLike,
+    weights: None = None,
+    *,
+    mean: MeanLike | None = None,
+    scale: float | None = None,
+    channel_order: ChannelOrder | None = None,
+    shape: tuple[int, int, int] | None = None,
+) -> Network | QuantizedNetwork: ...
 def read(
     model: PathLike,
     weights: PathLike | None = None,
     *,
-    mean: PathLike | Sequence[float] | np.ndarray | None = None,
+    mean: MeanLike | None = None,
     scale: float | None = None,
     channel_order: ChannelOrder | None = None,
     shape: tuple[int, int, int] | None = None,
-) -> Network:
+) -> Network | QuantizedNetwork:
     """The float network of a Caffe prototxt and caffemodel, as Caffe runs it in phase TEST, or of an ONNX file.
 
-    An .onnx file holds its weights: give it alone.
+    An .onnx file holds its weights: give it alone.  So does a quantized .tflite file, which gives a QuantizedNetwork, in the
+    arithmetic of TensorFlow Lite's reference kernels; its pixels are its codes where neither mean nor scale is given.
     What the files do not say about pixels may be said here, and goes before what they say.  mean: numbers per channel,
     an array C, H, W, or a .npy or .binaryproto file, in the network's channel order.  scale: factor after the mean.
     channel_order: for 3 channels where nothing else is said BGR, as Caffe has it, of an .onnx file RGB.  shape: C, H, W of
@@ -57,8 +80,16 @@ def read(
         if weights is not None:
             raise InputError(f"{model}: found weights {weights} beside it; an ONNX file holds its own, so give it alone.")
         return read_onnx(model, wish)
+    if model.suffix == ".tflite":
+        from hwsim.network.read_tflite import read_tflite
+
+        if weights is not None:
+            raise InputError(f"{model}: found weights {weights} beside it; a .tflite file holds its own, so give it alone.")
+        return read_tflite(model, wish)
     if weights is None:
-        raise InputError(f"{model}: its weights are missing; give a .prototxt and its .caffemodel, or an .onnx file alone.")
+        raise InputError(
+            f"{model}: its weights are missing; give a .prototxt and its .caffemodel, or an .onnx or .tflite file alone."
+        )
     if model.suffix == ".caffemodel" and weights.suffix == ".prototxt":
         raise InputError(f"{model}: give the prototxt first and the caffemodel second.")
     return read_caffe(model, weights, wish)
