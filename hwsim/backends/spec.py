@@ -22,6 +22,12 @@ KINDS = (
     "rescale",
     "eltwise_sum",
     "concat",
+    "pad",
+    "slice",
+    "resize_nearest",
+    "channel_shuffle",
+    "flatten",
+    "clamp",
 )
 
 

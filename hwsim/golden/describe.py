@@ -21,17 +21,23 @@ from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
 from hwsim.golden.wide import ExactRegister
 from hwsim.layers import (
     AveragePool,
+    ChannelShuffle,
+    Clamp,
     Concat,
     Convolution,
     EltwiseSum,
+    Flatten,
     FullyConnected,
     HostLRN,
     ImageEncoding,
     Layer,
     MacLayer,
     MaxPool,
+    Pad,
     ReLU,
     Rescale,
+    ResizeNearest,
+    Slice,
     Softmax,
 )
 
@@ -39,6 +45,7 @@ KINDS: dict[str, type] = {
     cls.kind: cls
     for cls in (
         AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, MaxPool, ReLU, Rescale, Softmax,
+        ChannelShuffle, Clamp, Flatten, Pad, ResizeNearest, Slice,
     )
 }  # fmt: skip
 FORMATS = (FixedPoint, PowerOfTwo, Minifloat, ExactRegister)

@@ -1,6 +1,7 @@
 """One file per kind of layer: attributes, output shape, bounds and the specification in plain Python ints."""
 
 from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape, Shares
+from hwsim.layers.clamp import Clamp
 from hwsim.layers.concat import Concat
 from hwsim.layers.conv import Convolution
 from hwsim.layers.elementwise import EltwiseSum, ReLU, Rescale
@@ -8,28 +9,37 @@ from hwsim.layers.fully_connected import FullyConnected
 from hwsim.layers.host import HostLRN, Region, Softmax
 from hwsim.layers.image import ImageEncoding
 from hwsim.layers.mac import MacLayer
+from hwsim.layers.move import ChannelShuffle, Flatten, FlattenOrder, Pad, ResizeNearest, Sampling, Slice
 from hwsim.layers.pool import AveragePool, CountRule, MaxPool, Window
 
 __all__ = [
     "AveragePool",
     "Bounds",
     "Cell",
+    "ChannelShuffle",
+    "Clamp",
     "Concat",
     "Convolution",
     "CountRule",
     "EltwiseSum",
     "Events",
+    "Flatten",
+    "FlattenOrder",
     "FullyConnected",
     "HostLRN",
     "ImageEncoding",
     "Layer",
     "MacLayer",
     "MaxPool",
+    "Pad",
     "ReLU",
     "Region",
     "Rescale",
+    "ResizeNearest",
+    "Sampling",
     "Shape",
     "Shares",
+    "Slice",
     "Softmax",
     "Window",
 ]
