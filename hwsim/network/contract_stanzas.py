@@ -2,11 +2,14 @@
 
 What says which datapath it is: the accumulator. {"bits": ..} is an integer register; {"exact": true} a register as wide as
 every sum needs, and {"format": ..} a float register: these two take minifloats among their operands.
-Weights are {"bits", "integer_bits", "signed"}, {"exp_min", "exp_max", "zero"} or {"minifloat": NAME}; outputs likewise.
+Weights are {"bits", "integer_bits", "signed"}, {"bits", "scale", "zero_point", "signed"}, {"exp_min", "exp_max", "zero"} or
+{"minifloat": NAME}; outputs likewise. An output that is scaled by a multiplier has it in "scaling", as it is: it does not follow
+from the scales, which only say what the codes mean.
 """
 
 from __future__ import annotations
 
+import typing
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +29,9 @@ from hwsim.contract import (
 )
 from hwsim.contract.mac import MAX_OPERAND_BITS, MAX_OUTPUT_BITS
 from hwsim.errors import InputError
-from hwsim.formats import Format, Minifloat, PowerOfTwo
+from hwsim.formats import Affine, Format, Minifloat, PowerOfTwo
 from hwsim.network.lower.settle import grid_is_derived, naming, with_grid
-from hwsim.network.records import Stanza, format_stanza, integer_bits, read_format, read_grid, read_record, record
+from hwsim.network.records import Stanza, format_stanza, integer_bits, read_format, read_grid, read_record, read_value, record
 from hwsim.network.strict import Fields, short
 
 AnyContract = MacContract | FloatMacContract
@@ -74,9 +77,9 @@ def read_contract(f: Fields, fmt: Any, channels: int) -> Any:
     """Take a MacContract or a FloatMacContract from a layer's fields. fmt: of its input; channels: of its output."""
     weight = read_format(f.any("weight"), f"{f.where}, weight", MAX_OPERAND_BITS, channels)
     bias_value = f.any("bias")
-    bias = None if bias_value is None else read_format(bias_value, f"{f.where}, bias", 64, channels)
-    if isinstance(bias, PowerOfTwo):
-        raise InputError(f"{f.where}, bias: found powers of two, allowed bits and integer_bits, or a minifloat.")
+    bias: Any = None if bias_value is None else read_format(bias_value, f"{f.where}, bias", 64, channels)
+    if isinstance(bias, (Affine, PowerOfTwo)):
+        raise InputError(f"{f.where}, bias: found {bias}, allowed bits and integer_bits, or a minifloat.")
     acc, output, rounding = f.any("accumulator"), read_output(f), f.choice("parameter_rounding", Rounding)
     where = f"{f.where}, accumulator"
     fields = Fields(acc, where)
@@ -84,8 +87,11 @@ def read_contract(f: Fields, fmt: Any, channels: int) -> Any:
         if "product" in f:
             raise InputError(f"{f.where}, product: found one beside a float datapath, whose products are exact; remove it.")
         register = _read_float_accumulator(acc, fields, where)
+        for name, part in (("reads", fmt), ("weight", weight)):
+            if isinstance(part, Affine):
+                raise InputError(f"{f.where}, {name}: found {part} with the accumulator {REGISTERS}, allowed with one of bits.")
         with naming(f.where):
-            return FloatMacContract(fmt, weight, output, register, bias, rounding)
+            return FloatMacContract(fmt, weight, output, register, bias, rounding)  # type: ignore[arg-type]
     _demand_integers(f, fmt, weight, bias, output)
     product = None
     if "product" in f:
@@ -135,9 +141,15 @@ def _read_float_accumulator(value: Any, fields: Fields, where: str) -> ExactSum 
     return ExactSum()
 
 
+SCALED = ("scaling", "clamp_low", "clamp_high")
+"""Fields of an Output that are written where there is one."""
+
+
 def output_stanza(output: AnyOutput) -> Stanza:
     """Return an output: its format and its modes; a minifloat's overflow is the format's own."""
     modes = {name: record(getattr(output, name)) for name in ("rounding", "overflow", "activation") if hasattr(output, name)}
+    if isinstance(output, Output):
+        modes |= {name: record(value) for name in SCALED if (value := getattr(output, name)) is not None}
     return format_stanza(output.format) | modes
 
 
@@ -145,20 +157,24 @@ def read_output(f: Fields) -> Any:
     """Take an Output or a FloatOutput from a layer's fields; the layer says which it takes."""
     value, where = f.any("output"), f"{f.where}, output"
     out = Fields(value, where)
-    modes = ("rounding", "overflow", "activation")
+    modes = ("rounding", "overflow", "activation", *SCALED)
     format_fields = {name: v for name, v in value.items() if name not in modes}
     activation = out.choice("activation", Activation)
     rounding: Any = _read_rounding(out)
     if "minifloat" in out or "exp_bits" in out:
         if "overflow" in out:
             raise InputError(f"{where}, overflow: found one beside a minifloat, whose `saturate` says it; remove it.")
+        if found := [name for name in SCALED if name in out]:
+            raise InputError(f"{where}, {found[0]}: found one beside a minifloat, which is cast as it is; remove it.")
         fmt = read_format(format_fields, where, MAX_OUTPUT_BITS)
         with naming(where):
             return FloatOutput(fmt, rounding, activation)  # type: ignore[arg-type]
     overflow = out.choice("overflow", Overflow)
     fixed = read_format(format_fields, where, MAX_OUTPUT_BITS)
+    hints = typing.get_type_hints(Output)
+    scaled = {name: read_value(hints[name], out.any(name), f"{where}, {name}") for name in SCALED if name in out}
     with naming(where):
-        return Output(fixed, rounding, overflow, activation)  # type: ignore[arg-type]
+        return Output(fixed, rounding, overflow, activation, **scaled)  # type: ignore[arg-type]
 
 
 def _read_rounding(out: Fields) -> Rounding | StochasticRounding:

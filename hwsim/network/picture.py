@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
+from hwsim.formats import Affine, FixedPoint, Format, Minifloat, PowerOfTwo
 from hwsim.layers import MacLayer
 from hwsim.layers.float_unit import FloatUnit
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -86,11 +86,11 @@ def output_cover(seen: Range, fmt: Format) -> Cover:
     >>> cover.limit, cover.seen, cover.typical, round(cover.headroom, 2)
     (3.96875, 3.0, 2.5, 0.4)
     """
-    if not isinstance(fmt, FixedPoint):
+    if isinstance(fmt, (Minifloat, PowerOfTwo)):
         return _growing(seen.largest, max(seen.clip_high, -seen.clip_low), fmt)
-    sides = [(seen.high, seen.clip_high, float(fmt.largest)), (-seen.low, -seen.clip_low, -float(fmt.smallest))]
+    ulp, zero = _step(fmt), fmt.zero()
+    sides = [(seen.high, seen.clip_high, (fmt.high - zero) * ulp), (-seen.low, -seen.clip_low, (zero - fmt.low) * ulp)]
     high, typical, limit = max(sides, key=lambda side: _ratio(side[0], side[2]))
-    ulp = math.ldexp(1.0, -fmt.fl())
     return Cover(fmt, ulp, limit, ulp, high, typical, _ratio(high, limit), high > limit + ulp / 2)
 
 
@@ -99,12 +99,20 @@ def weight_cover(weight: np.ndarray, fmt: Format) -> Cover:
     flat = np.abs(weight.reshape(len(weight), -1).astype(np.float64))
     some = flat[flat > 0]
     typical = float(np.median(some)) if some.size else 0.0
-    if not isinstance(fmt, FixedPoint):
+    if isinstance(fmt, (Minifloat, PowerOfTwo)):
         return _growing(float(flat.max()), typical, fmt)
-    lengths = fmt.lengths(len(weight))
-    codes = max(math.ldexp(float(row.max()), fl) for row, fl in zip(flat, lengths, strict=True))
-    ulp, finest = math.ldexp(1.0, -min(lengths)), math.ldexp(1.0, -max(lengths))
-    return Cover(fmt, ulp, fmt.high * ulp, finest, float(flat.max()), typical, codes / fmt.high, codes > fmt.high + 0.5)
+    fmt.lengths(len(weight))  # as many channels as the weights
+    steps = [_step(fmt, k) for k in range(len(weight))]
+    most = [fmt.high - fmt.zero(k) for k in range(len(weight))]
+    worst = max(range(len(weight)), key=lambda k: float(flat[k].max()) / steps[k] / max(most[k], 1))
+    codes, ulp = float(flat[worst].max()) / steps[worst], max(steps)
+    ratio, clips = codes / max(most[worst], 1), codes > most[worst] + 0.5
+    return Cover(fmt, ulp, max(most) * ulp, min(steps), float(flat.max()), typical, ratio, clips)
+
+
+def _step(fmt: FixedPoint | Affine, channel: int = 0) -> float:
+    """What one code of a channel is worth."""
+    return fmt.step(channel) if isinstance(fmt, Affine) else math.ldexp(1.0, -fmt.fl(channel))
 
 
 def _growing(seen: float, typical: float, fmt: Minifloat | PowerOfTwo) -> Cover:

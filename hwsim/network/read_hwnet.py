@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hwsim.contract import RangeRule
-from hwsim.contract.mac import MAX_OUTPUT_BITS
 from hwsim.errors import InputError
 from hwsim.formats.fixed import MAX_FRACTIONAL_LENGTH
-from hwsim.layers import (
-    AveragePool,
-    Concat,
-    Convolution,
-    CountRule,
-    EltwiseSum,
-    FullyConnected,
-    HostLRN,
-    Layer,
-    MacLayer,
-    MaxPool,
-    Region,
-    ReLU,
-    Rescale,
-    Shape,
-    Softmax,
-    Window,
-)
-from hwsim.network.contract_stanzas import read_contract, read_output
+from hwsim.layers import MacLayer, Shape
+from hwsim.network.contract_stanzas import read_output
 from hwsim.network.files import read_bytes
 from hwsim.network.finite import not_finite
+from hwsim.network.layer_stanzas import KINDS, array_fields, build, check_reads
 from hwsim.network.lower.layers import encoding
-from hwsim.network.lower.settle import codes, naming, settle
+from hwsim.network.lower.settle import naming, settle
 from hwsim.network.preprocessing import MAX_SIDE, ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
 from hwsim.network.ranges import Calibration, Range, WeightRule
-from hwsim.network.records import read_format
 from hwsim.network.strict import Fields, checked_file, load_npy, read_json
 from hwsim.network.write_hwnet import (
     FORMAT,
@@ -54,9 +36,8 @@ from hwsim.network.write_hwnet import (
 
 MAX_JSON = 1 << 24
 MAX_NPY = 1 << 32
-
-Formats = tuple[Any, ...]  # of any kind: each layer says which it takes
-Build = Callable[["Fields", Formats, "Source | None"], Layer]
+FLOATS, CODES = ("<f4",), ("|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8")
+"""Types of arrays that stand in files."""
 
 
 def load(path: str | os.PathLike[str]) -> QuantizedNetwork:
@@ -114,7 +95,7 @@ class _Reader:
         if isinstance(mean, str):
             if mean != MEAN_FILE:
                 raise InputError(f"{f.where}, mean: found {mean!r}, allowed a list of numbers or {MEAN_FILE!r}.")
-            mean = self._array(mean, 3, f.where)
+            mean = self._array(mean, (3,), f.where)
         elif not isinstance(mean, list) or not all(type(v) in (int, float) and abs(v) <= 1e30 for v in mean):
             raise InputError(f"{f.where}, mean: allowed a list of numbers, one per channel, or {MEAN_FILE!r}.")
         scale, crop = f.real("scale"), f.boolean("crop")
@@ -138,9 +119,7 @@ class _Reader:
             nodes.append(node)
         return nodes
 
-    def _node(
-        self, f: Fields, name: str, preprocessing: Preprocessing, formats: dict[str, Any]
-    ) -> QuantizedNode:
+    def _node(self, f: Fields, name: str, preprocessing: Preprocessing, formats: dict[str, Any]) -> QuantizedNode:
         kind, reads = f.text("kind"), f.texts("reads")
         for read in reads:
             if read not in formats:
@@ -151,25 +130,35 @@ class _Reader:
             output = read_output(f)
             with naming(f.where):
                 return QuantizedNode(name, reads, encoding(preprocessing.mean, preprocessing.scale, output))
-        if kind not in BUILD:
-            raise InputError(f"{f.where}, kind: found {kind!r}, allowed image_encoding, {', '.join(BUILD)}.")
-        if not reads or (len(reads) > 1 and kind not in ("concat", "eltwise_sum")):
-            raise InputError(f"{f.where}, reads: found {len(reads)} layers, allowed {'one' if reads else 'at least one'}.")
-        source = self._source(f, 4 if kind == "convolution" else 2) if kind in WEIGHTED else None
-        with naming(f.where):
-            return QuantizedNode(name, reads, BUILD[kind](f, tuple(formats[read] for read in reads), source), source)
+        check_reads(kind, reads, f.where)
+        source, arrays = self._arrays(f, kind)
+        return QuantizedNode(name, reads, build(kind, f, [formats[read] for read in reads], arrays, source), source)
 
-    def _source(self, f: Fields, axes: int) -> Source:
+    def _arrays(self, f: Fields, kind: str) -> tuple[Source | None, dict[str, np.ndarray | None]]:
+        """A layer's files: float weights, of which its codes are derived, or its codes by field."""
+        names = array_fields(KINDS[kind])
+        if not names:
+            return None, {}
         files = f.fields("files")
-        weight = self._array(files.text("weight"), axes, files.where)
-        bias = files.any("bias")
-        if bias is not None and not isinstance(bias, str):
-            raise InputError(f"{files.where}, bias: allowed the name of a file, or null.")
+        as_codes = "codes" in files and files.boolean("codes")
+        found = {field: self._file(files, field, CODES if as_codes else FLOATS) for field in names}
         files.done()
-        return Source(weight, None if bias is None else self._array(bias, 1, files.where))
+        if as_codes:
+            return None, found
+        if set(found) != {"weight", "bias"}:
+            raise InputError(f"{files.where}, codes: found none, allowed true: a {kind} is kept in codes.")
+        if found["weight"] is None:
+            raise InputError(f"{files.where}, weight: found null, allowed the name of a file.")
+        return Source(found["weight"], found["bias"]), {}
 
-    def _array(self, name: str, axes: int, where: str) -> np.ndarray:
-        """One weight file: named plainly, unchanged since it was written, float32, finite."""
+    def _file(self, files: Fields, field: str, types: tuple[str, ...]) -> np.ndarray | None:
+        name = files.any(field)
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"{files.where}, {field}: allowed the name of a file, or null.")
+        return None if name is None else self._array(name, (1, 2, 3, 4), files.where, types)
+
+    def _array(self, name: str, axes: tuple[int, ...], where: str, types: tuple[str, ...] = FLOATS) -> np.ndarray:
+        """One file: named plainly, unchanged since it was written, of an allowed type, finite."""
         path = checked_file(self.path / WEIGHTS_FOLDER, name, where)
         if name in self.read_files:
             raise InputError(f"{where}: the file {name} is used twice; each array has a file of its own.")
@@ -177,8 +166,8 @@ class _Reader:
         data = read_bytes(path, MAX_NPY)
         if self.file_digests.get(name) != sha256(data):
             raise InputError(f"{path}: changed since the network was written (sha256 differs); restore it, or quantize again.")
-        array = load_npy(data, str(path), "<f4", axes)
-        if (bad := not_finite(array)) is not None:
+        array = load_npy(data, str(path), types, axes)
+        if array.dtype.kind == "f" and (bad := not_finite(array)) is not None:
             raise InputError(f"{path}: holds a number that is not finite, {bad}; restore the file.")
         return array
 
@@ -205,65 +194,6 @@ class _Reader:
                     "contract; restore the file and its weights, or quantize again."
                 )
         return edited
-
-
-def _pair(f: Fields, name: str, low: int) -> tuple[int, int]:
-    first, second = f.integers(name, low, 65535, 2)
-    return first, second
-
-
-def _convolution(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    assert source is not None
-    contract = read_contract(f, formats[0], len(source.weight))
-    weight, bias = codes(contract, source)
-    stride, pad, dilation = _pair(f, "stride", 1), _pair(f, "pad", 0), _pair(f, "dilation", 1)
-    return Convolution(contract, weight, bias, stride, pad, dilation, f.integer("groups", 1, 1 << 20))
-
-
-def _fully_connected(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    assert source is not None
-    contract = read_contract(f, formats[0], len(source.weight))
-    return FullyConnected(contract, *codes(contract, source))
-
-
-def _window(f: Fields) -> Window:
-    kernel = f.any("kernel")
-    if kernel is not None:
-        kernel = _pair(Fields({"kernel": kernel}, f.where), "kernel", 1)
-    return Window(kernel, _pair(f, "stride", 1), _pair(f, "pad", 0), f.boolean("ceil_mode"))
-
-
-def _max_pool(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    return MaxPool(formats[0], _window(f))
-
-
-def _average_pool(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    return AveragePool(formats[0], _window(f), f.choice("count", CountRule), read_output(f))
-
-
-def _host_lrn(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    region, size = f.choice("region", Region), f.integer("local_size", 1, MAX_SIDE)
-    return HostLRN(formats[0], region, size, f.real("alpha"), f.real("beta"), f.real("k"), read_output(f))
-
-
-def _concat(f: Fields, formats: Formats, source: Source | None) -> Layer:
-    fmt: Any = read_format(f.any("format"), f"{f.where}, format", MAX_OUTPUT_BITS)
-    return Concat(fmt, len(formats))
-
-
-BUILD: dict[str, Build] = {
-    "convolution": _convolution,
-    "fully_connected": _fully_connected,
-    "max_pool": _max_pool,
-    "average_pool": _average_pool,
-    "relu": lambda f, formats, source: ReLU(formats[0]),
-    "rescale": lambda f, formats, source: Rescale(formats[0], read_output(f)),
-    "concat": _concat,
-    "eltwise_sum": lambda f, formats, source: EltwiseSum(formats, read_output(f)),
-    "host_lrn": _host_lrn,
-    "softmax": lambda f, formats, source: Softmax(formats[0]),
-}
-WEIGHTED = ("convolution", "fully_connected")
 
 
 def _weight_rule(f: Fields) -> WeightRule:

@@ -117,19 +117,21 @@ def npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.d
     return tuple(int(extent) for extent in shape), bool(fortran), dtype
 
 
-def load_npy(data: bytes, where: str, dtype: str, axes: int) -> np.ndarray:
-    """Return the array of a .npy file's bytes: of this dtype ("<f4") and number of axes, C order, exactly as long as it says.
+def load_npy(data: bytes, where: str, dtypes: tuple[str, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """Return the array of a .npy file's bytes: of one of these types ("<f4") and numbers of axes, C order, as long as it says.
 
     InputError otherwise; the header is checked against the bytes at hand before any array is made, and nothing is unpickled.
     """
     file = io.BytesIO(data)
     shape, fortran, found = npy_header(file, where)
-    if found != np.dtype(dtype):
-        raise InputError(f"{where}: found elements of type {found}, allowed {np.dtype(dtype)}; restore the file.")
+    if found not in [np.dtype(dtype) for dtype in dtypes]:
+        allowed = ", ".join(str(np.dtype(dtype)) for dtype in dtypes)
+        raise InputError(f"{where}: found elements of type {found}, allowed {allowed}; restore the file.")
     if fortran and len(shape) > 1:
         raise InputError(f"{where}: found Fortran order, allowed C order; restore the file.")
-    if len(shape) != axes or 0 in shape:
-        raise InputError(f"{where}: found shape {shape}, allowed {axes} axes, none of them empty; restore the file.")
+    if len(shape) not in axes or 0 in shape:
+        allowed = " or ".join(map(str, axes))
+        raise InputError(f"{where}: found shape {shape}, allowed {allowed} axes, none of them empty; restore the file.")
     body = len(data) - file.tell()
     if math.prod(shape) * found.itemsize != body:
         raise InputError(f"{where}: its header says shape {shape}, and {body:,} bytes follow; restore the file.")

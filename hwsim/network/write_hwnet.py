@@ -1,7 +1,8 @@
 """QuantizedNetwork -> the directory NAME.hwnet: network.json to read and to edit, weights/*.npy as the source had them.
 
 What a layer decides for itself is written; what follows (input formats, the accumulator's grid, the rescales before a
-concatenation, all codes) is derived on opening.  How a contract is written: contract_stanzas.py and records.py.
+concatenation, all codes) is derived on opening; codes that have no float weights behind them are kept as they are.  How a
+layer is written: layer_stanzas.py, contract_stanzas.py and records.py.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.errors import InputError
-from hwsim.layers import AveragePool, Concat, Convolution, HostLRN, Layer, MacLayer, MaxPool, Window
-from hwsim.network.contract_stanzas import contract_stanza, output_stanza
-from hwsim.network.lower.settle import output_stage, without_branch_rescales
+from hwsim.layers import ImageEncoding, MacLayer
+from hwsim.network.contract_stanzas import output_stanza
+from hwsim.network.layer_stanzas import array_fields, attributes
+from hwsim.network.lower.settle import without_branch_rescales
 from hwsim.network.preprocessing import Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.network.ranges import Range
@@ -29,6 +30,7 @@ from hwsim.network.storage import writing_directory
 NETWORK_FILE, WEIGHTS_FOLDER = "network.json", "weights"
 MEAN_FILE = "mean.npy"
 FORMAT, SCHEMA = "hwsim quantized network", 1
+
 
 def write_hwnet(network: QuantizedNetwork, path: str | os.PathLike[str], force: bool = False) -> Path:
     """Write the network; return its path. The directory appears whole under its name, or not at all."""
@@ -55,11 +57,9 @@ def document_of(network: QuantizedNetwork) -> tuple[Stanza, dict[str, bytes]]:
     preprocessing = preprocessing_stanza(network.preprocessing, files)
     nodes = []
     for node in without_branch_rescales(network.nodes):
-        if isinstance(node.layer, MacLayer) and node.source is None:
-            raise InputError(f"network {network.name!r}, layer {node.name!r}: has no float weights, which a .hwnet keeps.")
         stanza = node_stanza(node)
-        if node.source is not None:
-            stanza["files"] = _weight_files(node, files)
+        if node.inputs and array_fields(type(node.layer)):
+            stanza["files"] = _array_files(node, files)
         nodes.append(stanza)
     document = {
         "format": FORMAT,
@@ -109,34 +109,11 @@ def contract_digests(network: QuantizedNetwork) -> dict[str, str]:
 
 
 def node_stanza(node: QuantizedNode) -> Stanza:
-    """Return what a node decides for itself, without its weight files."""
-    layer: Any = node.layer
-    stanza: Stanza = {"name": node.name, "kind": layer.kind, "reads": list(node.inputs)}
-    if isinstance(layer, Convolution):
-        stanza |= {"stride": list(layer.stride), "pad": list(layer.pad), "dilation": list(layer.dilation)}
-        stanza["groups"] = int(layer.groups)
-    if isinstance(layer, (MaxPool, AveragePool)):
-        stanza |= _window_stanza(layer.window)
-    if isinstance(layer, AveragePool):
-        stanza["count"] = layer.count.name
-    if isinstance(layer, HostLRN):
-        stanza |= {"region": layer.region.name, "local_size": layer.local_size}
-        stanza |= {"alpha": layer.alpha, "beta": layer.beta, "k": layer.k}
-    if isinstance(layer, MacLayer):
-        stanza |= contract_stanza(layer.contract, layer.channels)
-    if isinstance(layer, Concat):
-        stanza["format"] = format_stanza(layer.format)
-    return stanza | _output_stanza(layer)
-
-
-def _window_stanza(window: Window) -> Stanza:
-    kernel = None if window.kernel is None else list(window.kernel)
-    return {"kernel": kernel, "stride": list(window.stride), "pad": list(window.pad), "ceil_mode": window.ceil_mode}
-
-
-def _output_stanza(layer: Layer) -> Stanza:
-    output = output_stage(layer)
-    return {} if output is None else {"output": output_stanza(output)}
+    """Return what a node decides for itself, without its files. The image's numbers are the preprocessing's, but the output."""
+    stanza: Stanza = {"name": node.name, "kind": node.layer.kind, "reads": list(node.inputs)}
+    if isinstance(node.layer, ImageEncoding):
+        return stanza | {"output": output_stanza(node.layer.output)}
+    return stanza | attributes(node.layer)
 
 
 def range_stanza(seen: Range) -> Stanza:
@@ -169,17 +146,18 @@ def preprocessing_stanza(preprocessing: Preprocessing, files: dict[str, bytes]) 
 
 
 def npy(array: np.ndarray) -> bytes:
-    """Return a float32 array as the bytes of a .npy file, version 1.0, little-endian, C order."""
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.ascontiguousarray(array, dtype="<f4"), version=(1, 0), allow_pickle=False)
+    """Return an array as the bytes of a .npy file, version 1.0, little-endian, C order: floats as float32, codes as they are."""
+    file, kind = io.BytesIO(), np.dtype("<f4") if array.dtype.kind == "f" else array.dtype.newbyteorder("<")
+    np.lib.format.write_array(file, np.ascontiguousarray(array, dtype=kind), version=(1, 0), allow_pickle=False)
     return file.getvalue()
 
 
-def _weight_files(node: QuantizedNode, files: dict[str, bytes]) -> Stanza:
-    assert node.source is not None
-    names: Stanza = {}
+def _array_files(node: QuantizedNode, files: dict[str, bytes]) -> Stanza:
+    """Name a file for each array of a layer: its float weights, or its codes where it was born in integers."""
+    names: Stanza = {} if node.source is not None else {"codes": True}
     taken = {name.lower() for name in files}
-    for field, array in (("weight", node.source.weight), ("bias", node.source.bias)):
+    for field in array_fields(type(node.layer)):
+        array = getattr(node.layer if node.source is None else node.source, field)
         names[field] = None
         if array is not None:
             names[field] = file_name(node.name, field, taken)

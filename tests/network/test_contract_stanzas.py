@@ -31,11 +31,13 @@ from hwsim.contract import (
     FloatOutput,
     Lfsr,
     MacContract,
+    Multiplier,
     Order,
     Output,
     PaddedTaps,
     Reset,
     RoundAt,
+    Scaling,
     Schedule,
     ShiftAdd,
     Spill,
@@ -45,10 +47,11 @@ from hwsim.contract import (
     ZeroSkip,
 )
 from hwsim.errors import ContractError, HwsimError
-from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo, ZeroCode
+from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo, ZeroCode
 from hwsim.formats.catalog import BINARY16, E4M3, FORMATS
 from hwsim.network.contract_stanzas import contract_stanza, output_stanza, read_contract, read_output
-from hwsim.network.lower.settle import with_grid
+from hwsim.network.lower.settle import codes, with_grid
+from hwsim.network.quantized import Source
 from hwsim.network.records import format_stanza, read_format, record
 from hwsim.network.strict import Fields
 from support.networks import branching, pixels
@@ -155,7 +158,38 @@ def test_a_float_contract_comes_back(contract):
     assert back(stanza_of(contract), contract.input) == contract
 
 
-@given(fixed | weights | powers | minifloats)
+scales = st.floats(2.0**-60, 2.0**60, allow_subnormal=False)
+zeros = st.integers(-100, 100)
+affines = st.builds(Affine, st.integers(8, 16), scales, zeros, st.just(True), st.booleans())
+affine_weights = affines | st.builds(
+    Affine, st.integers(8, 16), st.tuples(scales, scales, scales), zeros | st.tuples(zeros, zeros, zeros)
+)
+numbers = st.integers(0, (1 << 24) - 1)
+multipliers = st.builds(
+    Multiplier,
+    st.sampled_from([rule for rule in Scaling if rule is not Scaling.SHIFT]),
+    numbers | st.tuples(numbers, numbers, numbers),
+    st.integers(2, 62),
+)
+clamps = st.none() | st.integers(-100, 0), st.none() | st.integers(0, 100)
+scaled = st.builds(Output, affines, st.just(Rounding.TIES_UP), overflows, st.just(Activation.NONE), multipliers, *clamps)
+
+
+@given(affines, affine_weights, scaled, st.sampled_from([Accumulator(32), Accumulator(62)]))
+def test_an_affine_contract_comes_back(fmt, weight, output, accumulator):
+    contract = with_grid(MacContract(fmt, weight, output, accumulator), CHANNELS)
+    assert back(stanza_of(contract), fmt) == contract
+
+
+def test_an_affine_bias_has_its_grid_from_input_and_weights():
+    """bias code = bias / (scale of the input * scale of the channel's weights), rounded once."""
+    fmt, weight = Affine(8, 0.5, 3), Affine(8, (0.25, 0.125, 1.0))
+    contract = MacContract(fmt, weight, Output(fmt, Rounding.TIES_AWAY, scaling=Multiplier(Scaling.MULTIPLY, 1, 3)))
+    source = Source(np.ones((3, 1), dtype=np.float32), np.array([1.0, -1.0, 0.3], dtype=np.float32))
+    assert [a.tolist() for a in codes(contract, source)] == [[[4], [8], [1]], [8, -16, 1]]
+
+
+@given(fixed | weights | powers | minifloats | affine_weights)
 def test_a_format_comes_back(fmt):
     assert read_format(json.loads(json.dumps(format_stanza(fmt))), "here", 16, CHANNELS) == fmt
 
@@ -352,7 +386,7 @@ REFUSED = {
     "many lanes": (scheduled(lanes=1 << 40), "Schedule.lanes: found 1099511627776"),
     "a level too many": (scheduled(lanes=2, tree={"bits": [9, 9]}), "Schedule.tree.bits: found 2 widths for 2 lanes"),
     "a narrow level": (scheduled(lanes=2, tree={"bits": [9]}), r"tree.bits\[0\]: found 9 without an overflow mode"),
-    "a broken width": (scheduled(lanes=2, tree={"bits": [9.5]}), "tree, bits: found .9.5., allowed a list of at most 4096"),
+    "a broken width": (scheduled(lanes=2, tree={"bits": [9.5]}), "tree, bits: found .9.5., allowed a list of at most 65,536"),
     "a spill without width": (scheduled(spill={"every": 3}), "schedule, spill: the field 'bits' is missing"),
     "a wide spill": (scheduled(spill={"every": 3, "bits": 21}), "Spill.bits: found 21, wider than the accumulator"),
     "an exponent beyond": ({"weight": {"exp_min": -63, "exp_max": -1}}, "PowerOfTwo.exp_min: found -63"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -193,7 +194,7 @@ BAD_EDITS = {
     "node is a list": (put("nodes/1", []), r"nodes\[1\]: found \[\]"),
     "nodes is an object": (put("nodes", {}), "nodes: found {}, allowed a list"),
     "no nodes": (put("nodes", []), "first node must encode the image|is used by no layer|no layer of network.json"),
-    "stride of zero": (put("nodes/1/stride", [0, 1]), "layer 'conv1', stride"),
+    "stride of zero": (put("nodes/1/stride", [0, 1]), "layer 'conv1': convolution.stride"),
     "pad beyond reason": (put("nodes/1/pad", [65535, 65535]), "layer 'conv1'.*large"),
     "kernel larger than the image": (put("nodes/2/kernel", [40, 40]), "layer 'pool1'.*does not fit"),
     "groups": (put("nodes/1/groups", 3), "layer 'conv1': .*groups: found 3"),
@@ -273,7 +274,7 @@ BAD_ARRAYS = {
     "float64": (lambda data: npy(np.zeros((5, 3, 3, 3))), "elements of type float64"),
     "pickle": (lambda data: npy(np.array([[[[{}]]]], dtype=object), allow_pickle=True), "elements of type object"),
     "Fortran order": (lambda data: npy(np.asfortranarray(np.zeros((5, 3, 3, 3), np.float32))), "Fortran"),
-    "three axes": (lambda data: npy(np.zeros((5, 3, 9), np.float32)), "allowed 4 axes"),
+    "three axes": (lambda data: npy(np.zeros((5, 3, 9), np.float32)), "allowed axes K C R S"),
     "no element": (lambda data: npy(np.zeros((5, 3, 0, 3), np.float32)), "none of them empty"),
     "not a number": (lambda data: npy(np.full((5, 3, 3, 3), np.nan, np.float32)), "not finite"),
     "other channels": (lambda data: npy(np.ones((5, 2, 3, 3), np.float32)), "layer 'conv1': .*channels"),
@@ -401,13 +402,41 @@ def test_pretty_json_says_the_same_on_fewer_lines():
     assert '"a": {"bits": 8, "list": [1, 2]}' in pretty(value)
 
 
-def test_a_layer_without_float_weights_cannot_be_saved(exact, tmp_path):
-    import dataclasses
+@pytest.fixture
+def born(exact) -> QuantizedNetwork:
+    """The network without its float weights, as if it had come from a file of integers."""
+    return dataclasses.replace(exact, nodes=tuple(dataclasses.replace(node, source=None) for node in exact))
 
-    nodes = tuple(dataclasses.replace(node, source=None) for node in exact)
-    with pytest.raises(InputError, match="layer 'conv1'.*float weights"):
-        dataclasses.replace(exact, nodes=nodes).save(tmp_path / "net.hwnet")
-    assert not list(tmp_path.iterdir())
+
+def test_codes_without_float_weights_are_kept_as_they_are(exact, born, tmp_path):
+    folder = born.save(tmp_path / "net.hwnet")
+    opened = load(folder)
+    for node in exact.mac_nodes:
+        assert np.array_equal(opened[node.name].layer.weight, node.layer.weight)
+        assert np.array_equal(opened[node.name].layer.bias, node.layer.bias) and opened[node.name].source is None
+        assert np.load(folder / "weights" / f"{node.name}.weight.npy").dtype == node.layer.weight.dtype
+    assert content(opened.save(tmp_path / "again.hwnet")) == content(folder) and not opened.edited
+
+
+def test_kept_codes_that_no_longer_fit_an_edited_format_are_refused(born, tmp_path):
+    folder = born.save(tmp_path / "net.hwnet")
+    edit(folder, put("nodes/1/weight/bits", 6))
+    with pytest.raises(HwsimError, match="layer 'conv1': convolution.weight: codes reach .* allowed -32..31"):
+        load(folder)
+
+
+def test_floats_that_claim_to_be_codes_are_refused(exact, tmp_path):
+    folder = exact.save(tmp_path / "net.hwnet")
+    edit(folder, put("nodes/1/files/codes", True))
+    with pytest.raises(InputError, match="found elements of type float32, allowed int8"):
+        load(folder)
+
+
+def test_codes_that_claim_to_be_floats_are_refused(born, tmp_path):
+    folder = born.save(tmp_path / "net.hwnet")
+    edit(folder, put("nodes/1/files/codes", False))
+    with pytest.raises(InputError, match="found elements of type int8, allowed float32"):
+        load(folder)
 
 
 def test_formats_in_the_file_are_bits_and_integer_bits():

@@ -10,7 +10,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, ExactSum, FloatAccumulator, FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import InputError
-from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
+from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
 from hwsim.layers import Concat, MacLayer
 from hwsim.network.lower.layers import bias_room
 from hwsim.network.lower.settle import naming, output_stage, recoded, with_output
@@ -18,6 +18,7 @@ from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
 
 AnyAccumulator = int | Accumulator | ExactSum | FloatAccumulator
+AFFINE = "its scales go with its multipliers, so one width cannot change alone; quantize the network again with other widths."
 MIXED_BITS = 8
 """Width of inputs and outputs of a layer that leaves the minifloats."""
 
@@ -48,9 +49,12 @@ def _with_weight_bits(network: QuantizedNetwork, node: QuantizedNode, bits: int)
     contract = layer.contract
     if not isinstance(contract, MacContract):
         raise InputError("a minifloat's width follows from its fields; give another format by with_weights.")
+    fmt = contract.input
+    if isinstance(fmt, Affine) or isinstance(contract.weight, Affine):
+        raise InputError(AFFINE)
     most = None
     if contract.bias is None:
-        most = bias_room(source.bias, contract.input, contract.accumulator, len(source.weight))
+        most = bias_room(source.bias, fmt, contract.accumulator, len(source.weight))
     rule = network.weight_rule
     weight = (rule.powers if isinstance(contract.weight, PowerOfTwo) else rule.format)(source.weight, bits, most)
     return replace(node, layer=recoded(layer, _with_weights(contract, weight), source))
@@ -73,7 +77,9 @@ def _with_output_bits(network: QuantizedNetwork, node: QuantizedNode, bits: int)
     if not isinstance(stage, Output):
         raise InputError("a minifloat's width follows from its fields; edit the layer's output in the file instead.")
     seen = network.ranges.get(node.name)
-    fmt: FixedPoint = stage.format.with_bits(bits) if seen is None else seen.format(bits, stage.format.signed)
+    if isinstance(stage.format, Affine) or stage.scaling is not None:
+        raise InputError(AFFINE)
+    fmt = stage.format.with_bits(bits) if seen is None else seen.format(bits, stage.format.signed)
     return replace(node, layer=with_output(node.layer, replace(stage, format=fmt)))
 
 
@@ -146,6 +152,8 @@ def _in_floats(old: MacContract | FloatMacContract, weights: Minifloat) -> Float
     """The contract with a minifloat for weights: an exact sum unless a float register is there; inputs and output stay."""
     if isinstance(old, FloatMacContract):
         return replace(old, weight=weights)
+    if isinstance(old.input, Affine) or old.output.scaling is not None:
+        raise InputError(AFFINE)
     return FloatMacContract(old.input, weights, old.output, ExactSum(), None, old.bias_rounding)
 
 
@@ -158,6 +166,8 @@ def _in_integers(
 ) -> MacContract:
     """The contract with integer operands: what was a minifloat gets the format that calibration's ranges give."""
     if isinstance(old, MacContract):
+        if isinstance(old.input, Affine) or old.output.scaling is not None:
+            raise InputError(AFFINE)
         return old
     output, rounding = old.output, old.bias_rounding
     if isinstance(output, FloatOutput):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +130,7 @@ class _Lowering:
             inputs = (self._own_input(site),)
             assert isinstance(site.op, (ops.Convolution, ops.InnerProduct))
             source = Source(site.op.weight, site.op.bias)
-        formats = tuple(self.nodes[name].layer.output_format for name in inputs)
+        formats: tuple[Any, ...] = tuple(self.nodes[name].layer.output_format for name in inputs)  # none is affine here
         self.nodes[site.name] = QuantizedNode(site.name, inputs, self._layer(site, formats), source)
 
     def _own_input(self, site: Site) -> str:

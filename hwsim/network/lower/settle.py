@@ -16,9 +16,10 @@ import numpy as np
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import FloatMacContract, FloatOutput, MacContract, Output
+from hwsim.contract.mac import real_step
 from hwsim.errors import ContractError, HwsimError, InputError
-from hwsim.formats import FixedPoint, Format, Minifloat, PowerOfTwo
-from hwsim.layers import Concat, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.formats import Affine, FixedPoint, Format, Minifloat, PowerOfTwo
+from hwsim.layers import Concat, ImageEncoding, Layer, MacLayer, Rescale
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNode, Source
 
@@ -103,7 +104,7 @@ def _joined(node: QuantizedNode, layer: Concat, settled: dict[str, QuantizedNode
     return replace(node, inputs=tuple(inputs))
 
 
-def _reads_integers(node: QuantizedNode, wanted: FixedPoint, settled: dict[str, QuantizedNode], where: str) -> QuantizedNode:
+def _reads_integers(node: QuantizedNode, wanted: Format, settled: dict[str, QuantizedNode], where: str) -> QuantizedNode:
     """Put a rescale before a unit in integers whose producer gives minifloats."""
     producer, name = node.inputs[0], input_name(node.name)
     found = settled[producer].layer.output_format
@@ -119,6 +120,11 @@ def stage_like(modes: AnyOutput, fmt: Format) -> AnyOutput:
     """Return an output stage of this format that rounds and overflows as another one does; from a minifloat's, it saturates."""
     if isinstance(fmt, Minifloat):
         return FloatOutput(fmt, modes.rounding)  # type: ignore[arg-type]  # refused there if it draws
+    if isinstance(fmt, Affine) or isinstance(modes, Output) and isinstance(modes.format, Affine):
+        raise ContractError(
+            f"found a rescale to {fmt}, whose multiplier does not follow from the formats; give all branches one format, or put "
+            "a rescale with Output.scaling there."
+        )
     assert isinstance(fmt, FixedPoint)
     return Output(fmt, modes.rounding, modes.overflow if isinstance(modes, Output) else Overflow.SATURATE)
 
@@ -154,11 +160,11 @@ def refit(node: QuantizedNode, formats: tuple[Any, ...]) -> Layer:
     if isinstance(layer, MacLayer):
         contract = replace(layer.contract, input=formats[0])
         return recoded(layer, contract, node.source)
-    if isinstance(layer, EltwiseSum):
-        return replace(layer, formats=formats)
+    if hasattr(layer, "formats"):
+        return layer if layer.formats == formats else replace(layer, formats=formats)
     if isinstance(layer, Concat):
         return replace(layer, count=len(formats))
-    return replace(layer, format=formats[0])
+    return layer if layer.format == formats[0] else replace(layer, format=formats[0])
 
 
 def with_grid(contract: MacContract, channels: int) -> MacContract:
@@ -209,16 +215,15 @@ def codes(contract: MacContract | FloatMacContract, source: Source) -> tuple[np.
     """Return weight and bias codes: rounded as contract.bias_rounding says, saturated to their formats.
 
     Powers of two are the nearest ones.  A bias on an integer accumulator's own grid must fit: ContractError where the
-    accumulator cannot hold it.
+    accumulator cannot hold it.  Of affine operands that grid is the product of their scales.
     """
     rounding = contract.bias_rounding
     weight = encoded(contract.weight, source.weight, rounding)
     if source.bias is None:
         return weight, None
-    fmt = contract.bias_format(len(weight))
     if contract.bias is not None or not isinstance(contract, MacContract):
-        return weight, encoded(fmt, source.bias, rounding)
-    assert isinstance(fmt, FixedPoint)
+        return weight, encoded(contract.bias_format(len(weight)), source.bias, rounding)
+    fmt = _bias_grid(contract, len(weight))
     try:
         return weight, fmt.encode_array(source.bias, rounding, Overflow.TRAP)
     except ContractError as error:
@@ -226,6 +231,14 @@ def codes(contract: MacContract | FloatMacContract, source: Source) -> tuple[np.
             f"the bias does not fit an accumulator of {contract.accumulator.bits} bits on the products' grid ({error}); "
             "widen the accumulator or give the weights fewer bits."
         ) from None
+
+
+def _bias_grid(contract: MacContract, channels: int) -> FixedPoint | Affine:
+    """What the codes of a bias on the accumulator's grid mean."""
+    if isinstance(contract.weight, PowerOfTwo) or not (isinstance(contract.input, Affine) or isinstance(contract.weight, Affine)):
+        return contract.bias_format(channels)
+    read, weight = contract.input, contract.weight
+    return Affine(contract.accumulator.bits, tuple(float(real_step(read) * real_step(weight, k)) for k in range(channels)))
 
 
 def encoded(fmt: Format, real: np.ndarray, rounding: Rounding) -> np.ndarray:
