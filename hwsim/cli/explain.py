@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from hwsim.cli.frame import emit, json_option
-from hwsim.cli.options import DATA_HELP, Numbers, backend_option, one_image, plot_option
+from hwsim.cli.options import DATA_HELP, Numbers, backend_option, one_image, open_network, plot_option
 
 PLACE_HELP = "The output, as a trap or a mismatch names it; N is 0 for one image.  [the first overflow]"
 STEPS_HELP = "About how many rows the table shows: the first, the last, and overflows; --json has all.  [20]"
 
 
 @click.command(epilog="Example:  hwsim explain digits.hwnet --input digits --layer conv1 --at 0,3,2,2")
-@click.argument("path", metavar="NET.hwnet|PKG", type=click.Path())
+@click.argument("path", metavar="NET.hwnet|NET.tflite|PKG", type=click.Path())
 @click.option("--input", "image", metavar="IMAGE", help=f"For a network: an image file, or DATA: {DATA_HELP}.")
 @click.option("--index", type=click.IntRange(min=0), default=0, help="Which image of DATA.  [0]")
 @click.option("--layer", metavar="NAME", required=True, help="A convolution or a fully connected layer.")
@@ -48,7 +48,7 @@ def explain(
     if image is None:
         found = hwsim.explain_golden(path, layer, at, limit=steps)
     else:
-        q = hwsim.load(path)
+        q = open_network(path)
         found = hwsim.explain_layer(q, one_image(q, image, index), layer, at, backend=backend, limit=steps)
     emit(found, as_json)
     if plot is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from hwsim.errors import InputError
 
 Progress = Callable[[int, int], None]
 
+BORN_IN_INTEGERS = (".tflite", ".onnx")
 BACKENDS = ("auto", "spec", "jit", "native")
 DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu")
 SCHEMES = ("dynamic_fixed_point", "power_of_two", "minifloat")
@@ -117,8 +119,21 @@ def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def network_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """NET.hwnet"""
-    return click.argument("network", metavar="NET.hwnet", type=click.Path())(command)
+    """NET.hwnet|NET.tflite"""
+    return click.argument("network", metavar="NET.hwnet|NET.tflite", type=click.Path())(command)
+
+
+def open_network(path: str) -> Any:
+    """A network in integers: a .hwnet directory, or a file whose network was born in integers."""
+    import hwsim
+    from hwsim.network.quantized import QuantizedNetwork
+
+    if Path(path).suffix not in BORN_IN_INTEGERS:
+        return hwsim.load(path)
+    found = hwsim.read(path)
+    if not isinstance(found, QuantizedNetwork):
+        raise InputError(f"{path}: its network is in floats; give it to `hwsim quantize`, and here the .hwnet that it writes.")
+    return found
 
 
 def input_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import emit, json_option
-from hwsim.cli.options import backend_option, input_options, network_argument, one_image, plot_option
+from hwsim.cli.options import backend_option, input_options, network_argument, one_image, open_network, plot_option
 
 
 @click.command(epilog="Example:  hwsim run digits.hwnet --input digits --index 3")
@@ -18,7 +18,7 @@ def run(network: str, image: str, index: int, backend: str, plot: str | None, fo
     """Show what every layer computes for one image: shape, format, range of codes, overflow events, and who computed."""
     import hwsim
 
-    q = hwsim.load(network)
+    q = open_network(network)
     trace = hwsim.run(q, one_image(q, image, index), backend=backend)
     emit(trace, as_json)
     if plot is not None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from hwsim.cli.frame import emit, json_option
-from hwsim.cli.options import plot_option
+from hwsim.cli.options import open_network, plot_option
 
 
 @click.command(epilog="Example:  hwsim show digits.hwnet --layer conv1")
-@click.argument("path", metavar="NET.hwnet|PKG", type=click.Path())
+@click.argument("path", metavar="NET.hwnet|NET.tflite|PKG", type=click.Path())
 @click.option("--layer", metavar="NAME", help="Everything that can change a bit of this layer.")
 @plot_option("Draw what was seen against what each format covers, and the accumulators. Of a whole network.")
 @json_option
@@ -22,7 +22,7 @@ def show(path: str, layer: str | None, plot: str | None, force: bool, as_json: b
     package = Path(path, "manifest.json").is_file()
     if plot is not None and (package or layer is not None):
         raise click.UsageError("--plot draws a whole network: give a NET.hwnet, and leave --layer away.")
-    opened = hwsim.read_golden(path) if package else hwsim.load(path)
+    opened = hwsim.read_golden(path) if package else open_network(path)
     if layer is None:
         emit(opened, as_json)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import emit, json_option
-from hwsim.cli.options import backend_option, input_options, names, network_argument, one_image, out_option
+from hwsim.cli.options import backend_option, input_options, names, network_argument, one_image, open_network, out_option
 
 
 @click.command(epilog="Example:  hwsim vectors digits.hwnet --input digits --out package --layers conv1,ip1")
@@ -19,7 +19,7 @@ def vectors(network: str, image: str, index: int, out: str, layers: str | None, 
     """Write a golden package: stimulus, weights, bias, accumulator and expected output of each layer."""
     import hwsim
 
-    q = hwsim.load(network)
+    q = open_network(network)
     trace = hwsim.run(q, one_image(q, image, index), backend=backend)
     command = ("hwsim", "vectors", network, "--input", image, "--index", str(index), "--layers", layers or "")
     package = hwsim.write_golden(trace, out, layers=names(layers), force=force, command=command[: 9 if layers else 7])

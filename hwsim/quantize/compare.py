@@ -23,11 +23,13 @@ def score(
     float: bool = False,
     limit: int | None = None,
     progress: Progress | None = None,
+    label_offset: int = 0,
 ) -> Score:
     """Return top-1 and top-5 of the network over labelled images; images are decoded one at a time.
 
     data: an ImageSet or DATA as the command line takes it.  float: score the float twin on the same images beside it.
-    limit: only the first images.  Errors: InputError for data without labels, or none at all.
+    limit: only the first images.  label_offset: added to each label; 1 for networks of ImageNet whose class 0 is the
+    background, where the data's classes begin with 0.  Errors: InputError for data without labels, or none at all.
     """
     if limit is not None and limit < 1:
         raise InputError(f"score: found limit {limit}, allowed 1 or more.")
@@ -35,17 +37,19 @@ def score(
     chosen = chosen[:limit]
     if chosen.labels is None:
         raise InputError(f"score: {data!s} has no labels; give a list file with `path label` lines, or arrays with labels.")
-    _check_labels(network, chosen.labels)
+    labels = chosen.labels + label_offset
+    _check_labels(network, labels, label_offset)
     baseline = float_baseline(network) if float else None
-    return score_items(network, _items(chosen, chosen.labels), len(chosen), backend, baseline, progress)
+    return score_items(network, _items(chosen, labels), len(chosen), backend, baseline, progress)
 
 
-def _check_labels(network: QuantizedNetwork, labels: np.ndarray) -> None:
+def _check_labels(network: QuantizedNetwork, labels: np.ndarray, offset: int) -> None:
     classes = network.shapes()[network.logits].c
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         at = int(wrong[0])
-        raise InputError(f"score: image {at} has label {labels[at]}, allowed 0..{classes - 1}, the network's classes.")
+        shifted = f" with label_offset {offset}" if offset else ""
+        raise InputError(f"score: image {at} has label {labels[at]}{shifted}, allowed 0..{classes - 1}, the network's classes.")
 
 
 def _items(chosen: ImageSet, labels: np.ndarray) -> Iterator[Item]:
