@@ -22,6 +22,7 @@ KINDS = (
     "rescale",
     "eltwise_sum",
     "concat",
+    "lrn",
     "pad",
     "slice",
     "resize_nearest",

@@ -16,17 +16,13 @@ from hwsim.backends.buffers import Buffer
 from hwsim.contract.mac import Activation, MacContract, Output
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import OverflowTrap
-from hwsim.layers import AveragePool, EltwiseSum, HostLRN, ImageEncoding, MacLayer, Rescale
+from hwsim.layers import MacLayer
 from hwsim.layers.base import finish, traps
 
 
 def output_of(layer: object) -> Output | None:
     """Return the output stage of a layer that computes, or None."""
-    output = None
-    if isinstance(layer, MacLayer):
-        output = layer.contract.output
-    elif isinstance(layer, (AveragePool, EltwiseSum, HostLRN, ImageEncoding, Rescale)):
-        output = layer.output
+    output = layer.contract.output if isinstance(layer, MacLayer) else getattr(layer, "output", None)
     return output if isinstance(output, Output) else None
 
 

@@ -30,6 +30,7 @@ from hwsim.layers import (
     FullyConnected,
     HostLRN,
     ImageEncoding,
+    IntegerLRN,
     Layer,
     MacLayer,
     MaxPool,
@@ -44,7 +45,8 @@ from hwsim.layers import (
 KINDS: dict[str, type] = {
     cls.kind: cls
     for cls in (
-        AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, MaxPool, ReLU, Rescale, Softmax,
+        AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, IntegerLRN, MaxPool, ReLU, Rescale,
+        Softmax,
         ChannelShuffle, Clamp, Flatten, Pad, ResizeNearest, Slice,
     )
 }  # fmt: skip
@@ -52,7 +54,7 @@ FORMATS = (FixedPoint, PowerOfTwo, Minifloat, ExactRegister)
 TAGGED = (*FORMATS, MacContract, FloatMacContract, Output, FloatOutput, ExactSum, FloatAccumulator)
 """Classes that name themselves."""
 MAX_REAL = 1e300
-ARRAYS = ("weight", "bias", "mean")
+ARRAYS = ("weight", "bias", "mean", "table")
 """Fields of layers that hold arrays: they are files of the package."""
 
 
@@ -71,7 +73,7 @@ def plain(value: Any) -> Any:
 
 
 def _is_array(value: Any, name: str) -> bool:
-    return name in ARRAYS and isinstance(value, (MacLayer, ImageEncoding))
+    return name in ARRAYS and isinstance(value, (MacLayer, ImageEncoding, IntegerLRN))
 
 
 def build(kind: str, attributes: Any, arrays: Mapping[str, np.ndarray | None], where: str) -> Layer:

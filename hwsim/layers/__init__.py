@@ -8,6 +8,7 @@ from hwsim.layers.elementwise import EltwiseSum, ReLU, Rescale
 from hwsim.layers.fully_connected import FullyConnected
 from hwsim.layers.host import HostLRN, Region, Softmax
 from hwsim.layers.image import ImageEncoding
+from hwsim.layers.lrn import IntegerLRN
 from hwsim.layers.mac import MacLayer
 from hwsim.layers.move import ChannelShuffle, Flatten, FlattenOrder, Pad, ResizeNearest, Sampling, Slice
 from hwsim.layers.pool import AveragePool, CountRule, MaxPool, Window
@@ -28,6 +29,7 @@ __all__ = [
     "FullyConnected",
     "HostLRN",
     "ImageEncoding",
+    "IntegerLRN",
     "Layer",
     "MacLayer",
     "MaxPool",

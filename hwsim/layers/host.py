@@ -1,4 +1,4 @@
-"""Layers that run on the host in float, and say so: softmax, and LRN until an integer one is there."""
+"""Layers that run on the host in float, and say so: softmax, and an LRN beside the integer one of lrn.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.contract.mac import Output
 from hwsim.errors import ContractError
-from hwsim.formats import FixedPoint
+from hwsim.formats import FixedPoint, Minifloat
 from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Real, Requantized, Unchanged
 from hwsim.layers.float_output import finish_exact
 from hwsim.layers.float_values import check_real, check_stage, has_float, integer_format, integer_output, words
@@ -30,6 +30,28 @@ class Region(IntEnum):
 
     ACROSS_CHANNELS = 0
     WITHIN_CHANNEL = 1
+
+
+def neighbours(region: Region, local_size: int, image: Sequence, at: tuple[int, int, int]) -> list[int]:
+    """Return the codes around (k, y, x) whose squares an LRN sums, those that exist, in the order (c, y, x)."""
+    (k, y, x), reach = at, local_size // 2
+    if region == Region.ACROSS_CHANNELS:
+        return [image[c][y][x] for c in range(max(k - reach, 0), min(k + reach + 1, len(image)))]
+    plane = image[k]
+    rows = range(max(y - reach, 0), min(y + reach + 1, len(plane)))
+    columns = range(max(x - reach, 0), min(x + reach + 1, len(plane[0])))
+    return [plane[row][column] for row in rows for column in columns]
+
+
+def check_lrn(kind: str, local_size: object, alpha: float, beta: float, k: float) -> None:
+    """Refuse a size that has no middle, and constants whose powers float64 does not hold."""
+    if not isinstance(local_size, int) or local_size < 1 or local_size % 2 == 0:
+        raise ContractError(f"{kind}.local_size: found {local_size!r}, allowed an odd number.")
+    if not (0 <= alpha <= 2.0**32 and 0 <= beta <= 16 and 2.0**-32 <= k <= 2.0**32):
+        raise ContractError(
+            f"{kind}: alpha {alpha!r}, beta {beta!r}, k {k!r}; allowed alpha in 0..2**32, beta in 0..16, "
+            f"k in 2**-32..2**32: float64 then holds every power."
+        )
 
 
 def inverse_power(base: float, beta: float) -> float:
@@ -69,13 +91,7 @@ class HostLRN(Requantized):
             raise ContractError(
                 f"host_lrn.output.activation: found {self.output.activation!r}, allowed NONE; put a relu behind it."
             )
-        if not isinstance(self.local_size, int) or self.local_size < 1 or self.local_size % 2 == 0:
-            raise ContractError(f"host_lrn.local_size: found {self.local_size!r}, allowed an odd number.")
-        if not (0 <= self.alpha <= 2.0**32 and 0 <= self.beta <= 16 and 2.0**-32 <= self.k <= 2.0**32):
-            raise ContractError(
-                f"host_lrn: alpha {self.alpha!r}, beta {self.beta!r}, k {self.k!r}; allowed alpha in 0..2**32, beta in 0..16, "
-                f"k in 2**-32..2**32: float64 then holds every power."
-            )
+        check_lrn(self.kind, self.local_size, self.alpha, self.beta, self.k)
 
     @property
     def rounding(self) -> Rounding:
@@ -86,15 +102,6 @@ class HostLRN(Requantized):
     def in_floats(self) -> bool:
         """Whether a minifloat enters or leaves."""
         return has_float((self.format, self.output.format))
-
-    def _neighbours(self, image: Sequence, k: int, y: int, x: int) -> list[int]:
-        reach = self.local_size // 2
-        if self.region == Region.ACROSS_CHANNELS:
-            return [image[c][y][x] for c in range(max(k - reach, 0), min(k + reach + 1, len(image)))]
-        plane = image[k]
-        rows = range(max(y - reach, 0), min(y + reach + 1, len(plane)))
-        columns = range(max(x - reach, 0), min(x + reach + 1, len(plane[0])))
-        return [plane[row][column] for row in rows for column in columns]
 
     def _real(self, code: int, squares: int) -> float:
         """Return the normalised value from a code and the exact sum of its neighbours' squared codes."""
@@ -124,7 +131,7 @@ class HostLRN(Requantized):
         if self.in_floats:
             codes, events = self._encoded(np.array(self._real_of(image, k, y, x)))
             return Cell(int(codes), None, Events(0, events))
-        squares = sum(c * c for c in self._neighbours(image, k, y, x))
+        squares = sum(c * c for c in neighbours(self.region, self.local_size, image, (k, y, x)))
         real = self._real(image[k][y][x], squares)
         output = integer_output(self.kind, self.output)
         f = output.format
@@ -152,7 +159,7 @@ class HostLRN(Requantized):
     def _real_of(self, image: Sequence, k: int, y: int, x: int) -> float:
         """Return one normalised value. The squares are added one by one: Python's own sum of floats compensates since 3.12."""
         total = 0.0
-        for code in self._neighbours(image, k, y, x):
+        for code in neighbours(self.region, self.local_size, image, (k, y, x)):
             value = float(self.format.to_real(np.array(code)))
             total += value * value
         power = _inverse_powers(np.array([self.k + self.alpha / self._count * total]), self.beta)
@@ -184,6 +191,7 @@ class HostLRN(Requantized):
             ends = np.where(real > 0, output.high, np.where(real < 0, output.low, 0))  # type: ignore[union-attr]
             codes = f.encode_array(finite, self.rounding, self._overflow)
             return np.where(np.isfinite(real), codes, ends).astype(f.dtype), events + int((~np.isfinite(real)).sum())
+        assert isinstance(f, Minifloat)  # check_real
         codes = f.encode_array(finite, self.rounding)
         infinite = np.where(np.signbit(real), infinity_code(1, f.layout), infinity_code(0, f.layout))
         codes = np.where(np.isinf(real), infinite, np.where(np.isnan(real), nan_code(f.layout), codes))

@@ -4,6 +4,7 @@ from hwsim.backends.base import Backend
 from hwsim.backends.host import HOST_TABLE
 from hwsim.backends.jit.float_kernels import mac_kernel
 from hwsim.backends.jit.kernels import ConcatKernel
+from hwsim.backends.jit.lrn_kernels import LRN_TABLE
 from hwsim.backends.jit.move_kernels import MOVE_TABLE
 from hwsim.backends.jit.noise import JitNoisyKernel
 from hwsim.backends.jit.value_kernels import VALUE_TABLE
@@ -12,6 +13,7 @@ JIT = Backend(
     "jit",
     {
         **VALUE_TABLE,
+        **LRN_TABLE,
         **MOVE_TABLE,
         "convolution": mac_kernel,
         "fully_connected": mac_kernel,
