@@ -8,6 +8,7 @@ inference (fillers, learning rates, engines) are left out; the text parser skips
 from __future__ import annotations
 
 import re
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,9 @@ def read_prototxt(path: Path) -> Any:
     data = read_bytes(path, MAX_PROTOTXT_BYTES)
     net = message_class("NetParameter")()
     try:
-        text_format.Parse(data.decode("utf-8"), net, allow_unknown_field=True, descriptor_pool=_pool())
+        with warnings.catch_warnings():  # protobuf leaves an unknown escape in a text to Python, which warns the programmer
+            warnings.simplefilter("ignore")
+            text_format.Parse(data.decode("utf-8"), net, allow_unknown_field=True, descriptor_pool=_pool())
     except UnicodeDecodeError:
         raise InputError(f"{path}: this is no text; give the network's prototxt first, its weights second.") from None
     except text_format.ParseError as error:

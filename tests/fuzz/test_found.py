@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,13 @@ def test_a_mean_in_any_order_and_byte_order_is_read_alike(tmp_path: Path) -> Non
 def test_a_sentence_stays_short_however_much_it_must_escape() -> None:
     assert len(str(InputError("\U000e0001" * 100_000 + "."))) < 1100
     assert str(InputError("a" * 5000 + ".")).endswith("a.")
+
+
+def test_an_escape_that_nobody_knows_in_a_skipped_text_warns_no_user(tmp_path: Path) -> None:
+    text = 'name: "n" input: "data" input_shape { dim: 1 dim: 1 dim: 4 dim: 5 }\n'
+    text += 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" relu_param { comment: "sm\\ll" } }\n'
+    (tmp_path / "net.prototxt").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match="comment"):
+            hwsim.read(tmp_path / "net.prototxt", tmp_path / "none.caffemodel")
