@@ -205,7 +205,9 @@ def _last_line(report: Report) -> str:
     passed, total = report.counts
     wrong = len(report.alarming)
     verdict = "all that should" if not wrong else f"{wrong} that should pass did not"
-    return f"{passed:,} of {total:,} public tests passed, {verdict}; computed by {', '.join(report.backends)}"
+    at_work = {backend for suite in report.suites for outcome in suite.outcomes for backend in outcome.backends}
+    ran = ", ".join(backend for backend in report.backends if backend in at_work) or "nobody"
+    return f"{passed:,} of {total:,} public tests passed, {verdict}; computed by {ran}"
 
 
 def run_suite(suite: Suite, backends: Sequence[str], progress: Progress | None = None) -> SuiteReport:

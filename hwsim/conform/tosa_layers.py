@@ -5,6 +5,7 @@ COMPUTE[operator](test, backend) returns the integers of the operator's result, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import product
 
@@ -18,8 +19,21 @@ from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.contract.scaling import Multiplier
 from hwsim.execute.single import run_layer
 from hwsim.formats import Affine
-from hwsim.layers import Concat, Convolution, EltwiseSum, FullyConnected, Layer, MaxPool, Rescale
+from hwsim.layers import (
+    Clamp,
+    Concat,
+    Convolution,
+    EltwiseSum,
+    FullyConnected,
+    Layer,
+    MaxPool,
+    Pad,
+    Rescale,
+    ResizeNearest,
+    Slice,
+)
 from hwsim.layers.conv import MAX_PADDED
+from hwsim.layers.move import tosa_sampling
 from hwsim.layers.pool import Window
 
 Compute = Callable[[TosaTest, str], np.ndarray]
@@ -194,10 +208,10 @@ def arithmetic_right_shift(test: TosaTest, backend: str) -> np.ndarray:
 
 
 def clamp(test: TosaTest, backend: str) -> np.ndarray:
-    """A Rescale by 1 with a clamp."""
+    """A Clamp."""
     kind = codes_of(test.types[0])
     low, high = (_limit(test, name) for name in ("min_val", "max_val"))
-    layer = Rescale(kind, Output(kind, clamp_low=low, clamp_high=high))
+    layer = Clamp(kind, low, high)
     return from_lanes(run(layer, to_lanes(test.arrays[0]), backend=backend), test.arrays[0].shape)
 
 
@@ -225,13 +239,51 @@ def _window(test: TosaTest) -> Window:
     return Window(tuple(test.attributes["kernel"]), tuple(test.attributes["stride"]), (top, left), pad_end=(bottom, right))
 
 
+def pad(test: TosaTest, backend: str) -> np.ndarray:
+    """For each axis a Pad of the channels, which are made of that axis."""
+    x, padding, value = test.arrays
+    x, kind = x.astype(np.int64), codes_of(test.types[0])
+    for axis, (before, after) in enumerate(padding.reshape(-1, 2).tolist()):
+        layer = Pad(kind, (before, 0, 0), (after, 0, 0), _scalar(value))
+        x = along_channels(layer, x, axis, backend)
+    return x
+
+
+def slice_(test: TosaTest, backend: str) -> np.ndarray:
+    """For each axis a Slice of the channels, which are made of that axis."""
+    x, start, size = test.arrays
+    x = x.astype(np.int64)
+    for axis, (first, count) in enumerate(zip(start.tolist(), size.tolist(), strict=True)):
+        lengths = _sides(x.shape, axis)
+        layer = Slice(codes_of(test.types[0]), (first, 0, 0), (first + count, lengths[2], 1))
+        x = along_channels(layer, x, axis, backend)
+    return x
+
+
+def along_channels(layer: Layer, x: np.ndarray, axis: int, backend: str) -> np.ndarray:
+    """Run a layer that works on channels along any axis of a tensor of any rank."""
+    out = run(layer, x.reshape(*_sides(x.shape, axis), 1), backend=backend)
+    return out.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+
+
+def _sides(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """How many elements lie before, on and behind an axis."""
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+def resize(test: TosaTest, backend: str) -> np.ndarray:
+    """A ResizeNearest; bilinear ones are left out of the suite."""
+    x, scale, offset, _ = test.arrays
+    rules = [tosa_sampling(*scale[2 * i : 2 * i + 2].tolist(), int(offset[i])) for i in range(2)]
+    layer = ResizeNearest(codes_of(test.types[0]), rules[0], rules[1], test.expected.shape[1:3])
+    return from_planes(run(layer, to_planes(x), backend=backend))
+
+
 def concat(test: TosaTest, backend: str) -> np.ndarray:
     """A Concat along the channels, which are made of the axis that TOSA names."""
     axis = test.attributes["axis"]
-    before, after = test.expected.shape[:axis], test.expected.shape[axis + 1 :]
-    rows = [x.astype(np.int64).reshape(int(np.prod(before)), -1, int(np.prod(after)), 1) for x in test.arrays]
-    layer = Concat(codes_of(test.types[0]), len(rows))
-    return run(layer, *rows, backend=backend).reshape(*before, -1, *after)
+    rows = [x.astype(np.int64).reshape(*_sides(x.shape, axis), 1) for x in test.arrays]
+    return run(Concat(codes_of(test.types[0]), len(rows)), *rows, backend=backend).reshape(test.expected.shape)
 
 
 COMPUTE: dict[str, Compute] = {
@@ -243,5 +295,8 @@ COMPUTE: dict[str, Compute] = {
     "DEPTHWISE_CONV2D": depthwise_conv2d,
     "MATMUL": matmul,
     "MAX_POOL2D": max_pool2d,
+    "PAD": pad,
     "RESCALE": rescale,
+    "RESIZE": resize,
+    "SLICE": slice_,
 }
