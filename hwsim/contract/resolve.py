@@ -157,22 +157,21 @@ def _multiplied(output: Output, scaling: Multiplier, channels: int, bits: int, w
     """An output stage with a multiplier, checked: products of values of `bits` bits and multipliers stay within 64 bits."""
     multiplier, shift = scaling.entries(channels, f"{where}.output.scaling")
     for m, s in zip(multiplier, shift, strict=True):
-        wide = bits + m.bit_length() - min(s, 0)
-        if scaling.rule in (Scaling.MULTIPLY, Scaling.DOUBLE_ROUND) and wide > 64:
-            raise ContractError(
-                f"{where}.output.scaling: values of {bits} bits times {m} need {wide} bits with a shift of {s}, allowed are 64; "
-                "take a narrower multiplier or accumulator."
-            )
-    if scaling.rule is Scaling.HIGH_MULTIPLY and bits > 32:
-        raise ContractError(
-            f"{where}.output.scaling: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY."
-        )
-    if scaling.rule is Scaling.FLOAT64 and bits > MAX_FLOAT64_VALUE:
-        raise ContractError(
-            f"{where}.output.scaling: FLOAT64 takes {MAX_FLOAT64_VALUE} bits, found {bits}; take MULTIPLY."
-        )
+        check_multiplied(scaling.rule, m, s, bits, f"{where}.output.scaling")
     rounding = output.fixed_rounding(where)
     return _epilogue(output, shift, rounding, None, scaling.rule, multiplier)
+
+
+def check_multiplied(rule: Scaling, m: int, s: int, bits: int, where: str) -> None:
+    """Refuse a multiplier whose products with values of `bits` bits leave the rule's register; where: as sentences name it."""
+    wide = bits + max(m - 1, 0).bit_length() - min(s, 0)
+    if rule in (Scaling.MULTIPLY, Scaling.DOUBLE_ROUND) and wide > 64:
+        raise ContractError(
+            f"{where}: values of {bits} bits times {m} need {wide} bits with a shift of {s}, allowed are 64; "
+            "take a narrower multiplier or accumulator."
+        )
+    if rule is Scaling.HIGH_MULTIPLY and bits > 32:
+        raise ContractError(f"{where}: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY or a narrower accumulator.")
 
 
 def split_shift(contract: MacContract, k: int) -> tuple[int, int]:

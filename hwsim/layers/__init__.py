@@ -4,7 +4,8 @@ from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape, Shares
 from hwsim.layers.clamp import Clamp
 from hwsim.layers.concat import Concat
 from hwsim.layers.conv import Convolution
-from hwsim.layers.elementwise import EltwiseSum, ReLU, Rescale
+from hwsim.layers.elementwise import ReLU, Rescale
+from hwsim.layers.eltwise_sum import EltwiseSum
 from hwsim.layers.fully_connected import FullyConnected
 from hwsim.layers.host import HostLRN, Region, Softmax
 from hwsim.layers.image import ImageEncoding

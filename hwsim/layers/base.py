@@ -11,7 +11,7 @@ from hwsim.arith import requantize as arith
 from hwsim.arith.lfsr import noise_bits, round_shift_stochastic
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
-from hwsim.arith.rounding import round_shift
+from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.arith.scale import HIGH, Scaling, scale_value
 from hwsim.contract.float_mac import FloatOutput
 from hwsim.contract.mac import Output
@@ -186,19 +186,23 @@ def rounded_range(value: Range, k: int, epilogue: Epilogue) -> Range:
 
 
 def scaled_range(low: int, high: int, k: int, epilogue: Epilogue) -> Range:
-    """Return the range of clamp(scale(value) + zero_point): every rule of scaling is monotone where nothing wraps.
+    """Return the range of clamp(scale(value) + zero_point)."""
+    e, stage = epilogue, epilogue.stage
+    ends = (end + e.zero_point for end in multiplied_range(low, high, e.multiplier[k], e.shift[k], e.scaling, e.rounding))
+    found = tuple(min(max(end, stage.clamp_low), stage.clamp_high) for end in ends)
+    return found[0], found[1]
+
+
+def multiplied_range(low: int, high: int, multiplier: int, shift: int, rule: Scaling, rounding: Rounding) -> Range:
+    """Return the range of scale(value): every rule of scaling is monotone where nothing wraps.
 
     HIGH_MULTIPLY shifts left within 32 bits: where that can wrap, any of its results is possible.
     """
-    e, stage = epilogue, epilogue.stage
-    left = max(HIGH - e.shift[k], 0)
-    if e.scaling is Scaling.HIGH_MULTIPLY and not -(1 << 31) <= low << left <= high << left < 1 << 31:
-        low, high, shift = -(1 << 31), (1 << 31) - 1, max(e.shift[k], HIGH)
-    else:
-        shift = e.shift[k]
-    ends = (scale_value(value, e.multiplier[k], shift, e.scaling, e.rounding) + e.zero_point for value in (low, high))
-    found = tuple(min(max(end, stage.clamp_low), stage.clamp_high) for end in ends)
-    return found[0], found[1]
+    left = max(HIGH - shift, 0)
+    if rule is Scaling.HIGH_MULTIPLY and not -(1 << 31) <= low << left <= high << left < 1 << 31:
+        low, high, shift = -(1 << 31), (1 << 31) - 1, max(shift, HIGH)
+    ends = tuple(scale_value(value, multiplier, shift, rule, rounding) for value in (low, high))
+    return ends[0], ends[1]
 
 
 def traps(output: AnyOutput) -> bool:

@@ -11,7 +11,7 @@ from hwsim.arith.minifloat import relu_float
 from hwsim.contract.mac import operand_range, signed_width
 from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
-from hwsim.formats import Affine, FixedPoint, Minifloat
+from hwsim.formats import Affine, Minifloat
 from hwsim.layers.base import (
     AnyOutput,
     Bounds,
@@ -36,7 +36,6 @@ from hwsim.layers.float_values import (
     has_float,
     integer_format,
     integer_output,
-    sum_of_codes,
     words,
 )
 
@@ -140,92 +139,4 @@ class Rescale(Requantized):
         shape = Shape(len(image), len(image[0]), len(image[0][0]))
         value, channel = image[k][y][x] - integer_format(self.kind, self.format).zero(), k if self.per_channel else 0
         code, event = finish(value, channel, self.epilogue, noise_of(self.epilogue, shape, (k, y, x), first_turn))
-        return Cell(code, None, Events(0, event))
-
-
-@dataclass(frozen=True)
-class EltwiseSum:
-    """code = fit(round(sum of code_i * 2**(fl_max - fl_i), at fl_max)): all aligned to the finest grid, one rounding.
-
-    formats: of the inputs, two or more.  The exact sum is max(bits_i + fl_max - fl_i) + ceil(log2 n) bits wide, at most 62.
-    With a minifloat among inputs or output the exact sum has any width, and one zero: +0.
-    """
-
-    formats: tuple[Real, ...]
-    output: AnyOutput
-
-    kind: ClassVar[str] = "eltwise_sum"
-
-    def __post_init__(self) -> None:
-        if len(self.formats) < 2:
-            raise ContractError(f"eltwise_sum.formats: found {len(self.formats)} inputs, allowed two or more.")
-        for f in self.formats:
-            check_real("eltwise_sum.formats", f)
-        check_stage(self.kind, self.output)
-        if self.in_floats:
-            check_no_affine(self.kind, (*self.formats, self.output.format))
-            check_float_output(self.kind, self.output)
-        else:
-            self.epilogue  # noqa: B018  refuse now what cannot be resolved
-
-    @cached_property
-    def in_floats(self) -> bool:
-        """Whether a minifloat enters or leaves."""
-        return has_float((*self.formats, self.output.format))
-
-    @cached_property
-    def fixed(self) -> tuple[FixedPoint | Affine, ...]:
-        """Formats of the inputs of a sum in integers."""
-        return tuple(integer_format(self.kind, f) for f in self.formats)
-
-    @property
-    def input_formats(self) -> tuple[Real, ...]:
-        """Format of each input."""
-        return self.formats
-
-    @property
-    def output_format(self) -> Real:
-        """Format of the output codes."""
-        return self.output.format
-
-    @cached_property
-    def align(self) -> tuple[int, ...]:
-        """fl_max - fl_i: how far each input is shifted left."""
-        finest = max(f.fl() for f in self.fixed)
-        return tuple(finest - f.fl() for f in self.fixed)
-
-    @cached_property
-    def epilogue(self) -> Epilogue:
-        """The shift, limits and modes."""
-        width = max(f.bits + 1 + a for f, a in zip(self.fixed, self.align, strict=True))
-        width += (len(self.formats) - 1).bit_length()
-        if width > 62:
-            raise ContractError(f"eltwise_sum: the aligned sum is {width} bits wide, allowed 62; bring the inputs' grids closer.")
-        finest = max(f.fl() for f in self.fixed)
-        return resolve_output(integer_output(self.kind, self.output), (finest,), width, self.kind)
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """All inputs have one shape, the output's."""
-        if len(inputs) != len(self.formats) or len(set(inputs)) != 1:
-            raise ContractError(
-                f"eltwise_sum: found inputs {list(map(tuple, inputs))}, allowed {len(self.formats)} of one shape."
-            )
-        return inputs[0]
-
-    @property
-    def bounds(self) -> Bounds:
-        """The sum of the formats' ranges, aligned."""
-        if self.in_floats:
-            return words(self.output)
-        low = sum(f.low << a for f, a in zip(self.formats, self.align, strict=True))
-        high = sum(f.high << a for f, a in zip(self.formats, self.align, strict=True))
-        return Bounds(None, rounded_range((low, high), 0, self.epilogue))
-
-    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
-        """One output in plain ints."""
-        if self.in_floats:
-            code, event = sum_of_codes([codes[n][k][y][x] for codes in inputs], self.formats, 1, self.output)
-            return Cell(code, None, Events(0, event))
-        total = sum(codes[n][k][y][x] << a for codes, a in zip(inputs, self.align, strict=True))
-        code, event = finish(total, 0, self.epilogue)
         return Cell(code, None, Events(0, event))

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hwsim.arith.scale import Scaling
 from hwsim.backends.base import Taps, zero_of
 from hwsim.backends.buffers import Buffer
-from hwsim.backends.jit import loops
+from hwsim.backends.jit import eltwise_loops, loops
 from hwsim.backends.jit.kernels import JitKernel, scales_of
 from hwsim.backends.threads import over_rows
+from hwsim.contract.operand import FloatSteps
+from hwsim.formats.catalog import BINARY32
 from hwsim.layers import EltwiseSum, ImageEncoding, Rescale
+from hwsim.layers.combined import Combined
+from hwsim.layers.float_steps import float_codes
 from hwsim.layers.image import MEAN_LENGTH
 
 
@@ -24,18 +29,16 @@ class ReluKernel(JitKernel):
 
 
 class ValueKernel(JitKernel):
-    """Layers of one exact value per output, then the epilogue: rescale, eltwise sum, image encoding."""
+    """Layers of one exact value per output, then the epilogue: rescale, image encoding."""
 
-    layer: Rescale | EltwiseSum | ImageEncoding
+    layer: Rescale | ImageEncoding | EltwiseSum
 
     def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
         """Return the exact values, int64 [N][H][W][C]."""
         layer = self.layer
         if isinstance(layer, Rescale):
             return inputs[0].inner.astype(np.int64) - zero_of(layer.format)
-        if isinstance(layer, EltwiseSum):
-            shifted = [b.inner.astype(np.int64) << a for b, a in zip(inputs, layer.align, strict=True)]
-            return np.asarray(sum(shifted[1:], shifted[0]))
+        assert isinstance(layer, ImageEncoding)
         mean = layer.mean.transpose(1, 2, 0)
         return ((inputs[0].inner.astype(np.int64) << MEAN_LENGTH) - mean) * layer.scale_mantissa
 
@@ -47,3 +50,42 @@ class ValueKernel(JitKernel):
         rows, values = out.n * self.output_shape.h, self.values(inputs)
         taps.events[1] += over_rows(loops.finish_values, rows, values, *scales, epilogue.stage, codes)
         out.inner[...] = codes
+
+
+def operands_of(layer: Combined, inputs: Sequence[Buffer], zeros: bool = True) -> list[np.ndarray]:
+    """Return each operand as int64 arrays that broadcast to [N][H][W][C]; zeros: less the zero points."""
+    arrays = [buffer.inner.astype(np.int64) for buffer in inputs]
+    if layer.constant is not None:
+        arrays.append(layer.constant.transpose(1, 2, 0).astype(np.int64)[None])
+    return [a - f.zero() for a, f in zip(arrays, layer.fixed, strict=True)] if zeros else arrays
+
+
+class SumKernel(ValueKernel):
+    """The sum of several operands: as they are, each scaled on its own, or in float32."""
+
+    layer: EltwiseSum
+
+    def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
+        """Return the sums, int64 [N][H][W][C]."""
+        n, operands = inputs[0].n, operands_of(self.layer, inputs)
+        if self.layer.steps is not None:
+            return in_steps(self, n, operands, self.layer.steps, product=False)
+        totals = self.empty(n)
+        totals[...] = 0
+        for values, term in zip(operands, self.layer.terms, strict=True):
+            if term.scaling == Scaling.SHIFT:
+                totals += (values << term.left) * term.sign
+            else:
+                whole = np.ascontiguousarray(np.broadcast_to(values, totals.shape))
+                over_rows(eltwise_loops.add_terms, n * self.output_shape.h, whole, term, totals)
+        return totals
+
+
+def in_steps(kernel: JitKernel, n: int, operands: Sequence[np.ndarray], steps: FloatSteps, product: bool) -> np.ndarray:
+    """Return the integers that operands combined in float32 make, [N][H][W][C]."""
+    totals, (scales, divisor) = kernel.empty(n), float_codes(steps)
+    whole = np.stack([np.broadcast_to(values, totals.shape) for values in operands])
+    codes = np.array(scales, dtype=np.int64)
+    mode = int(kernel.layer.epilogue.rounding)
+    over_rows(eltwise_loops.float_steps, n * kernel.output_shape.h, whole, codes, divisor, product, mode, BINARY32.layout, totals)
+    return totals

@@ -12,7 +12,7 @@ from hwsim.arith.minifloat import infinity_code, nan_code
 from hwsim.backends.base import Kernel, Prepare, Taps, by_format
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import pool_loops, value_loops
-from hwsim.backends.jit.eltwise_kernels import ReluKernel, ValueKernel
+from hwsim.backends.jit.eltwise_kernels import ReluKernel, SumKernel, ValueKernel
 from hwsim.backends.jit.kernels import JitKernel
 from hwsim.backends.jit.pool_kernels import AveragePoolKernel, MaxPoolKernel, divisors, spans
 from hwsim.backends.threads import over_rows
@@ -194,5 +194,5 @@ VALUE_TABLE: dict[str, Prepare] = {
     "average_pool": by_format(AveragePoolKernel, FloatAverageKernel),
     "relu": by_format(ReluKernel, FloatReluKernel),
     "rescale": by_format(ValueKernel, CastKernel),
-    "eltwise_sum": by_format(ValueKernel, sum_kernel),
+    "eltwise_sum": by_format(SumKernel, sum_kernel),
 }

@@ -27,6 +27,9 @@ from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import Layer, MacLayer
 from hwsim.layers.draws import epilogue_of
 
+BEYOND = ("operands", "stretch", "division", "of_codes")
+"""Fields of sums and averages that the C core does not know."""
+
 
 def lacks(layer: Layer) -> bool:
     """Return whether the C core has no operator for this layer, though for others of its kind: a wide sum of minifloats."""
@@ -40,6 +43,7 @@ def scales_beyond(layer: Layer) -> bool:
     formats = (*layer.input_formats, layer.output_format)
     affine = any(isinstance(fmt, Affine) or isinstance(fmt, FixedPoint) and fmt.bits > 32 for fmt in formats)
     affine |= isinstance(layer, MacLayer) and isinstance(layer.contract.weight, Affine)
+    uneven |= any(getattr(layer, name, None) for name in BEYOND) or getattr(layer, "constant", None) is not None
     return affine or uneven or epilogue is not None and not epilogue.plain
 
 
