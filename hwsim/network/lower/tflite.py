@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hwsim.errors import InputError
 from hwsim.formats import Affine
 from hwsim.layers import Concat, ImageEncoding, Layer, Shape
+from hwsim.network.lower import tflite_combine as combine
 from hwsim.network.lower import tflite_mac as mac
 from hwsim.network.lower import tflite_values as values
 from hwsim.network.lower.settle import naming
@@ -27,10 +28,19 @@ OPERATORS: dict[str, Callable[[Site], list[Layer]]] = {
     "MEAN": lambda site: [mac.mean(site)],
     "AVERAGE_POOL_2D": values.average_pool,
     "MAX_POOL_2D": values.max_pool,
+    "PAD": values.pad,
+    "PADV2": values.pad,
+    "RESIZE_NEAREST_NEIGHBOR": values.resize,
     "QUANTIZE": values.requantize,
     "RELU": values.rectifier(Fused.RELU),
     "RELU6": values.rectifier(Fused.RELU6),
     "RELU_N1_TO_1": values.rectifier(Fused.RELU_N1_TO_1),
+}
+
+
+COMBINATIONS: dict[str, Callable[[Site, combine.Pair], list[Layer]]] = {
+    "ADD": combine.total,
+    "SUB": combine.total,
 }
 
 
@@ -88,8 +98,15 @@ class _Walk:
             self.values[output] = self.reshaped(self.read(operator, 0, where), self.model.tensors[output], where)
             return
         with naming(where):
-            made = self.concatenated(operator, where) if operator.name == "CONCATENATION" else self.layers(operator, where)
-            self.values[output] = self.chained(operator, made, where)
+            self.values[output] = self.chained(operator, self.made(operator, where), where)
+
+    def made(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
+        """Return the nodes that an operator reads, and the chain of layers that computes it."""
+        if operator.name == "CONCATENATION":
+            return self.concatenated(operator, where)
+        if operator.name in COMBINATIONS:
+            return self.combined(operator, where)
+        return self.layers(operator, where)
 
     def read(self, operator: Operator, i: int, where: str) -> Value:
         """Return input i, which must have been computed."""
@@ -104,6 +121,16 @@ class _Walk:
             raise InputError(f"{where}: reads a flattened image; hwsim has a fully connected layer only behind a flatten.")
         make = OPERATORS.get(operator.name, values.unsupported)
         return [x.node], make(Site(self.model, operator, where, x.shape))
+
+    def combined(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
+        """ADD and its like, of tensors or a tensor and a constant."""
+        found = [self.values.get(index) for index in operator.inputs]
+        read = [value for value in found if value is not None]
+        if any(value.flat for value in read):
+            raise InputError(f"{where}: reads a flattened image; hwsim has a fully connected layer only behind a flatten.")
+        site = Site(self.model, operator, where, read[0].shape if read else Shape(1, 1, 1))
+        both = combine.pair(site, [None if value is None else value.shape for value in found])
+        return [value.node for value in read], COMBINATIONS[operator.name](site, both)
 
     def concatenated(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
         """CONCATENATION along the channels, of branches with one scale and zero point."""

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.arith.rounding import Rounding
-from hwsim.arith.scale import Scaling
-from hwsim.contract import Multiplier, Output
+from hwsim.contract import Output
 from hwsim.errors import InputError
 from hwsim.formats import Affine
-from hwsim.layers import AveragePool, CountRule, Layer, MaxPool, Rescale, Window
+from hwsim.layers import AveragePool, Clamp, CountRule, Layer, MaxPool, Pad, Rescale, ResizeNearest, Window
+from hwsim.layers.move import tflite_sampling
 from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_mac import pads
 from hwsim.network.lower.tflite_site import Site
-from hwsim.network.tflite_schema import Fused, PoolOptions
-
-UNCHANGED = Multiplier(Scaling.MULTIPLY, 1, 0)
+from hwsim.network.tflite_schema import Fused, PoolOptions, ResizeOptions
 
 
 def clamped(fmt: Affine, fused: Fused) -> list[Layer]:
-    """A fused activation behind an operator that rounds nothing: a rescale by one with the clamp; none where it clips nothing."""
+    """A fused activation behind an operator that computes nothing; no layer where it clips nothing."""
     low, high = scales.clamp(fmt, fused)
-    if low in (None, fmt.low) and high in (None, fmt.high):
-        return []
-    return [Rescale(fmt, Output(fmt, Rounding.TIES_AWAY, scaling=UNCHANGED, clamp_low=low, clamp_high=high))]
+    low, high = fmt.low if low is None else low, fmt.high if high is None else high
+    return [] if (low, high) == (fmt.low, fmt.high) else [Clamp(fmt, low, high)]
 
 
 def _window(site: Site, options: PoolOptions) -> Window:
@@ -42,7 +39,7 @@ def average_pool(site: Site) -> list[Layer]:
     fmt = site.unchanged_format()
     low, high = scales.clamp(fmt, site.options.fused)
     output = Output(fmt, Rounding.TIES_AWAY, clamp_low=low, clamp_high=high)
-    return [AveragePool(fmt, _window(site, site.options), CountRule.EXCLUDE_PADDING, output)]
+    return [AveragePool(fmt, _window(site, site.options), CountRule.EXCLUDE_PADDING, output, of_codes=True)]
 
 
 def max_pool(site: Site) -> list[Layer]:
@@ -66,6 +63,38 @@ def rectifier(fused: Fused) -> Callable[[Site], list[Layer]]:
         return [Rescale(x, scales.stage(out, scales.twice_rounded([scales.float32_real(x.step(), out.step())]), fused))]
 
     return make
+
+
+def pad(site: Site) -> list[Layer]:
+    """PAD with the input's zero point, PADV2 with a code."""
+    fmt, pads = site.unchanged_format(), site.constant(1, 2)
+    if pads.shape != (4, 2) or pads[0].any() or (pads < 0).any():
+        raise InputError(f"{site.where}: found pads {pads.tolist()}, allowed four pairs from 0, none of them for images.")
+    _, rows, columns, channels = ((int(a), int(b)) for a, b in pads)
+    before, after = zip(channels, rows, columns, strict=True)
+    code = None
+    if site.operator.name == "PADV2":
+        value = site.constant(2, None)
+        if value.size != 1 or site.input_format(2) != fmt:
+            raise InputError(
+                f"{site.where}: found {value.size} codes to pad with; allowed is one of the input's scale and zero point."
+            )
+        code = int(value.ravel()[0])
+    return [Pad(fmt, before, after, code)]
+
+
+def resize(site: Site) -> list[Layer]:
+    """RESIZE_NEAREST_NEIGHBOR: the place of a pixel in float32."""
+    options, fmt, size = site.options, site.unchanged_format(), site.constant(1, 1)
+    assert isinstance(options, ResizeOptions)
+    if len(size) != 2 or not all(1 <= n <= 1 << 16 for n in size):
+        raise InputError(f"{site.where}: found the size {size.tolist()}, allowed rows and columns from 1 to 65536.")
+    rows, columns = (int(n) for n in size)
+    rules = [
+        tflite_sampling(inputs, outputs, options.align_corners, options.half_pixel_centers)
+        for inputs, outputs in zip(site.shape[1:], (rows, columns), strict=True)
+    ]
+    return [ResizeNearest(fmt, rules[0], rules[1], (rows, columns))]
 
 
 def unsupported(site: Site) -> list[Layer]:
