@@ -1,5 +1,6 @@
 """One file per kind of layer: attributes, output shape, bounds and the specification in plain Python ints."""
 
+from hwsim.layers.average_pool import AveragePool
 from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape, Shares
 from hwsim.layers.clamp import Clamp
 from hwsim.layers.concat import Concat
@@ -12,7 +13,7 @@ from hwsim.layers.image import ImageEncoding
 from hwsim.layers.lrn import IntegerLRN
 from hwsim.layers.mac import MacLayer
 from hwsim.layers.move import ChannelShuffle, Flatten, FlattenOrder, Pad, ResizeNearest, Sampling, Slice
-from hwsim.layers.pool import AveragePool, CountRule, MaxPool, Window
+from hwsim.layers.pool import CountRule, MaxPool, Window
 
 __all__ = [
     "AveragePool",

@@ -1,44 +1,17 @@
-"""Pooling: maximum and average, floor and ceil mode, global, and the three rules of what an average counts."""
+"""Windows of pooling, floor and ceil mode, global, with the three rules of what an average counts; and the maximum."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 from typing import ClassVar
 
 from hwsim.arith.float_order import code_of_key, order_key
-from hwsim.arith.rounding import round_ratio
-from hwsim.contract.mac import Activation
-from hwsim.contract.resolve import Epilogue, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats import Minifloat
-from hwsim.layers.base import (
-    AnyOutput,
-    Bounds,
-    Cell,
-    Codes,
-    Events,
-    Real,
-    Requantized,
-    Shape,
-    Unchanged,
-    finish_rounded,
-    one_input,
-    pair,
-)
-from hwsim.layers.float_values import (
-    check_float_output,
-    check_no_affine,
-    check_real,
-    check_stage,
-    has_float,
-    integer_format,
-    integer_output,
-    sum_of_codes,
-    words,
-)
+from hwsim.layers.base import Cell, Codes, Events, Real, Shape, Unchanged, one_input, pair
+from hwsim.layers.float_values import check_real
 
 
 class CountRule(IntEnum):
@@ -130,7 +103,8 @@ class Window:
         return self.counted(0, shape, y, rule) * self.counted(1, shape, x, rule)
 
 
-def _window_codes(inputs: Sequence[Codes], window: Window, n: int, k: int, y: int, x: int) -> list[int]:
+def window_codes(inputs: Sequence[Codes], window: Window, n: int, k: int, y: int, x: int) -> list[int]:
+    """Return the codes under one output's window that lie on the image."""
     plane = inputs[0][n][k]
     shape = Shape(1, len(plane), len(plane[0]))
     top, bottom, _ = window.span(0, shape, y)
@@ -159,99 +133,8 @@ class MaxPool(Unchanged):
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
-        codes = _window_codes(inputs, self.window, n, k, y, x)
+        codes = window_codes(inputs, self.window, n, k, y, x)
         if isinstance(self.format, Minifloat):
             f = self.format.layout
             return Cell(int(code_of_key(max(order_key(code, f) for code in codes), f)), None, Events())
         return Cell(max(codes), None, Events())
-
-
-@dataclass(frozen=True)
-class AveragePool(Requantized):
-    """code = fit(round(sum / divisor * 2**(fl_out - fl_in))): one exact division, one rounding.
-
-    count: what the divisor is.  output: format, rounding, overflow, activation.
-    """
-
-    format: Real
-    window: Window
-    count: CountRule
-    output: AnyOutput
-
-    kind: ClassVar[str] = "average_pool"
-
-    def __post_init__(self) -> None:
-        check_real("average_pool.format", self.format)
-        if not isinstance(self.count, CountRule):
-            raise ContractError(f"average_pool.count: found {self.count!r}, allowed {', '.join(c.name for c in CountRule)}.")
-        check_stage(self.kind, self.output)
-        if self.in_floats:
-            check_no_affine(self.kind, (self.format, self.output.format))
-            check_float_output(self.kind, self.output)
-        else:
-            self.epilogue  # noqa: B018  refuse now what cannot be resolved
-
-    @cached_property
-    def in_floats(self) -> bool:
-        """Whether a minifloat enters or leaves."""
-        return has_float((self.format, self.output.format))
-
-    @property
-    def lift(self) -> int:
-        """fl_out - fl_in, in integers: the sum is shifted left by it, or the divisor by its negative."""
-        return integer_format(self.kind, self.output.format).fl() - integer_format(self.kind, self.format).fl()
-
-    @cached_property
-    def epilogue(self) -> Epilogue:
-        """Limits and modes of the output; its shift is not used, since the division does it."""
-        if abs(self.lift) > 24:
-            raise ContractError(
-                f"average_pool: the output's fractional_length differs by {self.lift} from the input's; allowed at most 24."
-            )
-        output = integer_output(self.kind, self.output)
-        return resolve_output(output, (output.format.fl(),), 64, self.kind)
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """Return the pooled shape; windows of more than 2**20 pixels leave the proven range and are refused."""
-        shape = one_input(self.kind, inputs)
-        kernel = self.window.kernel_for(shape)
-        if kernel[0] * kernel[1] > 1 << 20:
-            raise ContractError(f"average_pool.kernel: found {kernel}, allowed at most 2**20 pixels.")
-        if self.in_floats:
-            return self.window.output_shape(shape)
-        width = self.format.bits + (kernel[0] * kernel[1]).bit_length() + max(self.lift, 0)
-        if width > 62:
-            raise ContractError(
-                f"average_pool: the sum of {kernel[0]} x {kernel[1]} codes of {self.format.bits} bits is {width} bits wide "
-                f"once shifted left by {self.lift}, allowed 62; choose an output fractional_length nearer to the input's."
-            )
-        return self.window.output_shape(shape)
-
-    @property
-    def bounds(self) -> Bounds:
-        """An average lies between its smallest and its largest pixel, padding's 0 included."""
-        if self.in_floats:
-            return words(self.output)
-        unit = 1 << max(-self.lift, 0)
-        low, high = (code << max(self.lift, 0) for code in (self.format.low, self.format.high))
-        if self.epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
-            low = 0
-        mode = self.epilogue.rounding
-        return Bounds(None, (round_ratio(low, unit, mode), round_ratio(high, unit, mode)))
-
-    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
-        """One output in plain ints."""
-        plane = inputs[0][n][k]
-        codes = _window_codes(inputs, self.window, n, k, y, x)
-        if self.in_floats:
-            unit = self.window.divisor(Shape(1, len(plane), len(plane[0])), y, x, self.count)
-            code, event = sum_of_codes(codes, [self.format] * len(codes), unit, self.output)
-            return Cell(code, None, Events(0, event))
-        total = sum(codes)
-        if self.epilogue.activation == Activation.RELU_BEFORE_REQUANTIZE:
-            total = max(total, 0)
-        unit = self.window.divisor(Shape(1, len(plane), len(plane[0])), y, x, self.count)
-        lift = self.lift
-        rounded = round_ratio(total << max(lift, 0), unit << max(-lift, 0), self.epilogue.rounding)
-        code, event = finish_rounded(rounded, self.epilogue)
-        return Cell(code, None, Events(0, event))

@@ -6,6 +6,7 @@ from numba.extending import register_jitable
 
 from hwsim.arith import (
     accumulate,
+    average,
     exact_sum,
     float_finish,
     float_order,
@@ -45,6 +46,7 @@ LEAVES = (
     requantize.finish_scaled,
     requantize.finish,
     requantize.finish_stochastic,
+    average.average,
     accumulate.accumulate,
     accumulate.add_to,
     accumulate.register_range,

@@ -56,20 +56,20 @@ class AveragePoolKernel(JitKernel):
         super().__init__(layer, shapes)
         self.spans = spans(self.layer.window, shapes[0], self.output_shape)
         self.rows, self.columns = divisors(self.layer, shapes[0], self.output_shape)
+        if self.layer.division is not None:
+            known = {n: self.layer.reciprocal(n) for n in self.layer.counts(shapes[0])}
+            pairs = np.array([[known[int(r * c)] for c in self.columns] for r in self.rows], dtype=np.int64)
+            self.multiplier, self.shift = (np.ascontiguousarray(pairs[..., i]) for i in range(2))
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
-        codes = self.empty(out.n)
+        totals, codes, rows = self.empty(out.n), self.empty(out.n), out.n * self.output_shape.h
         x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
-        taps.events[1] += over_rows(
-            pool_loops.average_windows,
-            out.n * self.output_shape.h,
-            x,
-            *self.spans,
-            self.rows,
-            self.columns,
-            self.layer.lift,
-            self.layer.epilogue.stage,
-            codes,
-        )
+        layer, stage = self.layer, self.layer.epilogue.stage
+        over_rows(pool_loops.sum_windows, rows, x - layer.zero if layer.zero else x, *self.spans, totals)
+        if layer.division is not None:
+            taps.events[1] += over_rows(pool_loops.multiply_sums, rows, totals, self.multiplier, self.shift, stage, codes)
+        else:
+            numbers = (self.rows, self.columns, layer.lift, layer.offset, stage)
+            taps.events[1] += over_rows(pool_loops.divide_sums, rows, totals, *numbers, codes)
         out.inner[...] = codes

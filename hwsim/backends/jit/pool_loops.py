@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they are compiled into the loops
-from hwsim.arith.requantize import Activation, finish_scaled
-from hwsim.arith.rounding import round_ratio
+from hwsim.arith.average import average
+from hwsim.arith.requantize import finish
 from hwsim.backends.jit.compile import compiled
 
 
@@ -27,23 +25,46 @@ def max_windows(first, last, x, top, bottom, left, right, codes):
 
 
 @compiled
-def average_windows(first, last, x, top, bottom, left, right, rows, columns, lift, stage, codes):
-    """codes = epilogue of (sum << lift) / (rows * columns), or of sum / (rows * columns << -lift); returns the events."""
+def sum_windows(first, last, x, top, bottom, left, right, totals):
+    """totals = sum over each window; see max_windows."""
+    _, height, width, channels = totals.shape
+    for i in range(first, last):
+        n, y = i // height, i % height
+        for column in range(width):
+            totals[n, y, column] = 0
+            for row in range(top[y], bottom[y]):
+                for col in range(left[column], right[column]):
+                    for k in range(channels):
+                        totals[n, y, column, k] += x[n, row, col, k]
+    return 0
+
+
+@compiled
+def divide_sums(first, last, totals, rows, columns, lift, offset, stage, codes):
+    """codes = average of totals over rows * columns positions, exactly divided; returns the events."""
     _, height, width, channels = codes.shape
     events = 0
     for i in range(first, last):
         n, y = i // height, i % height
         for column in range(width):
-            unit = (rows[y] * columns[column]) << max(-lift, 0)
+            count = rows[y] * columns[column]
             for k in range(channels):
-                total = np.int64(0)
-                for row in range(top[y], bottom[y]):
-                    for col in range(left[column], right[column]):
-                        total += x[n, row, col, k]
-                if stage.activation == Activation.RELU_BEFORE_REQUANTIZE:
-                    total = max(total, 0)
-                rounded = round_ratio(total << max(lift, 0), unit, stage.rounding)
-                code, event = finish_scaled(rounded, stage)
+                code, event = average(totals[n, y, column, k], count, lift, offset, stage)
+                codes[n, y, column, k] = code
+                events += event
+    return events
+
+
+@compiled
+def multiply_sums(first, last, totals, multiplier, shift, stage, codes):
+    """codes = totals scaled by the reciprocal of each output's window; multiplier, shift: int64 [H][W]; returns the events."""
+    _, height, width, channels = codes.shape
+    events = 0
+    for i in range(first, last):
+        n, y = i // height, i % height
+        for column in range(width):
+            for k in range(channels):
+                code, event = finish(totals[n, y, column, k], multiplier[y, column], shift[y, column], stage)
                 codes[n, y, column, k] = code
                 events += event
     return events
