@@ -56,6 +56,7 @@ _API: dict[str, str] = {
     "Schedule": "hwsim.contract:Schedule",
     "Scheme": "hwsim.contract.dialects:Scheme",
     "StochasticRounding": "hwsim.contract:StochasticRounding",
+    "TableDesign": "hwsim.layers.lrn_table:TableDesign",
     "check": "hwsim.golden.check:check",
     "dialects": "hwsim.contract.dialects",
     "explain": "hwsim.execute.explain:explain",

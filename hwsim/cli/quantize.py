@@ -37,6 +37,8 @@ EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"
 @click.option("--per-channel/--per-tensor", default=None, help="How many weight formats a layer has.  [the dialect's]")
 @click.option("--dialect", type=click.Choice(DIALECTS), default="exact32", help="School of arithmetic.  [exact32]")
 @click.option("--method", type=click.Choice(CALIBRATIONS), help="How a range follows from what was seen.")
+@click.option("--lrn-entries", type=int, help="Size of the table of each LRN, in integers.  [256]")
+@click.option("--host-lrn", is_flag=True, help="Leave LRN to the host, in float.")
 @click.option("--rounding", type=RoundingWord(), help="Where a quotient goes that is no integer.  [the dialect's]")
 @pixel_options
 @out_option("NET.hwnet", "network.json", "Directory to write.")
@@ -53,10 +55,25 @@ def quantize(model: str, weights: str, calibration: str, out: str, force: bool, 
     if choices["method"] is not None:
         formats["method"] = hwsim.Calibration[choices["method"].upper()]
     formats.update(_scheme(choices, dialect))
+    formats.update(_lrn(choices, dialect))
     with progress("calibrating") as bar:
         q = hwsim.quantize(net, images, dialect=dialect, progress=bar, **formats)
     q.save(out, force=force)
     emit(q, as_json)
+
+
+def _lrn(choices: dict[str, Any], dialect: Any) -> dict[str, Any]:
+    """The table of LRN in integers, or none; refused where LRN is in float anyway."""
+    import hwsim
+
+    if choices["lrn_entries"] is None:
+        return {"lrn_table": None} if choices["host_lrn"] else {}
+    scheme = hwsim.Scheme[choices["scheme"].upper()]
+    in_float = dialect.ranges is hwsim.dialects.RangeRule.RISTRETTO or scheme is hwsim.Scheme.MINIFLOAT
+    if choices["host_lrn"] or in_float:
+        beside = "--host-lrn" if choices["host_lrn"] else f"--dialect {choices['dialect']} --scheme {choices['scheme']}"
+        raise InputError(f"--lrn-entries: found beside {beside}, which leaves LRN in float; remove one of them.")
+    return {"lrn_table": hwsim.TableDesign(choices["lrn_entries"])}
 
 
 def _dialect(choices: dict[str, Any]) -> Any:

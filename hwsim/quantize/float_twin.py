@@ -12,6 +12,7 @@ from hwsim.layers import (
     FullyConnected,
     HostLRN,
     ImageEncoding,
+    IntegerLRN,
     Layer,
     MaxPool,
     Region,
@@ -71,7 +72,7 @@ def _op(node: QuantizedNode) -> ops.Op:
         return _pooling(ops.PoolMethod.MAX, layer.window, CountRule.EXCLUDE_PADDING)
     if isinstance(layer, AveragePool):
         return _pooling(ops.PoolMethod.AVERAGE, layer.window, layer.count)
-    if isinstance(layer, HostLRN):
+    if isinstance(layer, (HostLRN, IntegerLRN)):
         region = ops.Region.WITHIN if layer.region == Region.WITHIN_CHANNEL else ops.Region.ACROSS
         return ops.LRN(region, layer.local_size, layer.alpha, layer.beta, layer.k)
     plain = {ReLU: ops.ReLU, Concat: ops.Concat, EltwiseSum: ops.EltwiseSum, Softmax: ops.Softmax}

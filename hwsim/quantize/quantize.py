@@ -11,9 +11,10 @@ from hwsim.contract.dialects import EXACT32, Dialect, Minifloats, RangeRule, Sch
 from hwsim.errors import ContractError, InputError
 from hwsim.images import Image, ImageSet
 from hwsim.images import images as open_images
+from hwsim.layers.lrn_table import TableDesign
 from hwsim.network.graph import Network
 from hwsim.network.lower.fold import fold
-from hwsim.network.lower.layers import Widths, lower
+from hwsim.network.lower.layers import DEFAULT_TABLE, Widths, lower
 from hwsim.network.lower.sites import answering, measured_tensors, sites
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.ranges import POWER_BITS, Calibration, Range, WeightRule
@@ -46,6 +47,7 @@ def quantize(
     progress: Progress | None = None,
     scheme: Scheme = Scheme.DYNAMIC_FIXED_POINT,
     minifloats: Minifloats = MINIFLOATS,
+    lrn_table: TableDesign | None = DEFAULT_TABLE,
 ) -> QuantizedNetwork:
     """Return the network in integers: ranges from the images by float execution, formats from the ranges.
 
@@ -57,11 +59,13 @@ def quantize(
     The defaults are those of least divergence from float on held-out calibration images (docs/quantize.md).
     per_channel: a fractional length for each output channel of the weights; None: yes, but for Ristretto's rule, which has
     one for all and takes the maximum always.  percent: for Calibration.PERCENTILE.  limit: only the first images.
+    lrn_table: the table of each LRN in integers; None leaves LRN to the host, in float, where Ristretto's dialects and minifloats
+    have it always.
     progress: called with (images done, images in all).
     Errors: InputError (no images, onnxruntime absent, a layer that integers cannot do), ProofError (an accumulator that
     cannot be proven safe: the sentence names the layer and the width that would do).
     """
-    widths = _widths(bits, weight_bits, scheme, minifloats)
+    widths = _widths(bits, weight_bits, scheme, minifloats, lrn_table)
     if limit is not None and limit < 1:
         raise InputError(f"quantize: found limit {limit}, allowed 1 or more.")
     if not 0 < percent <= 100:
@@ -124,14 +128,14 @@ def choose(
     return lower(network, ranges, widths, dialect, weight_rule)
 
 
-def _widths(bits: int, weight_bits: int | None, scheme: Scheme, minifloats: Minifloats) -> Widths:
+def _widths(bits: int, weight_bits: int | None, scheme: Scheme, minifloats: Minifloats, lrn: TableDesign | None) -> Widths:
     for name, value, kind in (("scheme", scheme, Scheme), ("minifloats", minifloats, Minifloats)):
         if not isinstance(value, kind):
             members = f": {', '.join(member.name for member in Scheme)}" if kind is Scheme else ""
             raise ContractError(f"quantize: found {name}={value!r}, allowed {kind.__name__}{members}.")
     default = POWER_BITS if scheme is Scheme.POWER_OF_TWO else _width("bits", bits)
     chosen = default if weight_bits is None else _width("weight_bits", weight_bits)
-    return Widths(chosen, _width("bits", bits), scheme, minifloats)
+    return Widths(chosen, _width("bits", bits), scheme, minifloats, lrn)
 
 
 def _width(name: str, bits: int) -> int:

@@ -6,6 +6,7 @@ import pytest
 from hwsim.errors import InputError
 from hwsim.network.graph import (
     BatchNorm,
+    Clip,
     Concat,
     Convolution,
     Dropout,
@@ -14,6 +15,8 @@ from hwsim.network.graph import (
     Input,
     Network,
     Node,
+    Pooling,
+    PoolMethod,
     ReLU,
     Scale,
 )
@@ -30,6 +33,10 @@ def normal(*shape):
 
 def conv(bias=True):
     return Convolution(normal(3, 2, 3, 3), normal(3) if bias else None, pad=(1, 1))
+
+
+def conv3():
+    return Convolution(normal(4, 3, 1, 1), normal(4))
 
 
 def norm(channels):
@@ -120,3 +127,42 @@ def test_a_place_that_an_error_names_already_is_not_named_again():
         with pytest.raises(InputError) as raised, naming("net: layer 'a'"):
             raise InputError(inner)
         assert str(raised.value) == outer
+
+
+def pool(method=PoolMethod.MAX):
+    return Pooling(method, (2, 2), (2, 2), ceil_mode=True)
+
+
+COMMUTED = {
+    "ReLU behind a maximum": (chain(conv(), pool(), ReLU(), conv3()), ["data", "n0", "n2", "n1", "n3"]),
+    "ReLU behind two": (chain(conv(), pool(), pool(), ReLU(), conv3()), ["data", "n0", "n3", "n1", "n2", "n4"]),
+    "clip": (chain(conv(), pool(), Clip(-0.5, 0.75), conv3()), ["data", "n0", "n2", "n1", "n3"]),
+    "batch norm before": (chain(conv(), norm(3), pool(), ReLU(), conv3()), ["data", "n0", "n3", "n2", "n4"]),
+    "an average stays": (chain(conv(), pool(PoolMethod.AVERAGE), ReLU(), conv3()), ["data", "n0", "n1", "n2", "n3"]),
+    "a leaky ReLU stays": (chain(conv(), pool(), ReLU(0.1), conv3()), ["data", "n0", "n1", "n2", "n3"]),
+    "the last layer keeps its name": (chain(conv(), pool(), ReLU()), ["data", "n0", "n1", "n2"]),
+    "others read the maximum": (
+        Network(
+            "fork",
+            (
+                DATA,
+                Node("c", conv(), ("data",)),
+                Node("p", pool(), ("c",)),
+                Node("r", ReLU(), ("p",)),
+                Node("j", Concat(), ("p", "r")),
+            ),
+        ),
+        ["data", "c", "p", "r", "j"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COMMUTED)
+def test_a_relu_goes_before_a_maximum_and_the_function_stays(onnxruntime, case):
+    from hwsim.quantize.float_run import FloatRun
+
+    network, names = COMMUTED[case]
+    folded = fold(network)
+    assert [node.name for node in folded] == names
+    images = normal(4, 2, 5, 7)
+    np.testing.assert_allclose(FloatRun(folded).logits(images), FloatRun(network).logits(images), rtol=1e-4, atol=1e-5)

@@ -20,13 +20,14 @@ from hwsim.network.graph import (
     ReLU,
     Scale,
 )
+from hwsim.network.lower.commute import before_maximum
 
 Affine = tuple[np.ndarray, np.ndarray]
 """(factor, shift) per output channel in float64: y = x * factor + shift."""
 
 
 def fold(network: Network) -> Network:
-    """The same function without BatchNorm, Scale, Dropout and Flatten.
+    """The same function without BatchNorm, Scale, Dropout and Flatten; a ReLU behind a max pooling stands before it.
 
     BatchNorm and Scale go into the weights of the Convolution or InnerProduct right before them (float64, rounded once to
     float32), which keeps its name; Flatten goes because an InnerProduct takes C, H, W.  Raises InputError, naming the
@@ -47,7 +48,7 @@ def fold(network: Network) -> Network:
             continue
         stands_for[node.name] = node.inputs[0]
     nodes = (replace(node, op=_scaled(network, node, affine.get(node.name))) for node in kept.values())
-    return Network(network.name, tuple(nodes))
+    return before_maximum(Network(network.name, tuple(nodes)))
 
 
 def _compose(before: Affine | None, op: BatchNorm | Scale) -> Affine:

@@ -33,6 +33,7 @@ from hwsim.layers import (
     FullyConnected,
     HostLRN,
     ImageEncoding,
+    IntegerLRN,
     Layer,
     MaxPool,
     Region,
@@ -42,6 +43,7 @@ from hwsim.layers import (
     Softmax,
     Window,
 )
+from hwsim.layers.lrn_table import TableDesign
 from hwsim.network import ops
 from hwsim.network.graph import Network
 from hwsim.network.lower.settle import AnyOutput, Real, codes, naming, settle, with_grid
@@ -52,6 +54,9 @@ from hwsim.network.ranges import Range, WeightRule, ceil_log2, covering_minifloa
 WIDEST_JOINT = 16
 """A concatenation of branches on different grids gets a format that holds all of them exactly, up to this many bits."""
 
+DEFAULT_TABLE = TableDesign()
+"""256 entries of 16 bits, interpolated: docs/quantize.md has the errors of other sizes."""
+
 MAX_LIFT = 24
 """AveragePool: most bits between the grids of its input and its output."""
 
@@ -61,12 +66,14 @@ class Widths:
     """What a network stores: bits of weights and of the outputs between layers, and the kind of numbers.
 
     minifloats: what MINIFLOAT takes; outputs is then the width of Ristretto's format alone.
+    lrn: the table of each LRN in integers; None for float on the host.
     """
 
     weights: int = 8
     outputs: int = 8
     scheme: Scheme = Scheme.DYNAMIC_FIXED_POINT
     minifloats: Minifloats = Minifloats()
+    lrn: TableDesign | None = DEFAULT_TABLE
 
 
 def lower(
@@ -171,12 +178,20 @@ class _Lowering:
         if isinstance(op, ops.EltwiseSum):
             return EltwiseSum(formats, self._output(site, self._output_format(site)))
         if isinstance(op, ops.LRN):
-            region = Region.WITHIN_CHANNEL if op.region is ops.Region.WITHIN else Region.ACROSS_CHANNELS
-            output = self._output(site, self._output_format(site))
-            return HostLRN(formats[0], region, op.local_size, op.alpha, op.beta, op.k, output)
+            return self._lrn(site, op, formats[0])
         if isinstance(op, ops.Softmax):
             return Softmax(formats[0])
         raise InputError(f"a {type(op).__name__} cannot run in integers.")
+
+    def _lrn(self, site: Site, op: ops.LRN, fmt: Real) -> Layer:
+        """In integers, or in float on the host: where that is asked for, among minifloats, and where Ristretto leaves floats."""
+        region = Region.WITHIN_CHANNEL if op.region is ops.Region.WITHIN else Region.ACROSS_CHANNELS
+        output, design = self._output(site, self._output_format(site)), self.widths.lrn
+        constants = (region, op.local_size, op.alpha, op.beta, op.k)
+        in_float = self.dialect.ranges == RangeRule.RISTRETTO or not isinstance(fmt, FixedPoint)
+        if design is None or in_float or not isinstance(output, Output):
+            return HostLRN(fmt, *constants, output)
+        return IntegerLRN.from_real(fmt, *constants, output, design)
 
     def _image(self, site: Site, op: ops.Input) -> ImageEncoding:
         preprocessing = op.preprocessing

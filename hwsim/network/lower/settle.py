@@ -19,7 +19,7 @@ from hwsim.contract import FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.contract.mac import real_step
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.formats import Affine, FixedPoint, Format, Minifloat, PowerOfTwo
-from hwsim.layers import Concat, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.layers import Concat, ImageEncoding, IntegerLRN, Layer, MacLayer, Rescale
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNode, Source
 
@@ -160,6 +160,8 @@ def refit(node: QuantizedNode, formats: tuple[Any, ...]) -> Layer:
     if isinstance(layer, MacLayer):
         contract = replace(layer.contract, input=formats[0])
         return recoded(layer, contract, node.source)
+    if isinstance(layer, IntegerLRN):
+        return layer.rebuilt(formats[0])
     if hasattr(layer, "formats"):
         return layer if layer.formats == formats else replace(layer, formats=formats)
     if isinstance(layer, Concat):
@@ -221,9 +223,9 @@ def codes(contract: MacContract | FloatMacContract, source: Source) -> tuple[np.
     weight = encoded(contract.weight, source.weight, rounding)
     if source.bias is None:
         return weight, None
-    if contract.bias is not None or not isinstance(contract, MacContract):
-        return weight, encoded(contract.bias_format(len(weight)), source.bias, rounding)
-    fmt = _bias_grid(contract, len(weight))
+    fmt = bias_meaning(contract, len(weight))
+    if contract.bias is not None or not isinstance(contract, MacContract) or isinstance(fmt, Minifloat):
+        return weight, encoded(fmt, source.bias, rounding)
     try:
         return weight, fmt.encode_array(source.bias, rounding, Overflow.TRAP)
     except ContractError as error:
@@ -233,8 +235,14 @@ def codes(contract: MacContract | FloatMacContract, source: Source) -> tuple[np.
         ) from None
 
 
-def _bias_grid(contract: MacContract, channels: int) -> FixedPoint | Affine:
-    """What the codes of a bias on the accumulator's grid mean."""
+def bias_meaning(contract: MacContract | FloatMacContract, channels: int) -> FixedPoint | Affine | Minifloat:
+    """Return the bias's format, resolved: its own, or the accumulator's grid."""
+    on_grid = isinstance(contract, MacContract) and contract.bias is None
+    return bias_grid(contract, channels) if on_grid else contract.bias_format(channels)  # type: ignore[arg-type]
+
+
+def bias_grid(contract: MacContract, channels: int) -> FixedPoint | Affine:
+    """Return what the codes of a bias on the accumulator's grid mean: of affine operands, the product of their scales."""
     if isinstance(contract.weight, PowerOfTwo) or not (isinstance(contract.input, Affine) or isinstance(contract.weight, Affine)):
         return contract.bias_format(channels)
     read, weight = contract.input, contract.weight
