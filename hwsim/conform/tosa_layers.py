@@ -16,6 +16,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.arith.scale import Scaling
 from hwsim.conform.tosa_tools import TosaTest
 from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.contract.operand import Operand
 from hwsim.contract.scaling import Multiplier
 from hwsim.execute.single import run_layer
 from hwsim.formats import Affine
@@ -33,6 +34,7 @@ from hwsim.layers import (
     Slice,
 )
 from hwsim.layers.conv import MAX_PADDED
+from hwsim.layers.deconv import Deconvolution
 from hwsim.layers.move import tosa_sampling
 from hwsim.layers.pool import Window
 
@@ -228,6 +230,35 @@ def add(test: TosaTest, backend: str) -> np.ndarray:
     return from_lanes(run(layer, to_lanes(a), to_lanes(b), backend=backend), a.shape)
 
 
+def sub(test: TosaTest, backend: str) -> np.ndarray:
+    """An EltwiseSum whose second operand is negated."""
+    kind = codes_of(test.output_type)
+    a, b = np.broadcast_arrays(*test.arrays)
+    layer = EltwiseSum((kind, kind), Output(kind, overflow=Overflow.WRAP), (Operand(), Operand(negate=True)))
+    return from_lanes(run(layer, to_lanes(a), to_lanes(b), backend=backend), a.shape)
+
+
+def negate(test: TosaTest, backend: str) -> np.ndarray:
+    """An EltwiseSum of the negated operand and a constant 0."""
+    x, x_zero, out_zero = test.arrays
+    output = Output(codes_of(test.output_type, _scalar(out_zero)))
+    kinds = codes_of(test.types[0], _scalar(x_zero)), codes_of(test.types[0])
+    nothing, terms = np.zeros((1, 1, 1), np.int64), (Operand(negate=True), Operand())
+    layer = EltwiseSum(kinds[:1], output, terms, constant=nothing, constant_format=kinds[1])
+    return from_lanes(run(layer, to_lanes(x), backend=backend), x.shape)
+
+
+def transpose_conv2d(test: TosaTest, backend: str) -> np.ndarray:
+    """A Deconvolution; TOSA's weights are [K][R][S][C], and its out_pad adds where ours cuts off."""
+    x, weight, bias, x_zero, weight_zero = test.arrays
+    contract = accumulated(test.types[0], _scalar(x_zero), test.types[1], _scalar(weight_zero), test.output_type)
+    top, bottom, left, right = test.attributes["out_pad"]
+    stride = tuple(test.attributes["stride"])
+    turned, biases = weight.transpose(0, 3, 1, 2), _bias(bias, len(weight))
+    layer = Deconvolution(contract, turned, biases, stride, (-top, -left), pad_end=(-bottom, -right))
+    return from_planes(run(layer, to_planes(x), backend=backend))
+
+
 def max_pool2d(test: TosaTest, backend: str) -> np.ndarray:
     """A MaxPool."""
     layer = MaxPool(codes_of(test.types[0]), _window(test))
@@ -274,7 +305,7 @@ def _sides(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
 def resize(test: TosaTest, backend: str) -> np.ndarray:
     """A ResizeNearest; bilinear ones are left out of the suite."""
     x, scale, offset, _ = test.arrays
-    rules = [tosa_sampling(*scale[2 * i : 2 * i + 2].tolist(), int(offset[i])) for i in range(2)]
+    rules = [tosa_sampling(int(scale[2 * i]), int(scale[2 * i + 1]), int(offset[i])) for i in range(2)]
     layer = ResizeNearest(codes_of(test.types[0]), rules[0], rules[1], test.expected.shape[1:3])
     return from_planes(run(layer, to_planes(x), backend=backend))
 
@@ -295,8 +326,11 @@ COMPUTE: dict[str, Compute] = {
     "DEPTHWISE_CONV2D": depthwise_conv2d,
     "MATMUL": matmul,
     "MAX_POOL2D": max_pool2d,
+    "NEGATE": negate,
     "PAD": pad,
     "RESCALE": rescale,
     "RESIZE": resize,
     "SLICE": slice_,
+    "SUB": sub,
+    "TRANSPOSE_CONV2D": transpose_conv2d,
 }

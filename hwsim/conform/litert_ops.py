@@ -1,0 +1,253 @@
+"""The suite litert: generated models of one operator, and what TensorFlow Lite's reference kernels make of them.
+
+A case is the bytes of a .tflite file. hwsim reads them as it reads any file, takes the layers that the reader makes of the
+operator, and runs them; LiteRT runs the same bytes with its resolver BUILTIN_REF. Shapes have axes of different length, scales
+and zero points are random, and biases lie where the outputs are spread over all codes, clipped ones included.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hwsim.conform.report import Progress
+from hwsim.conform.suite import Case, Suite
+from hwsim.errors import InputError
+from hwsim.execute.single import run_layer
+from hwsim.network.lower.tflite import OPERATORS
+from hwsim.network.lower.tflite_site import Site, plane_shape
+from hwsim.network.tflite_file import parse_tflite
+
+if TYPE_CHECKING:
+    from hwsim.conform.litert_models import T
+
+SHAPES = 30
+"""Models for each operator and type."""
+
+LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
+FUSED = (0, 0, 1, 2, 3)
+"""NONE twice, RELU, RELU_N1_TO_1, RELU6, by the schema's code."""
+
+
+class Model(NamedTuple):
+    """The bytes of a .tflite file and what it is fed, in the order of its inputs."""
+
+    data: bytes
+    feeds: tuple[np.ndarray, ...]
+
+
+def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Suite:
+    """The generated models; InputError where LiteRT is not installed."""
+    try:
+        from hwsim.conform.litert_models import VERSION
+    except ImportError:
+        raise InputError("suite litert: ai-edge-litert is not installed here; `pip install ai-edge-litert` brings it.") from None
+    names = [name for name in MAKERS if operators is None or name in operators]
+    cases = [_case(name, dtype, number) for name in names for dtype in MAKERS[name][1] for number in range(SHAPES)]
+    return Suite("litert", "generated single operators, quantized", f"LiteRT {VERSION}, BUILTIN_REF", cases)
+
+
+class Generated:
+    """A model made when it is first needed: its name is its seed."""
+
+    def __init__(self, operator: str, dtype: str, number: int) -> None:
+        self.operator, self.dtype = operator, dtype
+        self.name = f"{operator.lower()}_{dtype}_{number}"
+
+    @cached_property
+    def model(self) -> Model:
+        """The model."""
+        return MAKERS[self.operator][0](Draw(self.name, self.dtype))
+
+    def expected(self) -> np.ndarray:
+        """What the reference kernel gives."""
+        from hwsim.conform.litert_models import Reference
+
+        return Reference(self.model.data).run(*self.model.feeds)
+
+    def compute(self, backend: str) -> np.ndarray:
+        """What hwsim's layers give, in TensorFlow's order of axes."""
+        model = parse_tflite(self.model.data, self.name)
+        (operator,) = model.operators
+        codes = [_planes(feed) for feed in self.model.feeds]
+        site = Site(model, operator, self.name, plane_shape(model.tensors[operator.inputs[0]], self.name))
+        for layer in OPERATORS[operator.name](site):
+            codes = [run_layer(layer, *codes, backend=backend, acc=False).codes]
+        return codes[0].transpose(0, 2, 3, 1).reshape(model.tensors[operator.outputs[0]].shape)
+
+
+def _planes(feed: np.ndarray) -> np.ndarray:
+    """[1][H][W][C] or [1][C] -> [1][C][H][W]."""
+    pixels = feed if feed.ndim == 4 else feed[:, None, None, :]
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def _case(operator: str, dtype: str, number: int) -> Case:
+    made = Generated(operator, dtype, number)
+    return Case(operator, made.name, made.compute, made.expected)
+
+
+class Draw:
+    """Random numbers of one model. name: its seed.  dtype: of what flows."""
+
+    def __init__(self, name: str, dtype: str) -> None:
+        self.rng = np.random.default_rng(zlib.crc32(name.encode()))
+        self.dtype, (self.low, self.high) = dtype, LIMITS[dtype]
+
+    def number(self, low: int, high: int) -> int:
+        """One of low..high."""
+        return int(self.rng.integers(low, high + 1))
+
+    def scale(self, around: float = 0.05) -> float:
+        """A float32 near `around`, often with few bits, so that ties come about."""
+        if self.rng.random() < 0.3:
+            return float(2.0 ** round(float(np.log2(around))))
+        return float(np.float32(around * np.exp(self.rng.uniform(-0.7, 0.7))))
+
+    def zero(self) -> int:
+        """A zero point; 16-bit codes have none."""
+        return 0 if self.dtype == "int16" else self.number(self.low, self.high)
+
+    def codes(self, shape: tuple[int, ...], dtype: str | None = None, low: int | None = None) -> np.ndarray:
+        """Codes of the whole range, its ends made likely."""
+        kind = dtype or self.dtype
+        least, most = LIMITS[kind]
+        least = least if low is None else low
+        drawn, ends = self.rng.integers(least, most + 1, shape), self.rng.random(shape)
+        return np.where(ends < 0.03, least, np.where(ends > 0.97, most, drawn)).astype(kind)
+
+    def tensor(self, shape: tuple[int, ...], scale: float | None = None, zero: int | None = None) -> T:
+        """What flows."""
+        from hwsim.conform.litert_models import T
+
+        return T(shape, self.dtype, (self.scale() if scale is None else scale,), (self.zero() if zero is None else zero,))
+
+    def weights(self, shape: tuple[int, ...], axis: int) -> T:
+        """Weights: uint8 with a zero point, else int8 with a scale for each channel on `axis`, -128 not used."""
+        from hwsim.conform.litert_models import constant
+
+        if self.dtype == "uint8":
+            return constant(self.codes(shape), (self.scale(0.01),), (self.number(0, 255),))
+        scales = tuple(self.scale(0.01) for _ in range(shape[axis]))
+        return constant(self.codes(shape, "int8", -127), scales, (0,) * len(scales), axis)
+
+    def bias(self, x: T, weight: T, channels: int, taps: int, wide: bool) -> T:
+        """A bias of the size that the sum of the products has, on the products' scales."""
+        from hwsim.conform.litert_models import constant
+
+        reach = int((self.high - self.low) * 40 * np.sqrt(taps))
+        scales = tuple(float(np.float32(x.scales[0]) * np.float32(scale)) for scale in weight.scales)
+        codes = self.rng.integers(-reach, reach + 1, channels)
+        return constant(codes.astype(np.int64 if wide else np.int32), scales, (0,) * len(scales))
+
+    def output(self, shape: tuple[int, ...], x: T, weight: T, taps: int) -> T:
+        """An output whose codes the sums spread over, a little beyond them."""
+        spread = (self.high - self.low) * 80 * np.sqrt(taps) * x.scales[0] * float(np.median(weight.scales))
+        return self.tensor(shape, self.scale(spread / (self.high - self.low)))
+
+
+def _window(extent: int, kernel: int, stride: int, dilation: int, valid: bool) -> int:
+    """Outputs along an axis."""
+    return (extent - (kernel - 1) * dilation - 1) // stride + 1 if valid else -(-extent // stride)
+
+
+def _convolution(depthwise: bool, draw: Draw) -> Model:
+    from hwsim.conform.litert_models import single
+
+    h, w, c = draw.number(5, 11), draw.number(6, 13), draw.number(1, 5)
+    r, s, stride, dilation = draw.number(1, 4), draw.number(1, 5), draw.number(1, 3), draw.number(1, 2)
+    if (r - 1) * dilation >= h or (s - 1) * dilation >= w or stride > 1:
+        dilation = 1
+    multiplier = draw.number(1, 3)
+    k = c * multiplier if depthwise else draw.number(1, 7)
+    valid, wide = draw.number(0, 1), draw.dtype == "int16"
+    x = draw.tensor((1, h, w, c))
+    weight = draw.weights((1, r, s, k) if depthwise else (k, r, s, c), 3 if depthwise else 0)
+    taps = r * s * (1 if depthwise else c)
+    shape = (1, _window(h, r, stride, dilation, bool(valid)), _window(w, s, stride, dilation, bool(valid)), k)
+    fields: dict[str, Any] = {"strideH": stride, "strideW": stride, "dilationHFactor": dilation, "dilationWFactor": dilation}
+    fields |= {"padding": valid, "fusedActivationFunction": FUSED[draw.number(0, 4)]}
+    fields |= {"depthMultiplier": multiplier} if depthwise else {}
+    name, options = ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions") if depthwise else ("CONV_2D", "Conv2DOptions")
+    inputs = [x, weight, draw.bias(x, weight, k, taps, wide)]
+    return Model(single(name, options, fields, inputs, draw.output(shape, x, weight, taps), 3), (draw.codes(x.shape),))
+
+
+def _fully_connected(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import single
+
+    inputs, outputs = draw.number(3, 70), draw.number(8, 60)
+    x = draw.tensor((1, inputs))
+    weight = draw.weights((outputs, inputs), 0)
+    if draw.dtype != "uint8":
+        weight = type(weight)(weight.shape, weight.dtype, weight.scales[:1], (0,), 0, weight.data)
+    bias = draw.bias(x, weight, outputs, inputs, draw.dtype == "int16")
+    fields = {"fusedActivationFunction": FUSED[draw.number(0, 4)]}
+    output = draw.output((1, outputs), x, weight, inputs)
+    return Model(single("FULLY_CONNECTED", "FullyConnectedOptions", fields, [x, weight, bias], output, 4), (draw.codes(x.shape),))
+
+
+def _pool(name: str, draw: Draw) -> Model:
+    from hwsim.conform.litert_models import single
+
+    h, w, c = draw.number(5, 11), draw.number(6, 13), draw.number(1, 5)
+    r, s, stride, valid = draw.number(1, 5), draw.number(1, 5), draw.number(1, 3), draw.number(0, 1)
+    x = draw.tensor((1, h, w, c))
+    shape = (1, _window(h, r, stride, 1, bool(valid)), _window(w, s, stride, 1, bool(valid)), c)
+    fields = {"strideH": stride, "strideW": stride, "filterHeight": r, "filterWidth": s}
+    fields |= {"padding": valid, "fusedActivationFunction": FUSED[draw.number(0, 4)]}
+    output = draw.tensor(shape, x.scales[0], x.zero_points[0])
+    return Model(single(name, "Pool2DOptions", fields, [x], output, 2), (draw.codes(x.shape),))
+
+
+def _two(name: str, draw: Draw) -> Model:
+    """ADD, SUB or MUL of two inputs of one shape."""
+    from hwsim.conform.litert_models import single
+
+    shape = (1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5))
+    a, b = draw.tensor(shape), draw.tensor(shape)
+    around = a.scales[0] * b.scales[0] * draw.high / 2 if name == "MUL" else a.scales[0] + b.scales[0]
+    fields: dict[str, Any] = {"fusedActivationFunction": FUSED[draw.number(0, 4)]}
+    fields |= {} if name == "MUL" else {"potScaleInt16": False}
+    output = draw.tensor(shape, draw.scale(around))
+    return Model(single(name, f"{name.title()}Options", fields, [a, b], output, 2), (draw.codes(shape), draw.codes(shape)))
+
+
+def _one(name: str, draw: Draw) -> Model:
+    """QUANTIZE, RELU, RELU6 or RELU_N1_TO_1: from one scale to another."""
+    from hwsim.conform.litert_models import single
+
+    shape = (1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5))
+    x = draw.tensor(shape)
+    output = draw.tensor(shape, draw.scale(x.scales[0]))
+    options = ("QuantizeOptions",) if name == "QUANTIZE" else ("",)
+    return Model(single(name, options[0], {}, [x], output, 2), (draw.codes(shape),))
+
+
+def _mean(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import constant, single
+
+    h, w, c = draw.number(1, 9), draw.number(1, 8), draw.number(1, 7)
+    x, axes = draw.tensor((1, h, w, c)), constant(np.array([1, 2], np.int32))
+    output = draw.tensor((1, c), draw.scale(x.scales[0] / 2))
+    return Model(single("MEAN", "ReducerOptions", {"keepDims": False}, [x, axes], output, 2), (draw.codes(x.shape),))
+
+
+BYTES, ALL = ("uint8", "int8"), ("uint8", "int8", "int16")
+
+MAKERS: dict[str, tuple[Callable[[Draw], Model], tuple[str, ...]]] = {
+    "CONV_2D": (partial(_convolution, False), ALL),
+    "DEPTHWISE_CONV_2D": (partial(_convolution, True), ALL),
+    "FULLY_CONNECTED": (_fully_connected, ALL),
+    "AVERAGE_POOL_2D": (partial(_pool, "AVERAGE_POOL_2D"), ALL),
+    "MAX_POOL_2D": (partial(_pool, "MAX_POOL_2D"), ALL),
+    "MEAN": (_mean, BYTES),
+    "QUANTIZE": (partial(_one, "QUANTIZE"), ALL),
+    "RELU": (partial(_one, "RELU"), BYTES),
+    "RELU6": (partial(_one, "RELU6"), BYTES),
+}
+"""Operator -> how a model of it is made, and for which types."""
