@@ -17,10 +17,12 @@ from hwsim.arith.scale import Scaling
 from hwsim.conform.tosa_tools import TosaTest
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.contract.operand import Operand
+from hwsim.contract.reciprocals import full_reciprocals
 from hwsim.contract.scaling import Multiplier
 from hwsim.execute.single import run_layer
 from hwsim.formats import Affine
 from hwsim.layers import (
+    AveragePool,
     Clamp,
     Concat,
     Convolution,
@@ -31,12 +33,13 @@ from hwsim.layers import (
     Pad,
     Rescale,
     ResizeNearest,
+    Shape,
     Slice,
 )
 from hwsim.layers.conv import MAX_PADDED
 from hwsim.layers.deconv import Deconvolution
 from hwsim.layers.move import tosa_sampling
-from hwsim.layers.pool import Window
+from hwsim.layers.pool import CountRule, Window
 
 Compute = Callable[[TosaTest, str], np.ndarray]
 
@@ -265,6 +268,19 @@ def max_pool2d(test: TosaTest, backend: str) -> np.ndarray:
     return from_planes(run(layer, to_planes(test.arrays[0]), backend=backend))
 
 
+def avg_pool2d(test: TosaTest, backend: str) -> np.ndarray:
+    """An AveragePool by TOSA's reciprocals of the pixels that each window has on the image; half up."""
+    x, x_zero, out_zero = test.arrays
+    window, planes = _window(test), to_planes(x)
+    shape, sizes = Shape(*planes.shape[1:]), test.expected.shape[1:3]
+    rows, columns = ({window.counted(axis, shape, i, CountRule.EXCLUDE_PADDING) for i in range(sizes[axis])} for axis in range(2))
+    division = full_reciprocals(sorted({r * c for r in rows for c in columns}))
+    output = Output(codes_of(test.output_type, _scalar(out_zero)), Rounding.TIES_UP)
+    kind = codes_of(test.types[0], _scalar(x_zero))
+    layer = AveragePool(kind, window, CountRule.EXCLUDE_PADDING, output, division=division)
+    return from_planes(run(layer, planes, backend=backend))
+
+
 def _window(test: TosaTest) -> Window:
     top, bottom, left, right = test.attributes["pad"]
     return Window(tuple(test.attributes["kernel"]), tuple(test.attributes["stride"]), (top, left), pad_end=(bottom, right))
@@ -320,6 +336,7 @@ def concat(test: TosaTest, backend: str) -> np.ndarray:
 COMPUTE: dict[str, Compute] = {
     "ADD": add,
     "ARITHMETIC_RIGHT_SHIFT": arithmetic_right_shift,
+    "AVG_POOL2D": avg_pool2d,
     "CLAMP": clamp,
     "CONCAT": concat,
     "CONV2D": conv2d,
