@@ -33,7 +33,7 @@ def conform(
     suites: names out of SUITES; None: all, and those whose oracle is missing are reported as absent.  operators: only these.
     limit: at most so many tests of each operator, evenly spread.  backends: None: spec (small tests), jit, and native where
     the C core is.  progress: called with (done, total) of the suite at work.
-    Errors: InputError for a suite that is unknown, or named and missing.
+    Errors: InputError for a suite that is unknown, or named and missing; for an operator that none has.
     """
     names = tuple(SUITES) if suites is None else tuple(suites)
     for name in names:
@@ -50,7 +50,16 @@ def conform(
             reports.append(SuiteReport(name, "", "", (), absent=str(error)))
             continue
         reports.append(run_suite(replace(suite, cases=sample(suite.cases, limit)), chosen, progress))
+    _check_operators(operators, reports)
     return Report(tuple(reports), chosen)
+
+
+def _check_operators(operators: Sequence[str] | None, reports: Sequence[SuiteReport]) -> None:
+    """Refuse an operator that no suite has: a report of nothing would pass."""
+    ran = {outcome.case.operator for report in reports for outcome in report.outcomes}
+    for name in operators or ():
+        if name not in ran:
+            raise InputError(f"operator: found {name!r}, which no suite here has; the rows of a report without it name them all.")
 
 
 def _open(name: str, operators: Sequence[str] | None, progress: Progress | None) -> Suite:
