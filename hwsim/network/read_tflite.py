@@ -31,22 +31,24 @@ def read_tflite(path: Path, wish: Wish | None = None) -> QuantizedNetwork:
     them. With a mean or a scale (wish), code = fit(round((pixel - mean) * scale / input scale) + zero point) instead.
     Errors: InputError for damaged files and for what hwsim does not run, naming operator and tensor.
     """
-    return network_of(read_tflite_file(path), path.stem, wish or Wish())
+    return network_of(read_tflite_file(path), path.stem, wish or Wish())[0]
 
 
-def network_of(model: TfliteModel, name: str, wish: Wish) -> QuantizedNetwork:
-    """Return the network of a model that was read."""
+def network_of(model: TfliteModel, name: str, wish: Wish) -> tuple[QuantizedNetwork, dict[int, str]]:
+    """Return the network of a model that was read, and {tensor of the file: node that holds its codes}.
+
+    Codes are C, H, W here and N H W C in the file; a reshape's tensor is held by the node before it.
+    """
     image = _image(model)
     tensor = model.tensors[image]
     with naming(f"{model.where}: input {tensor.name!r}"):
         fmt, shape = activation_format(tensor, "its codes"), plane_shape(tensor, "its shape")
         if shape.c not in ORDERS or wish.shape not in (None, tuple(shape)):
             raise InputError(f"found shape {tuple(shape)} (C, H, W), allowed images of 1 or 3 channels, and no other shape.")
-        order = wish.channel_order or ORDERS[shape.c]
-        preprocessing = _preprocessing(fmt, order, (shape.h, shape.w), wish)
+        preprocessing = _preprocessing(fmt, wish.channel_order or ORDERS[shape.c], (shape.h, shape.w), wish)
         encoding = _encoding(fmt, preprocessing)
-    nodes, _ = lower_tflite(model, encoding, image)
-    return QuantizedNetwork(name, nodes, shape, preprocessing, DIALECT)
+    nodes, held = lower_tflite(model, encoding, image)
+    return QuantizedNetwork(name, nodes, shape, preprocessing, DIALECT), held
 
 
 def _image(model: TfliteModel) -> int:
