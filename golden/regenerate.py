@@ -34,10 +34,12 @@ from hwsim.contract import (  # noqa: E402
     FloatOutput,
     Lfsr,
     MacContract,
+    Multiplier,
     Order,
     Output,
     PaddedTaps,
     Reset,
+    Scaling,
     Schedule,
     ShiftAdd,
     Spill,
@@ -46,29 +48,41 @@ from hwsim.contract import (  # noqa: E402
     Tree,
     ZeroSkip,
 )
+from hwsim.contract.scaling import make_multiplier, quantized_multiplier  # noqa: E402
 from hwsim.execute.single import run_layer  # noqa: E402
 from hwsim.execute.trace import LayerTrace, Trace, run  # noqa: E402
-from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo, ZeroCode  # noqa: E402
+from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo, ZeroCode  # noqa: E402
 from hwsim.formats.catalog import BINARY16, E4M3, E5M2  # noqa: E402
 from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout  # noqa: E402
 from hwsim.golden.write import write_golden  # noqa: E402
 from hwsim.layers import (  # noqa: E402
     AveragePool,
+    ChannelShuffle,
+    Clamp,
     Concat,
     Convolution,
     CountRule,
+    Deconvolution,
     EltwiseSum,
+    Flatten,
+    FlattenOrder,
     FullyConnected,
     HostLRN,
     ImageEncoding,
+    IntegerLRN,
     MaxPool,
+    Pad,
     Region,
     ReLU,
     Rescale,
+    ResizeNearest,
+    Sampling,
     Shape,
+    Slice,
     Softmax,
     Window,
 )
+from hwsim.layers.lrn_table import TableDesign  # noqa: E402
 from hwsim.network.preprocessing import ChannelOrder, Preprocessing  # noqa: E402
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode  # noqa: E402
 
@@ -185,6 +199,26 @@ def minifloat_ordered() -> tuple[LayerTrace, Layout]:
     return _named("minifloat_ordered", layer, stimulus), Layout()
 
 
+def affine() -> tuple[LayerTrace, Layout]:
+    """TensorFlow Lite's convolution: zero points, a scale per channel, two roundings, ReLU6 as a clamp, padding at the end."""
+    reals = (0.0078, 0.0039, 0.0153)
+    scaling = make_multiplier(Scaling.HIGH_MULTIPLY, [quantized_multiplier(0.0235 * real / 0.0313) for real in reals])
+    output = Output(Affine(8, 0.0313, -116), Rounding.TIES_AWAY, scaling=scaling, clamp_low=-116, clamp_high=76)
+    contract = MacContract(Affine(8, 0.0235, 5), Affine(8, reals, narrow=True), output)
+    weight, bias = numbers(33, (3, 2, 3, 2), -127, 127), np.array([20000, -900, 7000])
+    layer = Convolution(contract, weight, bias, stride=(1, 2), pad=(0, 0), pad_end=(2, 1))
+    return _named("affine", layer, numbers(34, (1, 2, 5, 6), -128, 127)), Layout(codes=MemoryLayout("NHWC"))
+
+
+def affine_unsigned() -> tuple[LayerTrace, Layout]:
+    """Weights of unsigned codes with a zero point of their own, an accumulator that wraps, one rounding, output saturated."""
+    scaling = Multiplier(Scaling.MULTIPLY, 23170, 24)
+    output = Output(Affine(8, 0.5, 128, signed=False), Rounding.TIES_UP, scaling=scaling)
+    contract = MacContract(Affine(8, 0.0625, 77, signed=False), Affine(8, 0.125, 140, signed=False), output, Accumulator(16))
+    layer = FullyConnected(contract, numbers(35, (4, 30), 90, 180), numbers(36, (4,), -30000, 30000))
+    return _named("affine_unsigned", layer, numbers(37, (2, 5, 3, 2), 0, 255)), Layout()
+
+
 def _named(name: str, layer: Convolution | FullyConnected, codes: np.ndarray) -> LayerTrace:
     return replace(run_layer(layer, codes.astype(layer.contract.input.dtype), backend="spec"), name=name)
 
@@ -215,10 +249,37 @@ def network() -> tuple[Trace, Layout]:
     return run(q, pixels, backend="spec"), Layout(codes=MemoryLayout("NHWCc", (("C", 4),), lanes=4))
 
 
+def more_layers() -> tuple[Trace, Layout]:
+    """Kinds that move codes or look them up, integer LRN with its table, transposed convolution."""
+    image = ImageEncoding.from_real((128.0,), 0.03125, Output(S8))
+    contract = MacContract(S8, FixedPoint(8, 7), Output(S8), Accumulator(24))
+    weight, bias = numbers(38, (4, 1, 3, 2), -90, 90), numbers(39, (4,), -9999, 9999)
+    spread = Deconvolution(contract, weight, bias, stride=(2, 1), pad=(1, 0))
+    lrn = IntegerLRN.from_real(S8, Region.ACROSS_CHANNELS, 3, 1.0, 0.75, 1.0, Output(FixedPoint(8, 6)), TableDesign(32))
+    low = FixedPoint(8, 6)
+    nodes = (
+        QuantizedNode("data", (), image),
+        QuantizedNode("pad", ("data",), Pad(S8, (0, 1, 0), (0, 0, 2), 7)),
+        QuantizedNode("deconv", ("pad",), spread),
+        QuantizedNode("clamp", ("deconv",), Clamp(S8, -40, 96)),
+        QuantizedNode("shuffle", ("clamp",), ChannelShuffle(S8, 2)),
+        QuantizedNode("lrn", ("shuffle",), lrn),
+        QuantizedNode("slice", ("lrn",), Slice(low, (1, 0, 1), (4, 5, 5), (2, 1, 2))),
+        QuantizedNode("resize", ("slice",), ResizeNearest(low, Sampling(2, 3), Sampling(1, 2), (4, 3))),
+        QuantizedNode("flatten", ("resize",), Flatten(low, FlattenOrder.HWC)),
+    )
+    preprocessing = Preprocessing(ChannelOrder.GRAY, (3, 4), (128.0,), 0.03125)
+    q = QuantizedNetwork("more_layers", nodes, Shape(1, 3, 4), preprocessing, "by hand")
+    return run(q, numbers(40, (1, 1, 3, 4), 0, 255).astype(np.uint8), backend="spec"), Layout()
+
+
 PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
+    "affine": affine,
+    "affine_unsigned": affine_unsigned,
     "conv_ties": convolution_ties,
     "conv_wrap": convolution_wrap,
     "every_layer": network,
+    "more_layers": more_layers,
     "conv_saturate": convolution_saturating,
     "fc_s16": fully_connected_s16,
     "minifloat_exact": minifloat_exact,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.formats import FixedPoint, Format, Minifloat
+from hwsim.formats import Affine, FixedPoint, Format, Minifloat
 from hwsim.golden.package import Memory
 from hwsim.golden.wide import ExactRegister
 
@@ -45,9 +45,11 @@ class Mismatch:
         return "x" * digits if code is None else f"{code % (1 << 4 * digits):0{digits}x}"
 
     def real(self, code: int) -> Fraction | float:
-        """Exact value of a code; NaN and infinity are floats."""
+        """Exact value of a code; the nearest float of an affine one, and NaN and infinity, are floats."""
         if isinstance(self.format, (FixedPoint, ExactRegister)):
             return self.format.decode(code, self.channel if self.format.per_channel else 0)
+        if isinstance(self.format, Affine):
+            return float(self.format.decode(code, self.channel if self.format.per_channel else 0))
         return self.format.decode(code)
 
     def _told(self, code: int | None) -> str:

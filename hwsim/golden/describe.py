@@ -17,45 +17,15 @@ import numpy as np
 
 from hwsim.contract import ExactSum, FloatAccumulator, FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.errors import InputError
-from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
+from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
 from hwsim.golden.wide import ExactRegister
-from hwsim.layers import (
-    AveragePool,
-    ChannelShuffle,
-    Clamp,
-    Concat,
-    Convolution,
-    EltwiseSum,
-    Flatten,
-    FullyConnected,
-    HostLRN,
-    ImageEncoding,
-    IntegerLRN,
-    Layer,
-    MacLayer,
-    MaxPool,
-    Pad,
-    ReLU,
-    Rescale,
-    ResizeNearest,
-    Slice,
-    Softmax,
-)
+from hwsim.layers import Layer
+from hwsim.network.layer_stanzas import KINDS, array_fields
 
-KINDS: dict[str, type] = {
-    cls.kind: cls
-    for cls in (
-        AveragePool, Concat, Convolution, EltwiseSum, FullyConnected, HostLRN, ImageEncoding, IntegerLRN, MaxPool, ReLU, Rescale,
-        Softmax,
-        ChannelShuffle, Clamp, Flatten, Pad, ResizeNearest, Slice,
-    )
-}  # fmt: skip
-FORMATS = (FixedPoint, PowerOfTwo, Minifloat, ExactRegister)
+FORMATS = (FixedPoint, Affine, PowerOfTwo, Minifloat, ExactRegister)
 TAGGED = (*FORMATS, MacContract, FloatMacContract, Output, FloatOutput, ExactSum, FloatAccumulator)
 """Classes that name themselves."""
 MAX_REAL = 1e300
-ARRAYS = ("weight", "bias", "mean", "table")
-"""Fields of layers that hold arrays: they are files of the package."""
 
 
 def plain(value: Any) -> Any:
@@ -73,7 +43,7 @@ def plain(value: Any) -> Any:
 
 
 def _is_array(value: Any, name: str) -> bool:
-    return name in ARRAYS and isinstance(value, (MacLayer, ImageEncoding, IntegerLRN))
+    return type(value) in KINDS.values() and name in array_fields(type(value))
 
 
 def build(kind: str, attributes: Any, arrays: Mapping[str, np.ndarray | None], where: str) -> Layer:

@@ -21,15 +21,17 @@ from hwsim.contract import (
     FloatOutput,
     MacContract,
     Order,
+    Output,
     PaddedTaps,
     RoundAt,
+    Scaling,
     Schedule,
     Tree,
     ZeroSkip,
 )
 from hwsim.errors import ContractError
-from hwsim.formats import Minifloat
-from hwsim.layers import AveragePool, EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.formats import Affine, Minifloat
+from hwsim.layers import HostLRN, Layer, MacLayer
 
 MODES = (Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
 """Overflow modes of a device: TRAP is what a simulator does."""
@@ -47,8 +49,8 @@ def neighbours(layer: Layer) -> Iterator[tuple[str, Layer]]:
         contract = layer.contract
         found = _contracts(contract) if isinstance(contract, MacContract) else _float_contracts(contract)
         yield from _put(layer, contract=found)
-    elif isinstance(layer, (AveragePool, EltwiseSum, ImageEncoding, Rescale)):
-        yield from _put(layer, output=_outputs(layer.output))
+    elif isinstance(output := getattr(layer, "output", None), (Output, FloatOutput)) and not isinstance(layer, HostLRN):
+        yield from _put(layer, output=_outputs(output))
 
 
 def _put(whole: Any, said: str = "", **field: Neighbours) -> Neighbours:
@@ -67,7 +69,7 @@ def _changed(rule: Any, name: str, value: Any) -> Any:
         return None
 
 
-def _others(rule: Any, **fields: Sequence[Any]) -> Neighbours:
+def _others(rule: Any, /, **fields: Sequence[Any]) -> Neighbours:
     """The rule with one of the fields changed to each other value; fields that are None have none."""
     for name, values in fields.items():
         old = getattr(rule, name)
@@ -84,18 +86,39 @@ def _outputs(output: Any) -> Neighbours:
     for rounding in Rounding:
         if rounding != output.rounding:
             old = _said(output.rounding) if isinstance(output.rounding, Rounding) else "stochastically"
-            yield f"rounded {rounding.name} instead of {old}", replace(output, rounding=rounding)
+            if (changed := _changed(output, "rounding", rounding)) is not None:
+                yield f"rounded {rounding.name} instead of {old}", changed
     for overflow in MODES if hasattr(output, "overflow") else ():
         if overflow != output.overflow:
             yield f"under {overflow.name} instead of {output.overflow.name}", replace(output, overflow=overflow)
+    if isinstance(output, Output):
+        yield from _scaled(output)
     if output.activation != Activation.NONE:
         yield "without the ReLU", replace(output, activation=Activation.NONE)
-    else:
-        yield "behind a ReLU", replace(output, activation=Activation.RELU_AFTER_REQUANTIZE)
+    elif (changed := _changed(output, "activation", Activation.RELU_AFTER_REQUANTIZE)) is not None:
+        yield "behind a ReLU", changed
+
+
+def _scaled(output: Output) -> Neighbours:
+    """The output by another rule of scaling, without its clamp, or with another zero point."""
+    if output.scaling is not None:
+        rules = tuple(rule for rule in Scaling if rule is not Scaling.SHIFT)
+        yield from _put(output, "with the scaling's ", scaling=_others(output.scaling, rule=rules))
+    for name in ("clamp_low", "clamp_high"):
+        if getattr(output, name) is not None:
+            yield f"without {name.replace('_', ' ')}", replace(output, **{name: None})  # type: ignore[arg-type]
+    if isinstance(output.format, Affine):
+        zero = output.format.zero()
+        yield from _put(output, "with the output's ", format=_others(output.format, zero_point=(zero - 1, zero + 1, 0)))
 
 
 def _contracts(contract: MacContract) -> Neighbours:
-    """Another shift-add unit, register, or order of the steps."""
+    """Another zero point, shift-add unit, register, or order of the steps."""
+    for name in ("input", "weight"):
+        fmt = getattr(contract, name)
+        if isinstance(fmt, Affine) and not isinstance(fmt.zero_point, tuple):
+            zeros = (0, fmt.zero_point - 1, fmt.zero_point + 1)
+            yield from _put(contract, f"with the {name}'s ", **{name: _others(fmt, zero_point=zeros)})
     if contract.product is not None:
         units = _others(contract.product, rounding=tuple(Rounding), sign_order=tuple(SignOrder))
         yield from _put(contract, "with the product's ", product=units)

@@ -16,18 +16,20 @@ import numpy as np
 from hwsim.contract import MacContract
 from hwsim.errors import InputError, printable
 from hwsim.execute.draws import Drawn
-from hwsim.formats import FixedPoint, Format
+from hwsim.formats import Affine, FixedPoint, Format
 from hwsim.golden.describe import plain
 from hwsim.golden.layout import Layout, MemoryLayout
 from hwsim.golden.resolved import resolved
 from hwsim.golden.wide import ExactRegister
 from hwsim.golden.words import Image
-from hwsim.layers import Convolution, Events, HostLRN, ImageEncoding, Layer, MacLayer, Shape, Softmax
+from hwsim.layers import Events, HostLRN, ImageEncoding, Layer, MacLayer, Shape, Softmax
 from hwsim.layers.base import Cell, Codes
 from hwsim.layers.draws import draws_of, epilogue_of
 from hwsim.layers.float_unit import FloatUnit
+from hwsim.network.layer_stanzas import array_fields
+from hwsim.network.lower.settle import bias_grid, bias_meaning
 
-SCHEMA = "hwsim.golden/2"
+SCHEMA = "hwsim.golden/3"
 MANIFEST = "manifest.json"
 CODE_AXES, WEIGHT_AXES, BIAS_AXES = "NCHW", "KCRS", "K"
 IMAGE_SOURCE = "image"
@@ -46,7 +48,7 @@ def slug(index: int, name: str) -> str:
 class Memory:
     """One array of a layer, in three file formats.
 
-    role: stimulus, stimulus_1.., weights, bias, mean, accumulator, expected.  source: who made a stimulus, else None.
+    role: stimulus, stimulus_1.., weights, bias, mean, accumulator, expected, or a table's field.  source: who made a stimulus.
     format: meaning of the codes; `channel_axis` is the axis of its per-channel lengths.  sha256: digest by file format.
     """
 
@@ -299,13 +301,15 @@ def slots(layer: Layer, inputs: tuple[str, ...], stimuli: list[tuple[int, ...]])
 
 
 def register_of(layer: MacLayer) -> Format | ExactRegister:
-    """Return the accumulator's format: fixed point, a float register's, or an exact sum's, as wide as it needs."""
+    """Return the accumulator's format: integers on its grid, a float register's, or an exact sum's, as wide as it needs."""
     contract, unit = layer.contract, layer.unit
     if isinstance(unit, FloatUnit):
         if unit.accumulator is not None:
             return unit.accumulator.format
         return ExactRegister(unit.register.bits, _one_or_each([-exponent for exponent in unit.exponents]))
     assert isinstance(contract, MacContract)
+    if isinstance(affine := bias_grid(contract, layer.channels), Affine):
+        return affine
     lengths = [contract.accumulator_length(k) for k in range(layer.channels)]
     return FixedPoint(contract.accumulator.bits, _one_or_each(lengths))
 
@@ -319,16 +323,22 @@ MEAN = FixedPoint(26, 16)
 
 
 def constant_slots(layer: Layer) -> list[Slot]:
-    """Return the arrays that belong to the layer itself: weights and bias, or an image's mean."""
+    """Return the arrays that belong to the layer itself: weights and bias, an image's mean, a table."""
     if isinstance(layer, ImageEncoding):
         return [Slot("mean", None, MEAN, CODE_AXES, (1, *layer.mean.shape))]
     if not isinstance(layer, MacLayer):
-        return []
-    shape = layer.weight.shape if isinstance(layer, Convolution) else (*layer.weight.shape, 1, 1)
+        return [_array_slot(name, array) for name, array in constants(layer).items()]
+    shape = layer.weight.shape if layer.weight.ndim == 4 else (*layer.weight.shape, 1, 1)
     found = [Slot("weights", None, layer.contract.weight, WEIGHT_AXES, shape)]
     if layer.bias is not None:
-        found.append(Slot("bias", None, layer.contract.bias_format(layer.channels), BIAS_AXES, layer.bias.shape))
+        found.append(Slot("bias", None, bias_meaning(layer.contract, layer.channels), BIAS_AXES, layer.bias.shape))
     return found
+
+
+def _array_slot(name: str, array: np.ndarray) -> Slot:
+    """An array of any other layer, by its field's name: integers as wide as their type; what they mean the layer knows."""
+    axes = BIAS_AXES if array.ndim == 1 else CODE_AXES if array.shape[0] == 1 else WEIGHT_AXES
+    return Slot(name, None, FixedPoint(8 * array.dtype.itemsize, 0, array.dtype.kind == "i"), axes, array.shape)
 
 
 def constants(layer: Layer) -> dict[str, np.ndarray]:
@@ -336,6 +346,7 @@ def constants(layer: Layer) -> dict[str, np.ndarray]:
     if isinstance(layer, ImageEncoding):
         return {"mean": layer.mean[None]}
     if not isinstance(layer, MacLayer):
-        return {}
-    weight = layer.weight if isinstance(layer, Convolution) else layer.weight[:, :, None, None]
+        arrays = {name: getattr(layer, name) for name in array_fields(type(layer))}
+        return {name: array if array.ndim != 3 else array[None] for name, array in arrays.items() if array is not None}
+    weight = layer.weight if layer.weight.ndim == 4 else layer.weight[:, :, None, None]
     return {"weights": weight} if layer.bias is None else {"weights": weight, "bias": layer.bias}

@@ -13,7 +13,7 @@ import numpy as np
 from hwsim.contract import FloatMacContract, MacContract, Reset
 from hwsim.errors import ContractError, InputError
 from hwsim.execute.draws import MOST_TURNS
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import FixedPoint, IntegerFormat
 from hwsim.golden.describe import build, fields, typed
 from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout
 from hwsim.golden.package import (
@@ -30,8 +30,10 @@ from hwsim.golden.package import (
     slots,
 )
 from hwsim.golden.words import FORMATTERS, digest, from_npy, npy_header
-from hwsim.layers import Events, Layer
+from hwsim.layers import Events, FullyConnected, Layer, MacLayer
 from hwsim.network.files import read_bytes
+from hwsim.network.layer_stanzas import KINDS, array_fields
+from hwsim.network.lower.settle import bias_meaning
 from hwsim.network.strict import parse_json
 
 MANIFEST_LIMIT = 16 << 20
@@ -146,7 +148,8 @@ def _layer(path: Path, data: Any, layout: Layout, present: dict[str, int], where
     shapes, digests = _claims(data["memories"], f"{where}.memories")
     kind = typed(str, data["kind"], f"{where}.kind")
     bare = PackagedLayer(index, name, inputs, None, (), events)  # type: ignore[arg-type]  # its folder, before its layer
-    reader = _Constants(path / bare.folder, name, layout, present, shapes, digests)
+    formats = {entry["role"]: entry["format"] for entry in data["memories"]}
+    reader = _Constants(path / bare.folder, name, layout, present, shapes, digests, formats)
     try:
         layer = build(kind, data["attributes"], reader.arrays(kind, data["attributes"], where), where)
         wanted = slots(layer, inputs, _stimuli(layer, inputs, shapes, where))
@@ -261,27 +264,41 @@ class _Constants:
         present: dict[str, int],
         shapes: dict[str, tuple[int, ...]],
         digests: dict[str, tuple[tuple[str, str], ...]],
+        formats: dict[str, Any],
     ) -> None:
         self.folder, self.name, self.layout, self.present = folder, name, layout, present
-        self.shapes, self.digests = shapes, digests
+        self.shapes, self.digests, self.formats = shapes, digests, formats
 
     def arrays(self, kind: str, attributes: Any, where: str) -> dict[str, np.ndarray | None]:
         """Return the arrays by the layer's own field names."""
         if kind == "image_encoding":
             mean = self._load(Slot("mean", None, MEAN, CODE_AXES, self.shapes.get("mean", ())))
             return {"mean": mean.reshape(mean.shape[1:])}
-        if kind not in ("convolution", "fully_connected"):
-            return {}
+        cls = KINDS.get(kind)
+        if cls is None or not issubclass(cls, MacLayer):
+            return {} if cls is None else {name: self._table(name, where) for name in array_fields(cls)}
         data = attributes.get("contract") if isinstance(attributes, dict) else None
         contract = typed(MacContract | FloatMacContract, data, f"{where}.attributes.contract")
         weight = self._load(Slot("weights", None, contract.weight, WEIGHT_AXES, self.shapes.get("weights", ())))
         channels = len(weight)
-        if isinstance(contract.weight, FixedPoint):
+        if isinstance(contract.weight, IntegerFormat):
             contract.weight.lengths(channels)
         bias = None
         if "bias" in self.shapes:
-            bias = self._load(Slot("bias", None, contract.bias_format(channels), BIAS_AXES, self.shapes["bias"]))
-        return {"weight": weight if kind == "convolution" else weight.reshape(channels, -1), "bias": bias}
+            bias = self._load(Slot("bias", None, bias_meaning(contract, channels), BIAS_AXES, self.shapes["bias"]))
+        return {"weight": weight.reshape(channels, -1) if cls is FullyConnected else weight, "bias": bias}
+
+    def _table(self, name: str, where: str) -> np.ndarray | None:
+        """An array of a layer that is no MAC layer: the manifest says its type, which the layer then checks."""
+        if name not in self.shapes:
+            return None
+        shape, at = self.shapes[name], f"{where}.memories, {name}.format"
+        fmt = typed(FixedPoint, self.formats[name], at)
+        if fmt.per_channel or fmt.fl() or fmt.bits not in (8, 16, 32, 64):
+            raise InputError(f"{at}: found {fmt}, allowed integers of 8, 16, 32 or 64 bits.")
+        axes = BIAS_AXES if len(shape) == 1 else CODE_AXES if shape[0] == 1 else WEIGHT_AXES
+        array = self._load(Slot(name, None, fmt, axes, shape))
+        return array[0] if axes == CODE_AXES else array
 
     def _load(self, slot: Slot) -> np.ndarray:
         at = f"{self.folder.parent.name}/{self.folder.name}/{slot.role}.npy"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hwsim.arith.scale import Scaling
 from hwsim.contract import MacContract, Schedule
+from hwsim.contract.resolve import Epilogue
 from hwsim.golden.describe import plain
-from hwsim.layers import EltwiseSum, ImageEncoding, Layer, MacLayer, Rescale, Shape
+from hwsim.layers import AveragePool, Layer, MacLayer, Shape
 from hwsim.layers.draws import epilogue_of
 from hwsim.layers.float_unit import FloatUnit
+from hwsim.network.lower.settle import bias_meaning
 
 MAX_TABLE = 4096
 """Entries of a table of steps that is written out; a longer one follows from the schedule as the rule says."""
@@ -22,8 +25,17 @@ def resolved(layer: Layer, inputs: Sequence[Shape]) -> dict[str, Any]:
     if isinstance(layer, MacLayer):
         float_unit = isinstance(layer.unit, FloatUnit)
         return _float_mac(layer, layer.unit, inputs[0]) if float_unit else _integer_mac(layer, inputs[0])  # type: ignore[arg-type]
-    epilogue = epilogue_of(layer) if isinstance(layer, (EltwiseSum, ImageEncoding, Rescale)) else None
-    return {} if epilogue is None else {"requantize_shift": list(epilogue.shift)}
+    epilogue = epilogue_of(layer)
+    divides = isinstance(layer, AveragePool) and epilogue is not None and epilogue.scaling is Scaling.SHIFT
+    return {} if epilogue is None or divides else _scaling(epilogue)
+
+
+def _scaling(epilogue: Epilogue) -> dict[str, Any]:
+    """The shift of each channel, and where multipliers scale their rule and theirs."""
+    found: dict[str, Any] = {"requantize_shift": list(epilogue.shift)}
+    if epilogue.scaling is not Scaling.SHIFT:
+        found |= {"requantize_rule": epilogue.scaling.name, "requantize_multiplier": list(epilogue.multiplier)}
+    return found
 
 
 def _integer_mac(layer: MacLayer, shape: Shape) -> dict[str, Any]:
@@ -31,11 +43,10 @@ def _integer_mac(layer: MacLayer, shape: Shape) -> dict[str, Any]:
     assert isinstance(contract, MacContract)
     found = {
         "accumulator_fractional_length": [contract.accumulator_length(k) for k in range(layer.channels)],
-        "bias_format": plain(contract.bias_format(layer.channels)),
+        "bias_format": plain(bias_meaning(contract, layer.channels)),
         "product_shift": list(numbers.product_shift),
-        "requantize_shift": list(numbers.epilogue.shift),
         "aligned_bias": list(numbers.bias),
-    }
+    } | _scaling(numbers.epilogue)
     return found if numbers.walk is None else found | _order(layer, shape)
 
 

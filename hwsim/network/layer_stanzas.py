@@ -41,6 +41,10 @@ READABLE = tuple(kind for kind, cls in KINDS.items() if cls is not ImageEncoding
 """Kinds that read other layers: all but the image's, whose numbers are the preprocessing's."""
 
 
+GEOMETRY = ("stride", "pad", "dilation", "groups")
+"""Fields that always stand in the file; any other one is left out at its default, and may be absent."""
+
+
 def attributes(layer: Layer) -> Stanza:
     """Return what a layer decides for itself, without its arrays.
 
@@ -58,7 +62,7 @@ def attributes(layer: Layer) -> Stanza:
             kept["output"] = output_stanza(value)
         elif isinstance(value, Window):
             stanza |= _plain(value)
-        elif value is not None or field.default is not None:
+        elif field.name in GEOMETRY or value != field.default:
             stanza[field.name] = record(value)
     return stanza | kept
 
@@ -77,6 +81,18 @@ def array_fields(cls: type) -> tuple[str, ...]:
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     return tuple(name for name in names if np.ndarray in (hints[name], *typing.get_args(hints[name])))
+
+
+def arrays_of(holder: Any, cls: type) -> dict[str, np.ndarray | None]:
+    """Return the arrays of a layer, or of the float weights of one, by field; fields that may be absent where they are not."""
+    optional = {f.name for f in dataclasses.fields(cls) if f.default is None and not issubclass(cls, MacLayer)}
+    found = {name: getattr(holder, name) for name in array_fields(cls)}
+    return {name: array for name, array in found.items() if array is not None or name not in optional}
+
+
+def needs_arrays(cls: type) -> bool:
+    """Return whether layers of a kind cannot be without arrays."""
+    return any(f.name in array_fields(cls) and f.default is dataclasses.MISSING for f in dataclasses.fields(cls))
 
 
 def _following(cls: type) -> tuple[str, ...]:
@@ -122,7 +138,7 @@ def _decided(cls: type, f: Fields, formats: Sequence[Any], arrays: Mapping[str, 
             values["output"] = read_output(f)
         elif hint is Window:
             values[field.name] = _read_window(f)
-        elif field.name in f or field.default is not None:
+        elif field.name in f or field.name in GEOMETRY or field.default is dataclasses.MISSING:
             values[field.name] = read_value(hint, f.any(field.name), f"{f.where}, {field.name}")
     return values
 

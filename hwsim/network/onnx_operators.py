@@ -122,6 +122,13 @@ def _batch_norm(build: Build, node: OnnxNode) -> Tensor:
     return build.emit(f"{node.name}:scale", Scale(factor, bias), (normal,), source.flat)
 
 
+def per_channel_axis(node: OnnxNode) -> int:
+    """Where the output channels lie in the weights of an operator that multiplies and accumulates."""
+    if node.kind == "Gemm":
+        return 0 if node.attributes.get("transB") else 1
+    return 1 if node.kind in ("MatMul", "ConvTranspose") else 0
+
+
 def _gemm(build: Build, node: OnnxNode) -> Tensor:
     a = take(node, alpha=1.0, beta=1.0, transA=0, transB=0, broadcast=1)
     allow("transA", a["transA"], 0)

@@ -14,18 +14,23 @@ from hwsim.network.caffe_input import Wish
 from hwsim.network.graph import MAX_NAME, ChannelOrder, Input, Network, Node, Preprocessing, Shape
 from hwsim.network.onnx_build import Build, OnnxNode
 from hwsim.network.onnx_fold import fold
+from hwsim.network.onnx_integers import QUANTIZERS, IntegerBuild
 from hwsim.network.onnx_operators import OPERATORS
 from hwsim.network.onnx_tensors import attributes, to_array, type_name
 from hwsim.network.onnx_wire import read_model
+from hwsim.network.quantized import QuantizedNetwork
 
 OPSETS = (7, 23)
 """Oldest and newest version of the operators that hwsim reads."""
 
+FLOAT = 1
+"""TensorProto's number for float32."""
+
 DEFAULT_DOMAIN = ("", "ai.onnx")
 
 
-def read_onnx(path: Path, wish: Wish) -> Network:
-    """The network of an ONNX file: NCHW, a batch of 1 or free, weights inside the file.
+def read_onnx(path: Path, wish: Wish) -> Network | QuantizedNetwork:
+    """The network of an ONNX file: NCHW, a batch of 1 or free, weights inside the file; in integers where it quantizes.
 
     Nodes are named as in the file, or as their outputs.  What the outputs do not need is left out.  What the file cannot
     say about pixels comes from the wish; without one the network has no preprocessing.
@@ -33,17 +38,25 @@ def read_onnx(path: Path, wish: Wish) -> Network:
     """
     model = read_model(path)
     graph = Graph(model, path)
-    node, flat = make_input(graph, wish)
-    build = Build(graph.opset)
+    integers = any(each.kind in QUANTIZERS for each in graph.needed())
+    node, flat = make_input(graph, wish, integers)
+    build = IntegerBuild(graph.opset) if integers else Build(graph.opset)
     build.values.update(graph.constants())
     build.values[graph.input_name] = build.emit(node.name, node.op, (), flat)
+    if isinstance(build, IntegerBuild) and graph.input_type != FLOAT:
+        build.whole.add(graph.input_name)
     for each in graph.needed():
         _convert(build, each, graph.where(each))
     _materialize(build, graph)
     try:
-        return Network(graph.title, tuple(build.nodes))
+        network = Network(graph.title, tuple(build.nodes))
+        if not isinstance(build, IntegerBuild):
+            return network
+        from hwsim.network.lower.onnx_quantized import lower_quantized
+
+        return lower_quantized(network, build, wish)
     except HwsimError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _convert(build: Build, node: OnnxNode, where: str) -> None:
@@ -53,11 +66,13 @@ def _convert(build: Build, node: OnnxNode, where: str) -> None:
         result: Any = None
         if all(isinstance(value, np.ndarray) for value in inputs):
             result = fold(node.kind, [value for value in inputs if isinstance(value, np.ndarray)], node.attributes)
-        if result is None:
+        if result is None and not (node.inputs and node.inputs[0]):
+            raise InputError("it has no input.")
+        if result is None and isinstance(build, IntegerBuild):
+            result = build.convert(node)
+        elif result is None:
             if node.kind not in OPERATORS or node.domain not in DEFAULT_DOMAIN:
                 raise InputError(f"hwsim does not know this operator; it reads {', '.join(sorted(OPERATORS))}.")
-            if not node.inputs or not node.inputs[0]:
-                raise InputError("it has no input.")
             result = OPERATORS[node.kind](build, node)
     except HwsimError as error:
         raise InputError(f"{where}: {error}") from None
@@ -94,6 +109,7 @@ class Graph:
             raise InputError(f"{path}: it has {len(inputs)} inputs ({names}); exactly 1, the image, is needed.")
         self.input = inputs[0]
         self.input_name: str = self.input.name
+        self.input_type: int = self.input.type.tensor_type.elem_type
         self.outputs = [entry.name for entry in graph.output]
         self.title = graph.name if graph.name and graph.name.isprintable() and len(graph.name) <= MAX_NAME else path.stem
 
@@ -142,15 +158,17 @@ class Graph:
             yield OnnxNode(name, node.op_type, node.domain, tuple(node.input), outputs, values)
 
 
-def make_input(graph: Graph, wish: Wish) -> tuple[Node, bool]:
+def make_input(graph: Graph, wish: Wish, integers: bool = False) -> tuple[Node, bool]:
     """(the Input, whether the file has it flat): its shape from the file or the wish, pixels from the wish."""
     where = f"{graph.path}: input {graph.input_name[:MAX_NAME]!r}"
     tensor = graph.input.type.tensor_type
-    if tensor.elem_type not in (1, 0):
-        raise InputError(f"{where}: its elements are {type_name(tensor.elem_type)}; hwsim reads FLOAT.")
+    allowed = {FLOAT: "FLOAT", 2: "UINT8", 3: "INT8"} if integers else {FLOAT: "FLOAT"}
+    if tensor.elem_type not in allowed:
+        found = type_name(tensor.elem_type)
+        raise InputError(f"{where}: its elements are {found}; hwsim reads {', '.join(allowed.values())}.")
     shape, flat = _stated(tensor, wish, where)
     try:
-        return Node(graph.input_name, Input(shape, _preprocessing(shape, wish))), flat
+        return Node(graph.input_name, Input(shape, None if integers else _preprocessing(shape, wish))), flat
     except HwsimError as error:
         raise InputError(f"{where}: {error}") from None
 

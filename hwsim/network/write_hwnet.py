@@ -19,7 +19,7 @@ import numpy as np
 
 from hwsim.layers import ImageEncoding, MacLayer
 from hwsim.network.contract_stanzas import output_stanza
-from hwsim.network.layer_stanzas import array_fields, attributes
+from hwsim.network.layer_stanzas import arrays_of, attributes
 from hwsim.network.lower.settle import without_branch_rescales
 from hwsim.network.preprocessing import Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -58,8 +58,9 @@ def document_of(network: QuantizedNetwork) -> tuple[Stanza, dict[str, bytes]]:
     nodes = []
     for node in without_branch_rescales(network.nodes):
         stanza = node_stanza(node)
-        if node.inputs and array_fields(type(node.layer)):
-            stanza["files"] = _array_files(node, files)
+        arrays = arrays_of(node.layer if node.source is None else node.source, type(node.layer)) if node.inputs else {}
+        if arrays:
+            stanza["files"] = _array_files(node, arrays, files)
         nodes.append(stanza)
     document = {
         "format": FORMAT,
@@ -152,12 +153,11 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _array_files(node: QuantizedNode, files: dict[str, bytes]) -> Stanza:
+def _array_files(node: QuantizedNode, arrays: dict[str, np.ndarray | None], files: dict[str, bytes]) -> Stanza:
     """Name a file for each array of a layer: its float weights, or its codes where it was born in integers."""
     names: Stanza = {} if node.source is not None else {"codes": True}
     taken = {name.lower() for name in files}
-    for field in array_fields(type(node.layer)):
-        array = getattr(node.layer if node.source is None else node.source, field)
+    for field, array in arrays.items():
         names[field] = None
         if array is not None:
             names[field] = file_name(node.name, field, taken)

@@ -84,10 +84,10 @@ def lower(
     ranges: one for each key of sites.measured_tensors.  Errors: InputError for what cannot run in integers, ContractError
     and ProofError for formats that do not work together; each names the layer.
     """
-    return _Lowering(network, ranges, widths, dialect, weight_rule).result()
+    return Lowering(network, ranges, widths, dialect, weight_rule).result()
 
 
-class _Lowering:
+class Lowering:
     """One walk over the sites; formats are known in order, so that each layer can look at its inputs'."""
 
     def __init__(
@@ -135,7 +135,7 @@ class _Lowering:
         inputs, source = site.inputs, None
         if site.is_mac:
             inputs = (self._own_input(site),)
-            assert isinstance(site.op, (ops.Convolution, ops.InnerProduct))
+            assert isinstance(site.op, MAC)
             source = Source(site.op.weight, site.op.bias)
         formats: tuple[Any, ...] = tuple(self.nodes[name].layer.output_format for name in inputs)  # none is affine here
         self.nodes[site.name] = QuantizedNode(site.name, inputs, self._layer(site, formats), source)
@@ -154,59 +154,29 @@ class _Lowering:
         if found == wanted:
             return producer
         name = input_name(site.name)
-        self.nodes[name] = QuantizedNode(name, (producer,), Rescale(found, self._stage(wanted, Activation.NONE)))
+        self.nodes[name] = QuantizedNode(name, (producer,), Rescale(found, self.stage(wanted, Activation.NONE)))
         return name
 
     def _layer(self, site: Site, formats: tuple[Real, ...]) -> Layer:
-        op = site.op
-        if isinstance(op, ops.Input):
-            return self._image(site, op)
-        if isinstance(op, (ops.Convolution, ops.InnerProduct)):
-            return self._mac(site, op, formats[0])
-        if isinstance(op, ops.Pooling):
-            window = Window(None) if op.global_pooling else Window(op.kernel, op.stride, op.pad, op.ceil_mode)
-            if op.method is ops.PoolMethod.MAX:
-                return MaxPool(formats[0], window)
-            fmt, read = self._output_format(site), formats[0]
-            if isinstance(fmt, FixedPoint) and isinstance(read, FixedPoint):
-                fmt = replace(fmt, fractional_length=min(max(fmt.fl(), read.fl() - MAX_LIFT), read.fl() + MAX_LIFT))
-            return AveragePool(read, window, op.count, self._output(site, fmt))
-        if isinstance(op, ops.ReLU):
-            return ReLU(formats[0])
-        if isinstance(op, ops.Concat):
-            return Concat(self._joint_format(formats), len(formats))
-        if isinstance(op, ops.EltwiseSum):
-            return EltwiseSum(formats, self._output(site, self._output_format(site)))
-        if isinstance(op, ops.LRN):
-            return self._lrn(site, op, formats[0])
-        if isinstance(op, ops.Softmax):
-            return Softmax(formats[0])
-        raise InputError(f"a {type(op).__name__} cannot run in integers.")
+        if isinstance(site.op, MAC):
+            return mac_layer(self, site, formats[0])
+        if type(site.op) not in PLAIN:
+            raise InputError(f"a {type(site.op).__name__} cannot run in integers.")
+        return PLAIN[type(site.op)](self, site, site.op, formats)
 
-    def _lrn(self, site: Site, op: ops.LRN, fmt: Real) -> Layer:
-        """In integers, or in float on the host: where that is asked for, among minifloats, and where Ristretto leaves floats."""
-        region = Region.WITHIN_CHANNEL if op.region is ops.Region.WITHIN else Region.ACROSS_CHANNELS
-        output, design = self._output(site, self._output_format(site)), self.widths.lrn
-        constants = (region, op.local_size, op.alpha, op.beta, op.k)
-        in_float = self.dialect.ranges == RangeRule.RISTRETTO or not isinstance(fmt, FixedPoint)
-        if design is None or in_float or not isinstance(output, Output):
-            return HostLRN(fmt, *constants, output)
-        return IntegerLRN.from_real(fmt, *constants, output, design)
+    def output(self, site: Site, fmt: Real | None = None) -> AnyOutput:
+        """Return the output stage of a site: its own format unless another is given, and the activation fused into it."""
+        fmt = self.output_format(site) if fmt is None else fmt
+        stage = self.stage(fmt, self.dialect.activation if site.relu else Activation.NONE)
+        return stage if site.clip is None else clipped(stage, site.clip)
 
-    def _image(self, site: Site, op: ops.Input) -> ImageEncoding:
-        preprocessing = op.preprocessing
-        assert preprocessing is not None
-        return encoding(preprocessing.mean, preprocessing.scale, self._output(site, self._output_format(site)))
-
-    def _output(self, site: Site, fmt: Real) -> AnyOutput:
-        return self._stage(fmt, self.dialect.activation if site.relu else Activation.NONE)
-
-    def _stage(self, fmt: Real, activation: Activation) -> AnyOutput:
+    def stage(self, fmt: Real, activation: Activation) -> AnyOutput:
+        """Return an output stage that rounds and overflows as the dialect does."""
         if isinstance(fmt, Minifloat):
             return FloatOutput(fmt, self.dialect.rounding, activation)
         return Output(fmt, self.dialect.rounding, self.dialect.overflow, activation)
 
-    def _output_format(self, site: Site) -> Real:
+    def output_format(self, site: Site) -> Real:
         """The format of what a site computes: the logits wide and signed, the rest as the dialect has it."""
         bits, answer = self.widths.outputs, site.name in self.answering
         follows_ristretto = self.dialect.ranges == RangeRule.RISTRETTO
@@ -223,7 +193,7 @@ class _Lowering:
         unsigned = self.dialect.unsigned_after_relu and not answer and all(self.positive[name] for name in together)
         return self.ranges[site.name].format(bits, not unsigned)
 
-    def _joint_format(self, branches: Sequence[Real]) -> Real:
+    def joint_format(self, branches: Sequence[Real]) -> Real:
         """The format that holds every branch exactly; beyond WIDEST_JOINT bits the finest fractions go.
 
         Among minifloats it is the widest.
@@ -235,63 +205,3 @@ class _Lowering:
         whole = max(f.bits - f.fl() + (signed and not f.signed) for f in formats)
         finest = max(f.fl() for f in formats)
         return FixedPoint(min(whole + finest, WIDEST_JOINT), min(finest, WIDEST_JOINT - whole), signed)
-
-    def _mac(self, site: Site, op: ops.Convolution | ops.InnerProduct, fmt: Real) -> Layer:
-        source = Source(op.weight, op.bias)
-        output = self._output(site, self._output_format(site))
-        contract: MacContract | FloatMacContract
-        if self.in_floats:
-            register = self.widths.minifloats.accumulator
-            weight = self.minifloat or covering_minifloat(float(np.abs(op.weight).max()))
-            contract = FloatMacContract(fmt, weight, output, register, None, self.dialect.rounding)
-        else:
-            assert isinstance(fmt, FixedPoint) and isinstance(output, Output)
-            contract = self._integer_contract(site, source, fmt, output)
-        stored, bias_codes = codes(contract, source)
-        if isinstance(op, ops.InnerProduct):
-            return FullyConnected(contract, stored, bias_codes)
-        return Convolution(contract, stored, bias_codes, op.stride, op.pad, op.dilation, op.groups)
-
-    def _integer_contract(self, site: Site, source: Source, fmt: FixedPoint, output: Output) -> MacContract:
-        weight = self._weight_format(source, fmt)
-        stores_bias = self.dialect.bias == BiasRule.WEIGHT_FORMAT and source.bias is not None
-        bias = weight if stores_bias and isinstance(weight, FixedPoint) else None
-        contract = MacContract(fmt, weight, output, self.dialect.accumulator, bias, self.dialect.rounding)
-        contract = with_grid(contract, len(source.weight))
-        return self._fitted(site, source, contract) if self.dialect.fit_accumulator else contract
-
-    def _fitted(self, site: Site, source: Source, contract: MacContract) -> MacContract:
-        """The contract with the accumulator's grid that holds twice what was seen of the output, and the bias."""
-        channels, bits = len(source.weight), contract.accumulator.bits
-        largest = max(self.ranges[site.name].largest, 0.0 if source.bias is None else float(np.abs(source.bias).max()))
-        length = bits - 2 - (ceil_log2(largest) if largest else 0)
-        if length >= max(contract.product_length(k) for k in range(channels)):
-            return contract
-        schedule = contract.accumulator.schedule or Schedule()
-        accumulator = replace(contract.accumulator, fractional_length=length, dropped_bits=0, schedule=schedule)
-        return replace(contract, accumulator=accumulator)
-
-    def _weight_format(self, source: Source, fmt: FixedPoint) -> FixedPoint | PowerOfTwo:
-        most, powers = None, self.widths.scheme is Scheme.POWER_OF_TWO
-        if self.dialect.bias == BiasRule.ACCUMULATOR and not self.dialect.fit_accumulator:
-            most = bias_room(source.bias, fmt, self.dialect.accumulator, len(source.weight))
-        return (self.weight_rule.powers if powers else self.weight_rule.format)(source.weight, self.widths.weights, most)
-
-
-def bias_room(bias: np.ndarray | None, fmt: FixedPoint, accumulator: Accumulator, channels: int) -> np.ndarray:
-    """Return the largest fractional length of each channel's weights at which the bias takes at most half the accumulator.
-
-    On the products' grid a bias has the code bias * 2**(fl_in + fl_weight): weights of almost nothing beside a large bias
-    would need a grid so fine that the accumulator cannot hold the bias.
-    """
-    if bias is None:
-        return np.full(channels, 256)
-    room = accumulator.bits - 2 - fmt.fl() + accumulator.dropped_bits
-    return np.array([min(room - ceil_log2(abs(b)), 256) if b else 256 for b in bias.tolist()])
-
-
-def encoding(mean: float | Sequence[float] | np.ndarray, scale: float, output: AnyOutput) -> ImageEncoding:
-    """Return the layer that encodes the image; InputError for a scale that is not positive."""
-    if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"scale {scale} cannot be encoded in integers; a positive one is needed.")
-    return ImageEncoding.from_real(mean, scale, output)

@@ -56,9 +56,7 @@ def contract(x: Affine, w: Affine, y: Affine, clamp: tuple[int | None, int | Non
     """
     scales = w.scale if isinstance(w.scale, tuple) else (w.scale,)
     assert not isinstance(x.scale, tuple) and not isinstance(y.scale, tuple)
-    output = Output(
-        y, Rounding.TIES_EVEN, scaling=requantizer(x.scale, scales, y.scale), clamp_low=clamp[0], clamp_high=clamp[1]
-    )
+    output = Output(y, Rounding.TIES_EVEN, scaling=requantizer(x.scale, scales, y.scale), clamp_low=clamp[0], clamp_high=clamp[1])
     return MacContract(x, w, output, Accumulator(32 if max(x.bits, w.bits) <= 8 else WIDE_BITS))
 
 

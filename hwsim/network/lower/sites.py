@@ -1,4 +1,4 @@
-"""Which layers remain on the hardware: ReLU fused into its producer, and whose tensor decides which format."""
+"""Which layers remain on the hardware: ReLU and clip fused into their producer, and whose tensor decides which format."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from dataclasses import dataclass, replace
 
 from hwsim.errors import InputError
 from hwsim.network import ops
-from hwsim.network.graph import Network
+from hwsim.network.graph import Network, Node
 
-FUSES_RELU = (ops.Convolution, ops.InnerProduct, ops.EltwiseSum)
-MAC = (ops.Convolution, ops.InnerProduct)
+MAC = (ops.Convolution, ops.Deconvolution, ops.InnerProduct)
+FUSES = (*MAC, ops.EltwiseSum, ops.EltwiseProduct)
+"""What an activation right behind becomes a part of."""
+
+PASSES = (
+    ops.Concat, ops.EltwiseMax, ops.Clip, ops.Pad, ops.ResizeNearest, ops.Slice, ops.ChannelShuffle, ops.Softmax,
+)  # fmt: skip
+"""What passes the format of its inputs on, beside ReLU without a slope and max pooling."""
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One layer to be. relu: a ReLU right behind is its activation.  tensor: the float tensor that its output stands for."""
+    """One layer to be. relu, clip: a ReLU or a Clip right behind is its activation, and clip's limits are what it leaves to cut.
+
+    tensor: the float tensor that its output stands for.
+    """
 
     name: str
     op: ops.Op
     inputs: tuple[str, ...]
     tensor: str
     relu: bool = False
+    clip: ops.Clip | None = None
 
     @property
     def is_mac(self) -> bool:
@@ -32,13 +42,34 @@ class Site:
     @property
     def passes_format(self) -> bool:
         """True if its output codes have the format of its inputs."""
-        op = self.op
-        maximum = isinstance(op, ops.Pooling) and op.method is ops.PoolMethod.MAX
-        return maximum or isinstance(op, (ops.ReLU, ops.Concat, ops.Softmax))
+        return isinstance(self.op, PASSES) or is_relu(self.op) or is_max_pool(self.op)
+
+    def behind(self, node: Node) -> Site | None:
+        """Return the site with the node behind it fused into it, or None where it does not fuse."""
+        op = node.op
+        if not isinstance(self.op, FUSES) or self.clip is not None:
+            return None
+        if is_relu(op) and not self.relu:
+            return replace(self, relu=True, tensor=node.name)
+        if isinstance(op, ops.Clip) and not (op.high is not None and op.high < 0):
+            relu = self.relu or op.low == 0  # a clip at 0 is a ReLU
+            low = None if op.low is None or self.relu and op.low <= 0 else op.low or None
+            return replace(self, relu=relu, clip=ops.Clip(low, op.high), tensor=node.name)
+        return None
+
+
+def is_relu(op: ops.Op) -> bool:
+    """True for a ReLU without a slope."""
+    return isinstance(op, ops.ReLU) and op.negative_slope == 0
+
+
+def is_max_pool(op: ops.Op) -> bool:
+    """True for a max pooling."""
+    return isinstance(op, ops.Pooling) and op.method is ops.PoolMethod.MAX
 
 
 def sites(network: Network) -> tuple[Site, ...]:
-    """Return the layers of a folded network in order; a ReLU that is the only reader of its producer fuses into it.
+    """Return the layers of a folded network in order; a ReLU or Clip that is the only reader of its producer fuses into it.
 
     The network ends where its last output (or the Softmax behind the logits) ends.  InputError, naming the layer, for
     what the integer layers cannot do.
@@ -47,18 +78,16 @@ def sites(network: Network) -> tuple[Site, ...]:
     kept: dict[str, Site] = {}
     stands_for: dict[str, str] = {}
     for node in network:
-        where = f"network {network.name!r}, layer {node.name!r}"
         inputs = tuple(stands_for.get(name, name) for name in node.inputs)
-        if isinstance(node.op, ops.ReLU):
-            if node.op.negative_slope:
-                raise InputError(f"{where}: ReLU with negative_slope {node.op.negative_slope}; only 0 runs in integers yet.")
-            before = kept[inputs[0]]
-            if isinstance(before.op, FUSES_RELU) and readers[node.inputs[0]] == 1 and not before.relu:
-                kept[before.name] = replace(before, relu=True, tensor=node.name)
-                stands_for[node.name] = before.name
-                continue
+        if inputs and readers[node.inputs[0]] == 1 and (fused := kept[inputs[0]].behind(node)) is not None:
+            kept[fused.name] = fused
+            stands_for[node.name] = fused.name
+            continue
         if isinstance(node.op, ops.Softmax) and node.name in readers:
-            raise InputError(f"{where}: Softmax runs on the host and must be last, but {readers[node.name]} layers read it.")
+            raise InputError(
+                f"network {network.name!r}, layer {node.name!r}: Softmax runs on the host and must be last, but "
+                f"{readers[node.name]} layers read it."
+            )
         kept[node.name] = Site(node.name, node.op, inputs, node.name)
     return tuple(kept.values())
 
@@ -67,14 +96,21 @@ def never_negative(chain: Sequence[Site]) -> dict[str, bool]:
     """{site: True if its output cannot be negative whatever the image}: proven by structure, not by what was seen."""
     known: dict[str, bool] = {}
     for site in chain:
-        if isinstance(site.op, ops.Input):
-            preprocessing = site.op.preprocessing
-            known[site.name] = preprocessing is not None and preprocessing.real_range()[0] >= 0
-        elif site.relu or isinstance(site.op, ops.ReLU):
-            known[site.name] = True
-        else:
-            known[site.name] = not site.is_mac and all(known[name] for name in site.inputs)
+        known[site.name] = site.relu or _is_positive(site.op, [known[name] for name in site.inputs])
     return known
+
+
+def _is_positive(op: ops.Op, inputs: Sequence[bool]) -> bool:
+    """Whether an operation's output cannot be negative. inputs: whether each input cannot."""
+    if isinstance(op, ops.Input):
+        return op.preprocessing is not None and op.preprocessing.real_range()[0] >= 0
+    if is_relu(op) or isinstance(op, (ops.Sigmoid, ops.Softmax)):
+        return True
+    if isinstance(op, MAC) or isinstance(op, ops.Pad) and op.value < 0:
+        return False
+    if isinstance(op, ops.Clip) and (op.low is not None and op.low >= 0 or op.high is not None and op.high < 0):
+        return op.high is None or op.high >= 0
+    return (any if isinstance(op, ops.EltwiseMax) else all)(inputs)
 
 
 def joint_producers(chain: Sequence[Site]) -> dict[str, tuple[str, ...]]:

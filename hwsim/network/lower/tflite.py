@@ -31,6 +31,7 @@ OPERATORS: dict[str, Callable[[Site], list[Layer]]] = {
     "PAD": values.pad,
     "PADV2": values.pad,
     "RESIZE_NEAREST_NEIGHBOR": values.resize,
+    "SOFTMAX": values.softmax,
     "QUANTIZE": values.requantize,
     "RELU": values.rectifier(Fused.RELU),
     "RELU6": values.rectifier(Fused.RELU6),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Output
 from hwsim.errors import InputError
 from hwsim.formats import Affine
 from hwsim.layers import AveragePool, Clamp, CountRule, Layer, MaxPool, Pad, Rescale, ResizeNearest, Window
 from hwsim.layers.move import tflite_sampling
+from hwsim.layers.softmax_fixed import SoftmaxFixed
 from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_mac import pads
 from hwsim.network.lower.tflite_site import Site
-from hwsim.network.tflite_schema import Fused, PoolOptions, ResizeOptions
+from hwsim.network.tflite_schema import Fused, PoolOptions, ResizeOptions, SoftmaxOptions
 
 
 def clamped(fmt: Affine, fused: Fused) -> list[Layer]:
@@ -95,6 +98,15 @@ def resize(site: Site) -> list[Layer]:
         for inputs, outputs in zip(site.shape[1:], (rows, columns), strict=True)
     ]
     return [ResizeNearest(fmt, rules[0], rules[1], (rows, columns))]
+
+
+def softmax(site: Site) -> list[Layer]:
+    """SOFTMAX over the channels: gemmlowp's fixed-point exponentials and reciprocal; shares of 1/256 from the lowest code on."""
+    assert isinstance(site.options, SoftmaxOptions)
+    x, out = site.input_format(0), site.output_format()
+    if x.bits != 8 or out.step() != 1 / 256 or out.zero() != out.low:
+        raise InputError(f"{site.where}: gives {out} of {x}; allowed are 8 bits of scale 1/256 with the lowest code for zero.")
+    return [SoftmaxFixed.from_scale(x, float(np.float32(site.options.beta)) * x.step(), Output(out, Rounding.TIES_AWAY))]
 
 
 def unsupported(site: Site) -> list[Layer]:
