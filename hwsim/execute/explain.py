@@ -17,7 +17,7 @@ from hwsim.backends.base import Taps
 from hwsim.contract.draws import Draws
 from hwsim.errors import InputError, OverflowTrap
 from hwsim.execute.explain_float import float_datapath, float_ending, float_rows
-from hwsim.execute.explain_integer import datapath, integer_rows
+from hwsim.execute.explain_integer import datapath, integer_rows, product_step
 from hwsim.execute.explanation import Ending, Explanation, text
 from hwsim.execute.plan import Plan, choose
 from hwsim.execute.trace import LayerTrace
@@ -173,6 +173,8 @@ def _explain_integers(
     k, p, contract = at[1], unit.numbers, unit.contract
     rows, persistent = integer_rows(unit, *reads, k)
     acc = int(rows[-1].after) if rows else 0
+    product = product_step(contract, k)
+    step = product * Fraction(2) ** (contract.product_length(k) - contract.accumulator_length(k))
     return Explanation(
         name=name,
         at=at,
@@ -180,8 +182,8 @@ def _explain_integers(
         rows=rows,
         low=p.acc_low,
         high=p.acc_high,
-        unit=Fraction(2) ** -contract.accumulator_length(k),
-        product_unit=Fraction(2) ** (p.step_shift[k] - contract.accumulator_length(k)),
+        unit=step,
+        product_unit=step * Fraction(2) ** p.step_shift[k],
         acc=acc,
         persistent=persistent,
         events=cell.events,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 from hwsim.arith.accumulate import Pairing, Walk, accumulate, add_to, add_tree, arrange, spill, total_of
 from hwsim.arith.overflow import Overflow, fits
 from hwsim.arith.rounding import Rounding, round_shift
 from hwsim.arith.shift_add import SignOrder
 from hwsim.contract.accumulator import PaddedTaps, RoundAt, Schedule, ZeroSkip
-from hwsim.contract.mac import MacContract
+from hwsim.contract.mac import MacContract, real_step
 from hwsim.contract.stochastic import Tail
 from hwsim.execute.explanation import At, Kind, Lane, Node, Row
-from hwsim.formats.fixed import FixedPoint
+from hwsim.formats import Affine, FixedPoint, PowerOfTwo
 from hwsim.layers.integer_unit import Extents, IntegerUnit
 
 
@@ -64,9 +65,10 @@ IDLE = Lane(None, False, False, 0, 0, 0, "")
 def product_text(unit: IntegerUnit, x: int, k: int, tap: int, product: int) -> str:
     """Say how the multiplier makes the product: 12 * -3 = -36, or the shifts of a shift-add unit."""
     if unit.fields is None:
-        w = int(unit.weight[k, tap])
-        exact = x * w
-        return f"{x} * {w} = {exact}" + (f" -> {product}" if product != exact or unit.numbers.drop[k] else "")
+        w, zx, zw = int(unit.weight[k, tap]), unit.contract.input.zero(), int(unit.weight_zeros[k])
+        exact = (x - zx) * (w - zw)
+        made = f"{_less(x, zx)} * {_less(w, zw)} = {exact}"
+        return made + (f" -> {product}" if product != exact or unit.numbers.drop[k] else "")
     negative, exponent, nonzero = (int(field[k, tap]) for field in unit.fields)
     if not nonzero:
         return f"{x} * 0 = 0"
@@ -80,6 +82,11 @@ def product_text(unit: IntegerUnit, x: int, k: int, tap: int, product: int) -> s
         shifted = f"({shifted} {'>>' if exponent < 0 else '<<'} {abs(exponent)})"
     sign = "-" if negative and not inner else ""
     return f"{x} * {'-' if negative else '+'}2^{exponent}: {sign}{shifted} = {product}"
+
+
+def _less(code: int, zero: int) -> str:
+    """A code, with its zero point where there is one: (12 - 3), (12 + 3)."""
+    return f"({code} {'-' if zero > 0 else '+'} {abs(zero)})" if zero else str(code)
 
 
 def _sum_row(unit: IntegerUnit, lanes: tuple[Lane, ...], k: int) -> Row:
@@ -189,15 +196,25 @@ def _spill_row(step: int, acc: int, exact: int, w: Walk) -> Row:
     return Row(Kind.SPILL, step, acc, None, kept << w.spill_shift, after, unlimited, At(0, reloaded, spilled), note=note)
 
 
+def product_step(contract: MacContract, k: int) -> Fraction:
+    """Return the real value of 1 in a product of channel k: the operands' scales multiplied, exactly."""
+    if isinstance(contract.weight, PowerOfTwo):
+        return Fraction(2) ** -contract.product_length(k)
+    return real_step(contract.input) * real_step(contract.weight, k)
+
+
 def datapath(unit: IntegerUnit, extents: Extents, k: int) -> tuple[str, ...]:
     """What the contract says of this output's way, a line each."""
     contract, p = unit.contract, unit.numbers
     acc, schedule = contract.accumulator, contract.accumulator.schedule
     taps = extents[0] * extents[1] * extents[2]
-    grid = f"grid 2^{-contract.accumulator_length(k)}"
-    weight = contract.weight
+    grid, weight = f"grid 2^{-contract.accumulator_length(k)}", contract.weight
     if isinstance(weight, FixedPoint):
         weight = FixedPoint(weight.bits, weight.fl(k), weight.signed)
+    if isinstance(weight, Affine):
+        weight = Affine(weight.bits, weight.step(k), weight.zero(k), weight.signed, weight.narrow)
+    if isinstance(contract.input, Affine) or isinstance(weight, Affine):
+        grid = f"steps of {float(product_step(contract, k)):g}"
     lines = [
         f"input {contract.input}, weight {weight}, {taps} taps ({' x '.join(map(str, extents))})",
         f"accumulator of {acc.bits} bits, {p.acc_low}..{p.acc_high}, {grid}, {acc.overflow.name}",
