@@ -14,6 +14,7 @@ from hwsim.layers.lrn import IntegerLRN
 from hwsim.layers.mac import MacLayer
 from hwsim.layers.move import ChannelShuffle, Flatten, FlattenOrder, Pad, ResizeNearest, Sampling, Slice
 from hwsim.layers.pool import CountRule, MaxPool, Window
+from hwsim.layers.softmax_fixed import SoftmaxFixed
 
 __all__ = [
     "AveragePool",
@@ -45,5 +46,6 @@ __all__ = [
     "Shares",
     "Slice",
     "Softmax",
+    "SoftmaxFixed",
     "Window",
 ]

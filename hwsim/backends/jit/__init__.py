@@ -7,6 +7,7 @@ from hwsim.backends.jit.kernels import ConcatKernel
 from hwsim.backends.jit.lrn_kernels import LRN_TABLE
 from hwsim.backends.jit.move_kernels import MOVE_TABLE
 from hwsim.backends.jit.noise import JitNoisyKernel
+from hwsim.backends.jit.softmax_kernels import SoftmaxKernel
 from hwsim.backends.jit.value_kernels import VALUE_TABLE
 
 JIT = Backend(
@@ -18,6 +19,7 @@ JIT = Backend(
         "convolution": mac_kernel,
         "fully_connected": mac_kernel,
         "concat": ConcatKernel,
+        "softmax_fixed": SoftmaxKernel,
         **HOST_TABLE,
     },
     with_noise=JitNoisyKernel,
