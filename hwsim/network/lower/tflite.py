@@ -25,7 +25,7 @@ OPERATORS: dict[str, Callable[[Site], list[Layer]]] = {
     "CONV_2D": lambda site: [mac.convolution(site)],
     "DEPTHWISE_CONV_2D": lambda site: [mac.depthwise(site)],
     "FULLY_CONNECTED": lambda site: [mac.fully_connected(site)],
-    "MEAN": lambda site: [mac.mean(site)],
+    "MEAN": values.mean,
     "AVERAGE_POOL_2D": values.average_pool,
     "MAX_POOL_2D": values.max_pool,
     "PAD": values.pad,

@@ -1,4 +1,4 @@
-"""TensorFlow Lite's operators that multiply and accumulate, as layers: convolutions, fully connected layers, means."""
+"""TensorFlow Lite's operators that multiply and accumulate, as layers: convolutions and fully connected layers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import math
 
 import numpy as np
 
-from hwsim.arith.scale import Scaling
-from hwsim.contract import Accumulator, MacContract, Multiplier
-from hwsim.contract.scaling import make_multiplier, quantized_multiplier
+from hwsim.contract import Accumulator, MacContract
 from hwsim.errors import InputError
-from hwsim.formats import Affine, FixedPoint
+from hwsim.formats import Affine
 from hwsim.layers import Convolution, FullyConnected, Layer
 from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_site import Site
 from hwsim.network.tflite_file import Tensor
-from hwsim.network.tflite_schema import ConvOptions, DenseOptions, DepthwiseOptions, Fused, Padding, ReduceOptions
+from hwsim.network.tflite_schema import ConvOptions, DenseOptions, DepthwiseOptions, Fused, Padding
 
 INT32_CODE, INT64_CODE = 2, 4
 """Codes of types in the schema, as options name a bias's."""
@@ -127,26 +125,3 @@ def fully_connected(site: Site) -> Layer:
             "2**31: choose a larger output scale."
         )
     return layer
-
-
-def mean(site: Site) -> Layer:
-    """MEAN over rows and columns: a sum of each channel, its multiplier divided by their number and cut to an integer."""
-    options = site.options
-    assert isinstance(options, ReduceOptions)
-    axes = sorted(int(axis) % 4 for axis in site.constant(1, None).ravel())
-    if site.tensor(0).shape != (1, *site.shape[1:], site.shape.c) or axes != [1, 2]:
-        raise InputError(
-            f"{site.where}: found a mean of shape {site.tensor(0).shape} over axes {axes}, allowed N H W C over 1, 2."
-        )
-    x, out, count = site.input_format(0), site.output_format(), site.shape.h * site.shape.w
-    m, shift = quantized_multiplier(scales.double_real(x.step(), out.step()))
-    k = min(count.bit_length() - 1, 32, 62 - shift)
-    scaling = make_multiplier(Scaling.HIGH_MULTIPLY, [((m << k) // count, shift + k)])
-    ones = np.ones((site.shape.c, 1, site.shape.h, site.shape.w), np.int8)
-    contract = MacContract(x, FixedPoint(2, 0), scales.stage(out, scaling, Fused.NONE), Accumulator(32))
-    return Convolution(contract, ones, groups=site.shape.c)
-
-
-def scaled(real: float) -> Multiplier:
-    """Return MultiplyByQuantizedMultiplier's stage for one real scale."""
-    return scales.twice_rounded([real])

@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Output
+from hwsim.contract.reciprocals import folded_reciprocal
 from hwsim.errors import InputError
 from hwsim.formats import Affine
 from hwsim.layers import AveragePool, Clamp, CountRule, Layer, MaxPool, Pad, Rescale, ResizeNearest, Window
@@ -16,7 +17,7 @@ from hwsim.layers.softmax_fixed import SoftmaxFixed
 from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_mac import pads
 from hwsim.network.lower.tflite_site import Site
-from hwsim.network.tflite_schema import Fused, PoolOptions, ResizeOptions, SoftmaxOptions
+from hwsim.network.tflite_schema import Fused, PoolOptions, ReduceOptions, ResizeOptions, SoftmaxOptions
 
 
 def clamped(fmt: Affine, fused: Fused) -> list[Layer]:
@@ -98,6 +99,20 @@ def resize(site: Site) -> list[Layer]:
         for inputs, outputs in zip(site.shape[1:], (rows, columns), strict=True)
     ]
     return [ResizeNearest(fmt, rules[0], rules[1], (rows, columns))]
+
+
+def mean(site: Site) -> list[Layer]:
+    """MEAN over rows and columns: the sum of code - zero point, its multiplier divided by their number and cut off."""
+    assert isinstance(site.options, ReduceOptions)
+    axes = sorted(int(axis) % 4 for axis in site.constant(1, None).ravel())
+    if site.tensor(0).shape != (1, *site.shape[1:], site.shape.c) or axes != [1, 2]:
+        raise InputError(
+            f"{site.where}: found a mean of shape {site.tensor(0).shape} over axes {axes}, allowed N H W C over 1, 2."
+        )
+    x, out = site.input_format(0), site.output_format()
+    division = folded_reciprocal(site.shape.h * site.shape.w, scales.double_real(x.step(), out.step()))
+    output = Output(out, Rounding.TIES_AWAY)
+    return [AveragePool(x, Window(None), CountRule.EXCLUDE_PADDING, output, division=division)]
 
 
 def softmax(site: Site) -> list[Layer]:
