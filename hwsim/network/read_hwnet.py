@@ -17,7 +17,7 @@ from hwsim.network.contract_stanzas import read_output
 from hwsim.network.files import read_bytes
 from hwsim.network.finite import not_finite
 from hwsim.network.layer_stanzas import KINDS, array_fields, build, check_reads, needs_arrays
-from hwsim.network.lower.layers import encoding
+from hwsim.network.lower.plain import encoding
 from hwsim.network.lower.settle import naming, settle
 from hwsim.network.preprocessing import MAX_SIDE, ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source

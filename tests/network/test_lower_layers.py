@@ -13,7 +13,7 @@ from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.errors import ContractError, InputError
 from hwsim.formats.fixed import FixedPoint
 from hwsim.layers import Rescale
-from hwsim.network.lower.layers import bias_room
+from hwsim.network.lower.mac_layers import bias_room
 from hwsim.network.lower.settle import settle, with_grid, with_output, without_branch_rescales
 from hwsim.network.lower.sites import answering, joint_producers, measured_tensors, never_negative, sites
 from support.float_networks import fire

@@ -12,7 +12,7 @@ from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
 from hwsim.layers import Concat, MacLayer
-from hwsim.network.lower.layers import bias_room
+from hwsim.network.lower.mac_layers import bias_room
 from hwsim.network.lower.settle import naming, output_stage, recoded, with_output
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source

@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from hwsim.contract import (
-    Accumulator,
-    Activation,
-    BiasRule,
-    Dialect,
-    FloatMacContract,
-    FloatOutput,
-    MacContract,
-    Minifloats,
-    Output,
-    RangeRule,
-    Schedule,
-    Scheme,
-)
+from hwsim.contract import Activation, Dialect, FloatOutput, Minifloats, Output, RangeRule, Scheme
 from hwsim.errors import InputError
-from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
-from hwsim.layers import (
-    AveragePool,
-    Concat,
-    Convolution,
-    EltwiseSum,
-    FullyConnected,
-    HostLRN,
-    ImageEncoding,
-    IntegerLRN,
-    Layer,
-    MaxPool,
-    Region,
-    ReLU,
-    Rescale,
-    Shape,
-    Softmax,
-    Window,
-)
+from hwsim.formats import FixedPoint, Minifloat
+from hwsim.layers import Layer, Rescale, Shape
 from hwsim.layers.lrn_table import TableDesign
 from hwsim.network import ops
 from hwsim.network.graph import Network
-from hwsim.network.lower.settle import AnyOutput, Real, codes, naming, settle, with_grid
-from hwsim.network.lower.sites import Site, answering, input_name, joint_producers, never_negative, sites
+from hwsim.network.lower.clip import clipped
+from hwsim.network.lower.mac_layers import mac_layer
+from hwsim.network.lower.plain import PLAIN
+from hwsim.network.lower.settle import AnyOutput, Real, naming, settle
+from hwsim.network.lower.sites import MAC, Site, answering, input_name, joint_producers, never_negative, sites
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
-from hwsim.network.ranges import Range, WeightRule, ceil_log2, covering_minifloat, ristretto_minifloat
+from hwsim.network.ranges import Range, WeightRule, covering_minifloat, ristretto_minifloat
 
 WIDEST_JOINT = 16
 """A concatenation of branches on different grids gets a format that holds all of them exactly, up to this many bits."""
 
 DEFAULT_TABLE = TableDesign()
 """256 entries of 16 bits, interpolated: docs/quantize.md has the errors of other sizes."""
-
-MAX_LIFT = 24
-"""AveragePool: most bits between the grids of its input and its output."""
 
 
 @dataclass(frozen=True)
