@@ -1,4 +1,4 @@
-"""The worked examples of docs/mac.md and docs/products.md run, print what stands there, and draw the pictures that are shown."""
+"""The worked examples of docs/ run, print what stands there, and draw the pictures that are shown."""
 
 from __future__ import annotations
 
