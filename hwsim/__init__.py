@@ -34,6 +34,7 @@ _API: dict[str, str] = {
     "ChannelOrder": "hwsim.network.preprocessing:ChannelOrder",
     "ContractError": "hwsim.errors:ContractError",
     "Conv2d": "hwsim.execute.single:Conv2d",
+    "Deconv2d": "hwsim.execute.single:Deconv2d",
     "ExactSum": "hwsim.contract:ExactSum",
     "FixedPoint": "hwsim.formats:FixedPoint",
     "FloatAccumulator": "hwsim.contract:FloatAccumulator",

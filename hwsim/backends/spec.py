@@ -22,6 +22,7 @@ KINDS = (
     "rescale",
     "eltwise_sum",
     "concat",
+    "deconvolution",
     "softmax_fixed",
     "lrn",
     "pad",

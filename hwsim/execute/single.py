@@ -13,7 +13,7 @@ from hwsim.errors import ContractError
 from hwsim.execute.draws import Registers
 from hwsim.execute.plan import choose
 from hwsim.execute.trace import LayerTrace
-from hwsim.layers import Convolution, FullyConnected, Layer, Shape
+from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer, Shape
 
 Pair = int | tuple[int, int]
 
@@ -84,6 +84,41 @@ class Conv2d:
         backend: str = "auto",
     ) -> LayerTrace:
         """Convolve codes x [N][C][H][W] or [C][H][W]; return the trace: codes, acc, events."""
+        return run_layer(self.layer(weight, contract, bias), x, backend=backend)
+
+
+@dataclass(frozen=True)
+class Deconv2d:
+    """A deconvolution's attributes; weights and contract come with run().
+
+    >>> from hwsim.contract import MacContract, Output
+    >>> from hwsim.formats import FixedPoint
+    >>> s8 = FixedPoint(8, 0)
+    >>> x, w = np.array([[[1, 10]]]), np.array([[[[1, 2, 3]]]])
+    >>> Deconv2d(stride=2).run(x, w, MacContract(s8, s8, Output(s8)), backend="spec").acc.ravel()
+    array([ 1,  2, 13, 20, 30], dtype=int32)
+    """
+
+    stride: Pair = 1
+    pad: Pair = 0
+    dilation: Pair = 1
+    groups: int = 1
+    pad_end: Pair | None = None
+
+    def layer(self, weight: np.ndarray, contract: MacContract, bias: np.ndarray | None = None) -> Deconvolution:
+        """Return the layer: weight codes [K][C/groups][R][S], bias codes [K] in the contract's bias format."""
+        places = (self.stride, self.pad, self.dilation, self.groups, self.pad_end)
+        return Deconvolution(contract, np.asarray(weight), bias, *places)  # type: ignore[arg-type]
+
+    def run(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        contract: MacContract,
+        bias: np.ndarray | None = None,
+        backend: str = "auto",
+    ) -> LayerTrace:
+        """Scatter codes x [N][C][H][W] or [C][H][W]; return the trace: codes, acc, events."""
         return run_layer(self.layer(weight, contract, bias), x, backend=backend)
 
 

@@ -5,6 +5,7 @@ from hwsim.layers.base import Bounds, Cell, Events, Layer, Shape, Shares
 from hwsim.layers.clamp import Clamp
 from hwsim.layers.concat import Concat
 from hwsim.layers.conv import Convolution
+from hwsim.layers.deconv import Deconvolution
 from hwsim.layers.elementwise import ReLU, Rescale
 from hwsim.layers.eltwise_sum import EltwiseSum
 from hwsim.layers.fully_connected import FullyConnected
@@ -25,6 +26,7 @@ __all__ = [
     "Concat",
     "Convolution",
     "CountRule",
+    "Deconvolution",
     "EltwiseSum",
     "Events",
     "Flatten",

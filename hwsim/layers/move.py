@@ -36,6 +36,11 @@ def triple(name: str, value: object, low: int, high: int = MAX_PLACE) -> Triple:
     return int(given[0]), int(given[1]), int(given[2])
 
 
+def zero_code(fmt: Real) -> int:
+    """Return the code of real 0: the zero point; +0 of a minifloat, or the code that it gave up for 0."""
+    return (fmt.zero_code or 0) if isinstance(fmt, Minifloat) else fmt.zero()
+
+
 def is_int(value: object) -> bool:
     """Return whether a value is an integer, and no bool."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -104,9 +109,7 @@ class Pad(Moved):
     @property
     def fill(self) -> int:  # type: ignore[override]
         """The code of the padding."""
-        if self.code is not None:
-            return self.code
-        return 0 if isinstance(self.format, Minifloat) else self.format.zero()
+        return zero_code(self.format) if self.code is None else self.code
 
     def outputs(self, axis: int, extent: int) -> int:
         """before + extent + after."""

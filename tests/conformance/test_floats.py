@@ -181,3 +181,15 @@ def test_sums_at_the_edge_of_each_way_to_hold_them(target, overshoot):
         layer = Convolution(contract, weight | rng.integers(0, 2, size=weight.shape) << 15, rng.integers(-128, 128, size=3))
         x = rng.choice([-32768, 32767, 1, 0, -1, 12345], size=(1, 2, 3, 4)).astype(np.int16)
         conforms(target, Case(f"edge {overshoot} {binades}", layer, (x,)))
+
+
+@pytest.mark.parametrize("accumulator", [ExactSum(), FloatAccumulator(catalog.BINARY16)], ids=["exact", "register"])
+def test_padding_may_differ_at_the_end(target, accumulator):
+    contract = FloatMacContract(catalog.E4M3, catalog.E4M3, FloatOutput(catalog.E4M3), accumulator)
+    rng = generator("uneven")
+    weight, x = rng.integers(40, 70, (3, 2, 3, 2)), rng.integers(40, 70, (2, 2, 5, 7)).astype(np.uint8)
+    case = Case("uneven", Convolution(contract, weight, None, (2, 1), (0, 1), (1, 1), 1, (2, 0)), (x,))
+    with target.chosen() as backend:
+        if backend.can(case.layer):
+            got = backend.prepare(case.layer, shapes(case))([x]).codes
+            np.testing.assert_array_equal(got, by_spec(case).codes.astype(np.int64))

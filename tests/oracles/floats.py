@@ -19,8 +19,10 @@ from hwsim.contract.float_mac import ExactSum, FloatOutput
 from hwsim.contract.stochastic import Tail
 from hwsim.formats import FixedPoint, Minifloat, PowerOfTwo
 from hwsim.formats.pow2 import ZeroCode
+from hwsim.layers import Deconvolution
 from oracles.exact import limits, rounded, stored
 from oracles.minifloat import INFINITY, NAN, OUTWARD, FloatOracle
+from oracles.scatter import landed
 
 Number = tuple[bool, "Fraction | str"]
 ZERO: Number = (False, Fraction(0))
@@ -261,6 +263,11 @@ def gathered(layer, x: np.ndarray, n: int, k: int, y: int, column: int):
         codes = x[n].ravel().tolist()
         inputs = [number(code, contract.input) for code in codes]
         return inputs, [number(int(w), contract.weight, k) for w in weight[k]], [False] * len(codes)
+    if isinstance(layer, Deconvolution):
+        where = landed(layer, x.shape[1:], k, y, column)
+        taps = list(np.ndindex(*weight.shape[1:]))
+        inputs = [number(int(x[(n, *where[tap])]), contract.input) if tap in where else ZERO for tap in taps]
+        return inputs, [number(int(weight[(k, *tap)]), contract.weight, k) for tap in taps], [tap not in where for tap in taps]
     per_group = weight.shape[1]
     first = k // (len(weight) // layer.groups) * per_group
     inputs, weights, padded = [], [], []

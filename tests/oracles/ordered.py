@@ -18,8 +18,9 @@ from hwsim.arith.shift_add import SignOrder
 from hwsim.contract import Axis, BiasPoint, MacContract, PaddedTaps, RoundAt, Tail, ZeroSkip
 from hwsim.formats import PowerOfTwo
 from hwsim.formats.pow2 import ZeroCode
-from hwsim.layers import Convolution, Events
+from hwsim.layers import Convolution, Deconvolution, Events
 from oracles.exact import fitted, limits, rounded, stored
+from oracles.scatter import landed
 
 Tap = tuple[int, int, int]
 
@@ -76,6 +77,12 @@ def expected_output(layer, x: np.ndarray, n: int, k: int, y: int, column: int) -
 
 def reads_of(layer, image: np.ndarray, k: int, y: int, column: int) -> dict[Tap, Read]:
     """Return what an output reads, by (c, r, s); a fully connected layer's taps are its input's places."""
+    if isinstance(layer, Deconvolution):
+        where = landed(layer, image.shape, k, y, column)
+        return {
+            tap: Read(int(image[where[tap]]) if tap in where else 0, int(layer.weight[(k, *tap)]), tap not in where)
+            for tap in np.ndindex(*layer.weight.shape[1:])
+        }
     if not isinstance(layer, Convolution):
         weight = layer.weight[k].reshape(image.shape)
         return {tuple(at): Read(int(image[tuple(at)]), int(weight[tuple(at)]), False) for at in np.ndindex(*image.shape)}

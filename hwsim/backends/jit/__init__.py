@@ -2,6 +2,7 @@
 
 from hwsim.backends.base import Backend
 from hwsim.backends.host import HOST_TABLE
+from hwsim.backends.jit.deconv_kernels import DECONV_TABLE
 from hwsim.backends.jit.float_kernels import mac_kernel
 from hwsim.backends.jit.kernels import ConcatKernel
 from hwsim.backends.jit.lrn_kernels import LRN_TABLE
@@ -16,6 +17,7 @@ JIT = Backend(
         **VALUE_TABLE,
         **LRN_TABLE,
         **MOVE_TABLE,
+        **DECONV_TABLE,
         "convolution": mac_kernel,
         "fully_connected": mac_kernel,
         "concat": ConcatKernel,

@@ -14,7 +14,7 @@ from hwsim.backends.jit.float_doubles import constants, double_sums, rounds_alik
 from hwsim.backends.jit.kernels import JitKernel
 from hwsim.backends.jit.ordered import integer_kernel
 from hwsim.backends.threads import over_rows
-from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
+from hwsim.contract.accumulator import PaddedTaps, Schedule, ZeroSkip
 from hwsim.contract.float_mac import FloatMacContract
 from hwsim.contract.stochastic import Tail
 from hwsim.formats.catalog import BINARY32
@@ -48,12 +48,12 @@ class FloatMacKernel(JitKernel):
         super().__init__(layer, shapes)
         weight = self.layer.weight
         if isinstance(layer, Convolution):
-            self.pad, self.groups = layer.pad, layer.groups
+            self.padding, self.groups = layer.padding, layer.groups
             self.stride, self.dilation = layer.stride, layer.dilation
         else:
             assert isinstance(layer, FullyConnected)
             weight = weight.reshape(len(weight), *shapes[0])
-            self.pad, self.groups, self.stride, self.dilation = (0, 0), 1, (1, 1), (1, 1)
+            self.padding, self.groups, self.stride, self.dilation = ((0, 0), (0, 0)), 1, (1, 1), (1, 1)
         assert isinstance(self.layer.unit, FloatUnit)
         self.unit = self.layer.unit
         self.steps = (*self.stride, *self.dilation, self.groups)
@@ -61,8 +61,8 @@ class FloatMacKernel(JitKernel):
 
     def staged(self, x: Buffer) -> Terms:
         """Return the inputs as terms [N][H][W][C], +0 in the padding."""
-        (top, left), terms = self.pad, terms_of(np.ascontiguousarray(x.inner), self.unit.contract.input)
-        border = ((0, 0), (top, top), (left, left), (0, 0))
+        terms = terms_of(np.ascontiguousarray(x.inner), self.unit.contract.input)
+        border = ((0, 0), *zip(*self.padding, strict=True), (0, 0))
         return Terms(*(np.pad(part, border) for part in terms))
 
     def flags(self, x: Terms, shape: tuple[int, ...]) -> np.ndarray:
@@ -157,7 +157,7 @@ class FloatRegisterKernel(FloatMacKernel):
         register = self.unit.accumulator
         assert register is not None
         schedule, self.register = register.schedule, register
-        self.order = np.array(order_of(schedule, self.layer.extents(shapes[0])), dtype=np.int64)
+        self.order = self.tap_table(schedule)
         zeros = schedule.skip_zeros
         self.skip = (
             int(schedule.tail is Tail.PACKED),
@@ -168,10 +168,18 @@ class FloatRegisterKernel(FloatMacKernel):
         product = register.product or register.format
         self.product = (int(register.product is not None), product.layout, int(register.product_rounding))
         self.bias = np.array(self.unit.bias_codes, dtype=np.int64)
-        (_, h, w), (top, left) = shapes[0], self.pad
-        self.inside = np.pad(np.ones((h, w), dtype=np.int64), ((top, top), (left, left)))
+        self.inside = self.pixels()
         self.witness = self.unit.witness
         self.doubles = self._doubles() if rounds_alike(self.unit, register) else None
+
+    def tap_table(self, schedule: Schedule) -> np.ndarray:
+        """Return the taps in the declared order, `lanes` to a step, -1 for an idle lane."""
+        return np.array(order_of(schedule, self.layer.extents(self.input_shapes[0])), dtype=np.int64)
+
+    def pixels(self) -> np.ndarray:
+        """Return which places of an input with its padding are pixels, int64 [H][W]."""
+        _, h, w = self.input_shapes[0]
+        return np.pad(np.ones((h, w), dtype=np.int64), tuple(zip(*self.padding, strict=True)))
 
     def _doubles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the taps (c, r, s) in order, the weights [taps][K] and the biases as float64."""

@@ -10,7 +10,7 @@ from hwsim.backends.base import Kernel, Taps
 from hwsim.backends.jit.kernels import MAX_INT32_SUM, MacKernel
 from hwsim.backends.jit.walk import Path, Products, Reads, rounded_sums, walk_rows
 from hwsim.backends.threads import over_rows
-from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
+from hwsim.contract.accumulator import PaddedTaps, Schedule, ZeroSkip
 from hwsim.contract.stochastic import Tail
 from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers import Layer, MacLayer, Shape
@@ -53,7 +53,7 @@ class RoundedMacKernel(MacKernel):
         h, w = self.input_shapes[0][1:]
         inside = (border[0], border[0] + h, border[1], border[1] + w)
         kernel = self.layer.extents(self.input_shapes[0])
-        return Reads(x, self.stride, self.dilation, self.origin(border), inside, kernel, self.groups)
+        return Reads(x, self.stride, self.dilation, self.origin(border), inside, (1, 1), kernel, self.groups)
 
     def sums(self, x: np.ndarray, border: tuple[int, int], weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """sums()[n,y,x,k] = sum of the products under the kernel, each as the unit rounds it."""
@@ -82,7 +82,7 @@ class OrderedMacKernel(RoundedMacKernel):
         by_weight = schedule.skip_zeros in (ZeroSkip.WEIGHT, ZeroSkip.EITHER)
         by_input = schedule.skip_zeros in (ZeroSkip.INPUT, ZeroSkip.EITHER)
         return Path(
-            table=schedule.table(*self.layer.extents(self.input_shapes[0])).ravel(),
+            table=self.tap_table(schedule),
             packed=int(schedule.tail is Tail.PACKED),
             skips=(int(schedule.padded is PaddedTaps.SKIPPED), int(by_input), int(by_weight)),
             zero_weights=self.layer.integer.zero_weights.astype(np.uint8) if by_weight else NO_FLAGS,
@@ -95,6 +95,10 @@ class OrderedMacKernel(RoundedMacKernel):
             by_sums=int(self.by_sums),
             walk=p.walk,
         )
+
+    def tap_table(self, schedule: Schedule) -> np.ndarray:
+        """Return the taps in the declared order, `lanes` to a step, -1 for an idle lane."""
+        return schedule.table(*self.layer.extents(self.input_shapes[0])).ravel()
 
     def compute(
         self,
@@ -112,6 +116,4 @@ class OrderedMacKernel(RoundedMacKernel):
             sizes = MacKernel.sums(self, np.abs(x), border, self.size, codes.shape)
         reads, rows = self.reads(x, border), len(codes) * self.output_shape.h
         ending = (self.multiplier, self.shift, self.stage)
-        taps.counters += over_rows(
-            walk_rows, rows, reads, self.products, self.path, totals, sizes, *ending, codes, acc, flags
-        )
+        taps.counters += over_rows(walk_rows, rows, reads, self.products, self.path, totals, sizes, *ending, codes, acc, flags)

@@ -26,6 +26,7 @@ class Reads(NamedTuple):
 
     kernel: (channels of a group, rows, columns).  origin: bordered position of tap (0, 0) of output (0, 0).
     inside: bordered positions (top, bottom, left, right) of the image itself, bottom and right excluded.
+    apart: how far its pixels lie apart, 1 but behind a deconvolution's spread; between them is padding.
     """
 
     x: np.ndarray
@@ -33,6 +34,7 @@ class Reads(NamedTuple):
     dilation: tuple[int, int]
     origin: tuple[int, int]
     inside: tuple[int, int, int, int]
+    apart: tuple[int, int]
     kernel: tuple[int, int, int]
     groups: int
 
@@ -78,6 +80,7 @@ def gather(reads, n, y, x, group, codes, padded):
     """codes[tap], padded[tap] of one pixel and group, in the order (c, r, s)."""
     per_group, rows, columns = reads.kernel
     top, bottom, left, right = reads.inside
+    spread = (reads.apart[0] > 1) | (reads.apart[1] > 1)
     first_row = reads.origin[0] + y * reads.stride[0]
     first_column = reads.origin[1] + x * reads.stride[1]
     tap = 0
@@ -88,6 +91,8 @@ def gather(reads, n, y, x, group, codes, padded):
                 column = first_column + s * reads.dilation[1]
                 codes[tap] = reads.x[n, row, column, c]
                 padded[tap] = (row < top) | (row >= bottom) | (column < left) | (column >= right)
+                if spread:
+                    padded[tap] |= ((row - top) % reads.apart[0] != 0) | ((column - left) % reads.apart[1] != 0)
                 tap += 1
 
 
