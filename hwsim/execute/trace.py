@@ -19,6 +19,7 @@ from hwsim.formats import Format, Minifloat
 from hwsim.images import Image
 from hwsim.layers import Events, Layer, MacLayer, Shares, Softmax
 from hwsim.layers.float_unit import FloatUnit
+from hwsim.layers.softmax_fixed import SoftmaxFixed
 from hwsim.network.quantized import QuantizedNetwork
 
 HEADINGS = ("layer", "kind", "CxHxW", "format", "acc range", "code range", "acc events", "output events", "computed by")
@@ -127,9 +128,11 @@ class Trace:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, float64 [N][K], computed on the host."""
+        """Softmax of the logits, float64 [N][K], computed on the host; what a softmax in integers gave, where it ends so."""
         layer = self[self.network.logits].layer
         codes = self[self.network.logits].codes
+        if isinstance(layer, SoftmaxFixed):
+            return layer.output_format.to_real(codes).reshape(len(codes), -1)
         return Softmax(layer.output_format).probabilities(codes).reshape(len(codes), -1)
 
     def top(self, k: int = 5) -> np.ndarray:
