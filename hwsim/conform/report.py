@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 SHOWN = 20
-"""Outcomes that are no pass and are told one by one in the printed report; --json has them all."""
+"""Tests that should pass, do not, and are told one by one in the printed report; --json has them all."""
 
 
 @dataclass(frozen=True)
@@ -190,15 +190,13 @@ def _parts(suite: SuiteReport, backends: Sequence[str]) -> list[Any]:
 
 
 def _remarks(suite: SuiteReport) -> list[str]:
-    ordered = sorted(suite.misses, key=lambda outcome: not outcome.alarming)
-    lines = [f"  {_state(o)} {o.case.name}: {o.case.miss or o.why}" for o in ordered[:SHOWN]]
-    if len(ordered) > SHOWN:
-        lines.append(f"  and {len(ordered) - SHOWN} more (--json has them all)")
+    alarming = [outcome for outcome in suite.misses if outcome.alarming]
+    lines = [f"  {outcome.result.value.upper()} {outcome.case.name}: {outcome.why}" for outcome in alarming[:SHOWN]]
+    if len(alarming) > SHOWN:
+        lines.append(f"  and {len(alarming) - SHOWN} more (--json has them all)")
+    known = Counter((outcome.case.operator, outcome.case.miss) for outcome in suite.misses if not outcome.alarming)
+    lines += [f"  known: {operator}, {count} tests: {why}" for (operator, why), count in known.items()]
     return lines + [f"  left out: {operator}, {count} tests: {why}" for operator, count, why in suite.left_out]
-
-
-def _state(outcome: Outcome) -> str:
-    return outcome.result.value.upper() if outcome.alarming else "known:"
 
 
 def _last_line(report: Report) -> str:
