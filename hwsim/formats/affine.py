@@ -9,11 +9,13 @@ from fractions import Fraction
 import numpy as np
 
 from hwsim.arith.overflow import Overflow
-from hwsim.arith.rounding import Rounding, round_ratio
+from hwsim.arith.rounding import Rounding, round_ratio, round_shift
 from hwsim.errors import ContractError
 from hwsim.formats.integer import IntegerFormat, along, check_int, finite_float64
 
 MAX_AFFINE_BITS = 64
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""The scale of a range that is smaller than every normal float32."""
 
 
 @dataclass(frozen=True)
@@ -131,29 +133,31 @@ class Affine(IntegerFormat):
     ) -> np.ndarray:
         """encode_array(real)[i] = encode(real[i]): codes of dtype `self.dtype`, channels on `axis`.
 
-        Exact: where float64's quotient lies near a tie or beyond 2**50, the one number is divided as a Fraction.
+        Exact: a correctly rounded quotient lies on the same side of every integer and every half as the true one, or on it;
+        only where it lies on one is the sign of the remainder taken, in ints.
 
         >>> Affine(8, 0.5, 3).encode_array(np.array([0.0, 0.25, -0.25, 100.0]))
         array([  3,   4,   2, 127], dtype=int8)
         """
         real = finite_float64("Affine.encode_array", real)
-        scale, zero = self._broadcast(real.ndim, axis)
-        quotient = real / scale
-        near = np.rint(quotient)
-        tie = np.abs(np.abs(quotient - np.floor(quotient)) - 0.5) < 1e-3
-        sure = (np.abs(quotient) < 1 << 50) & ~tie & (np.abs(quotient - near) > 1e-3)
-        exact_modes = rounding in (Rounding.TIES_AWAY, Rounding.TIES_EVEN, Rounding.TIES_UP, Rounding.TIES_DOWN)
-        if exact_modes:
-            sure |= (np.abs(quotient) < 1 << 50) & ~tie
-        codes = np.where(sure & exact_modes, near, 0).astype(np.int64) + zero.astype(np.int64)
-        for at in np.argwhere(~(sure & exact_modes)):
-            where = tuple(int(i) for i in at)
-            channel = where[axis] if self.per_channel else 0
-            limited = self.round_real(float(real[where]), rounding, channel)
-            codes[where] = min(max(limited, -(1 << 62)), 1 << 62)
+        scale, zero = (np.broadcast_to(part, real.shape) for part in self._broadcast(real.ndim, axis))
+        with np.errstate(over="ignore"):
+            quotient = real / scale
+        far = np.abs(quotient) >= FAR
+        rounded = round_shift(quarters(np.where(far, 0.0, real), scale), 2, rounding) + zero.astype(np.int64)
+        codes = self._fitted(rounded, overflow)
+        for at in map(tuple, np.argwhere(far)):
+            codes[at] = self.encode(float(real[at]), rounding, overflow, int(at[axis]) if self.per_channel else 0)
+        return codes
+
+    def _fitted(self, values: np.ndarray, overflow: Overflow) -> np.ndarray:
+        """fit, for int64."""
+        limited = np.clip(values, self.low_limit(overflow), self.high)
         if overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
-            return np.clip(codes, self.low_limit(overflow), self.high).astype(self.dtype)
-        return np.array([self.fit(int(c), overflow) for c in codes.ravel()], dtype=self.dtype).reshape(codes.shape)
+            return limited.astype(self.dtype)
+        for at in map(tuple, np.argwhere(limited != values)):
+            limited[at] = self.fit(int(values[at]), overflow)
+        return limited.astype(self.dtype)
 
     def low_limit(self, overflow: Overflow) -> int:
         """Return the smallest code that the overflow mode lets through."""
@@ -168,6 +172,43 @@ class Affine(IntegerFormat):
         scale = f"{min(self.scale):g}..{max(self.scale):g} per channel" if isinstance(self.scale, tuple) else f"{self.scale:g}"
         zeros = set(_entries(self.zero_point))
         return f"{sign}{self.bits} scale {scale} zero {min(zeros)}" + (f"..{max(zeros)}" if len(zeros) > 1 else "")
+
+
+FAR = 1 << 50
+"""Quotients from here on are divided one by one: their halves and quarters would leave float64."""
+
+
+def quarters(real: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """quarters(real) = an int64 that rounds, two bits dropped, as real / scale does: 4 floor, plus 0, 1, 2, 3 for what is left.
+
+    0: an integer; 2: a half; 1 and 3: between them.  |real / scale| < 2**50.
+
+    >>> quarters(np.array([0.0, 1.0, 1.5, 1.75, -0.5]), np.array(1.0)).tolist()
+    [0, 4, 6, 7, -2]
+    """
+    quotient = real / scale
+    floor = np.floor(quotient)
+    rest = quotient - floor
+    found = 4 * floor.astype(np.int64) + (rest > 0) + (rest >= 0.5) + (rest > 0.5)
+    on = np.nonzero((rest == 0) | (rest == 0.5))
+    found[on] += _remainder_sign(real[on], quotient[on], np.broadcast_to(scale, real.shape)[on])
+    return found
+
+
+def _remainder_sign(real: np.ndarray, quotient: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The sign of real - quotient * scale, exactly; 2 * quotient is an integer."""
+    (x, x_exponent), (s, s_exponent) = _integers(real), _integers(scale)
+    halves = (2 * quotient).astype(np.int64).astype(object)
+    shift = (x_exponent + 1 - s_exponent).astype(object)
+    left = [m << max(int(d), 0) for m, d in zip(x, shift, strict=True)]
+    right = [h * m << max(-int(d), 0) for h, m, d in zip(halves, s, shift, strict=True)]
+    return np.array([(a > b) - (a < b) for a, b in zip(left, right, strict=True)], dtype=np.int64)
+
+
+def _integers(values: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """(m, e) with value = m * 2**e, m of at most 53 bits."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(mantissa, 53).astype(np.int64).tolist(), exponent.astype(np.int64) - 53
 
 
 def from_range(low: float, high: float, bits: int = 8, signed: bool = True, narrow: bool = False) -> Affine:
@@ -187,24 +228,28 @@ def from_range(low: float, high: float, bits: int = 8, signed: bool = True, narr
         raise ContractError(f"affine range: found {low!r}..{high!r}; allowed are finite ends.")
     if low == high:
         return Affine(bits, 1.0, min(max(0, shape.low), shape.high), signed, narrow)
-    scale = float(np.float32((high - low) / (shape.high - shape.low)))
-    if scale == 0.0:
-        scale = float(np.finfo(np.float32).tiny)
-    from_low, from_high = shape.low - low / scale, shape.high - high / scale
-    error_low, error_high = abs(shape.low) + abs(low / scale), abs(shape.high) + abs(high / scale)
+    exact = (high - low) / (shape.high - shape.low)
+    with np.errstate(over="ignore"):
+        scale = float(np.float32(exact)) or SMALLEST
+    if not math.isfinite(scale) or exact == 0.0:
+        raise ContractError(f"affine range: found {low!r}..{high!r}, whose scale no float32 holds; allowed are other ends.")
+    from_low, from_high = shape.low - low / exact, shape.high - high / exact
+    error_low, error_high = abs(shape.low) + abs(low / exact), abs(shape.high) + abs(high / exact)
     zero = from_low if error_low < error_high else from_high
-    nearest = round_ratio(*Fraction(zero).as_integer_ratio(), Rounding.TIES_AWAY)
+    nearest = round_ratio(*zero.as_integer_ratio(), Rounding.TIES_AWAY)
     return Affine(bits, scale, min(max(nearest, shape.low), shape.high), signed, narrow)
 
 
 def symmetric(largest: float | tuple[float, ...], bits: int = 8) -> Affine:
     """scale = largest / (2**(bits-1) - 1), zero point 0, narrow codes: weights, one scale for each channel if several are given.
 
+    A float32; of a channel of zeros it is 1.
+
     >>> symmetric((1.27, 0.0)).scale
     (0.009999999776482582, 1.0)
     """
     high = (1 << (bits - 1)) - 1
-    scales = tuple(float(np.float32(v / high)) or 1.0 for v in _entries(largest))
+    scales = tuple((float(np.float32(v / high)) or SMALLEST) if v else 1.0 for v in _entries(largest))
     return Affine(bits, scales if isinstance(largest, tuple) else scales[0], narrow=True)
 
 
