@@ -20,12 +20,16 @@ from hwsim.contract.operand import Operand
 from hwsim.contract.reciprocals import full_reciprocals
 from hwsim.contract.scaling import Multiplier
 from hwsim.execute.single import run_layer
-from hwsim.formats import Affine
+from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import (
+    ArithmeticShiftRight,
     AveragePool,
     Clamp,
     Concat,
     Convolution,
+    EltwiseMax,
+    EltwiseMin,
+    EltwiseProduct,
     EltwiseSum,
     FullyConnected,
     Layer,
@@ -197,19 +201,16 @@ def rescale(test: TosaTest, backend: str) -> np.ndarray:
 
 
 def arithmetic_right_shift(test: TosaTest, backend: str) -> np.ndarray:
-    """For each amount that occurs a Rescale by that shift, which rounds down, or half up.
-
-    hwsim has no layer of a shift per element.
-    """
-    kind = codes_of(test.types[0])
-    x, shift = np.broadcast_arrays(*test.arrays)
+    """An ArithmeticShiftRight, which rounds down, or half up."""
+    kind, amount = codes_of(test.types[0]), FixedPoint(5, 0, False)
     rounding = Rounding.TIES_UP if test.attributes["round"] else Rounding.FLOOR
-    out = np.empty(x.shape, np.int64)
-    for amount in np.unique(shift).tolist():
-        layer = Rescale(kind, Output(kind, rounding, scaling=Multiplier(Scaling.MULTIPLY, 1, amount)))
-        where = shift == amount
-        out[where] = run(layer, x[where][None, None, :, None], backend=backend)[0, 0, :, 0]
-    return out
+    return stretched(test, ArithmeticShiftRight((kind, amount), rounding), backend)
+
+
+def stretched(test: TosaTest, layer: Layer, backend: str) -> np.ndarray:
+    """Run a layer of two operands, stretched to one shape before."""
+    a, b = np.broadcast_arrays(*test.arrays[:2])
+    return from_lanes(run(layer, to_lanes(a), to_lanes(b), backend=backend), a.shape)
 
 
 def clamp(test: TosaTest, backend: str) -> np.ndarray:
@@ -226,19 +227,35 @@ def _limit(test: TosaTest, name: str) -> int:
 
 
 def add(test: TosaTest, backend: str) -> np.ndarray:
-    """An EltwiseSum of the operands, stretched to one shape before."""
+    """An EltwiseSum."""
     kind = codes_of(test.output_type)
-    a, b = np.broadcast_arrays(*test.arrays)
-    layer = EltwiseSum((kind, kind), Output(kind, overflow=Overflow.WRAP))
-    return from_lanes(run(layer, to_lanes(a), to_lanes(b), backend=backend), a.shape)
+    return stretched(test, EltwiseSum((kind, kind), Output(kind, overflow=Overflow.WRAP)), backend)
 
 
 def sub(test: TosaTest, backend: str) -> np.ndarray:
     """An EltwiseSum whose second operand is negated."""
     kind = codes_of(test.output_type)
-    a, b = np.broadcast_arrays(*test.arrays)
-    layer = EltwiseSum((kind, kind), Output(kind, overflow=Overflow.WRAP), (Operand(), Operand(negate=True)))
-    return from_lanes(run(layer, to_lanes(a), to_lanes(b), backend=backend), a.shape)
+    output = Output(kind, overflow=Overflow.WRAP)
+    return stretched(test, EltwiseSum((kind, kind), output, (Operand(), Operand(negate=True))), backend)
+
+
+def mul(test: TosaTest, backend: str) -> np.ndarray:
+    """An EltwiseProduct; of int32 the shift, half up, stands in the output's fractional length."""
+    kind, bits = FixedPoint(BITS[test.types[0]], 0), BITS[test.output_type]
+    output = Output(FixedPoint(bits, -_scalar(test.arrays[2])), Rounding.TIES_UP, Overflow.WRAP)
+    return stretched(test, EltwiseProduct((kind, kind), output), backend)
+
+
+def maximum(test: TosaTest, backend: str) -> np.ndarray:
+    """An EltwiseMax."""
+    kind = codes_of(test.output_type)
+    return stretched(test, EltwiseMax((kind, kind)), backend)
+
+
+def minimum(test: TosaTest, backend: str) -> np.ndarray:
+    """An EltwiseMin."""
+    kind = codes_of(test.output_type)
+    return stretched(test, EltwiseMin((kind, kind)), backend)
 
 
 def negate(test: TosaTest, backend: str) -> np.ndarray:
@@ -342,7 +359,10 @@ COMPUTE: dict[str, Compute] = {
     "CONV2D": conv2d,
     "DEPTHWISE_CONV2D": depthwise_conv2d,
     "MATMUL": matmul,
+    "MAXIMUM": maximum,
     "MAX_POOL2D": max_pool2d,
+    "MINIMUM": minimum,
+    "MUL": mul,
     "NEGATE": negate,
     "PAD": pad,
     "RESCALE": rescale,

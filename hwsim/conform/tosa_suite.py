@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 OPERATORS = (
     "conv2d", "depthwise_conv2d", "transpose_conv2d", "matmul", "rescale", "avg_pool2d", "max_pool2d", "add", "sub", "mul",
-    "maximum", "arithmetic_right_shift", "clamp", "negate", "table", "pad", "concat", "slice", "resize",
+    "maximum", "minimum", "arithmetic_right_shift", "clamp", "negate", "table", "pad", "concat", "slice", "resize",
 )  # fmt: skip
 """Operators that hwsim has layers for, as TOSA calls them."""
 
