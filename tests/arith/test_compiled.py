@@ -13,9 +13,11 @@ from hwsim.arith import accumulate as acc_leaves
 from hwsim.arith import overflow as overflow_leaves
 from hwsim.arith import requantize as requantize_leaves
 from hwsim.arith import rounding as rounding_leaves
+from hwsim.arith import scale as scale_leaves
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
+from hwsim.arith.scale import Scaling
 from oracles.exact import limits
 from support.stages import shift_stage
 
@@ -145,6 +147,32 @@ def test_finish(compiled, x, mode, overflow, activation, bits, signed, data):
     shift = data.draw(shifts(x))
     stage = shift_stage(mode, overflow, activation, bits, signed, low, high)
     assert compiled.finish(x, 1, shift, stage) == requantize_leaves.finish(x, 1, shift, stage)
+
+
+MULTIPLIERS = {
+    Scaling.SHIFT: (1, 1),
+    Scaling.MULTIPLY: (0, (1 << 31) - 1),
+    Scaling.HIGH_MULTIPLY: (0, (1 << 31) - 1),
+    Scaling.DOUBLE_ROUND: (0, (1 << 31) - 1),
+    Scaling.FLOAT32: (0, (1 << 24) - 1),
+    Scaling.FLOAT64: (0, (1 << 53) - 1),
+}
+"""Least and largest multiplier of each rule."""
+
+
+@settings(max_examples=600)
+@given(
+    x=st.sampled_from([x for x in EDGES if -(1 << 31) <= x < 1 << 31]) | st.integers(-(1 << 31), (1 << 31) - 1),
+    rule=st.sampled_from(Scaling),
+    mode=modes,
+    shift=st.integers(2, 62),
+    data=st.data(),
+)
+def test_scale_value(compiled, x, rule, mode, shift, data):
+    """Every rule, with values of 32 bits and its widest multipliers."""
+    least, most = MULTIPLIERS[rule]
+    multiplier = data.draw(st.sampled_from([least, most]) | st.integers(least, most))
+    agree(compiled.scale_value, scale_leaves.scale_value, x, multiplier, shift, rule, mode)
 
 
 @settings(max_examples=300)
