@@ -12,6 +12,7 @@ from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
 from hwsim.layers import Concat, MacLayer
+from hwsim.network.lower.clip import on_format
 from hwsim.network.lower.mac_layers import bias_room
 from hwsim.network.lower.settle import naming, output_stage, recoded, with_output
 from hwsim.network.lower.sites import input_name
@@ -80,7 +81,7 @@ def _with_output_bits(network: QuantizedNetwork, node: QuantizedNode, bits: int)
     if isinstance(stage.format, Affine) or stage.scaling is not None:
         raise InputError(AFFINE)
     fmt = stage.format.with_bits(bits) if seen is None else seen.format(bits, stage.format.signed)
-    return replace(node, layer=with_output(node.layer, replace(stage, format=fmt)))
+    return replace(node, layer=with_output(node.layer, on_format(stage, fmt)))
 
 
 def with_accumulator(

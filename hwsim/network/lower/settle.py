@@ -19,7 +19,8 @@ from hwsim.contract import FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.contract.mac import real_step
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.formats import Affine, FixedPoint, Format, Minifloat, PowerOfTwo
-from hwsim.layers import Concat, ImageEncoding, IntegerLRN, Layer, MacLayer, Rescale
+from hwsim.layers import Concat, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.network.lower.refit import refitted
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNode, Source
 
@@ -154,19 +155,11 @@ def with_output(layer: Layer, output: AnyOutput) -> Layer:
 
 def refit(node: QuantizedNode, formats: tuple[Any, ...]) -> Layer:
     """Return the node's layer with these input formats; codes of weights and bias are derived again where they change."""
-    layer: Any = node.layer
-    if isinstance(layer, ImageEncoding):
-        return layer
+    layer = node.layer
     if isinstance(layer, MacLayer):
-        contract = replace(layer.contract, input=formats[0])
+        contract: Any = replace(layer.contract, input=formats[0])
         return recoded(layer, contract, node.source)
-    if isinstance(layer, IntegerLRN):
-        return layer.rebuilt(formats[0])
-    if hasattr(layer, "formats"):
-        return layer if layer.formats == formats else replace(layer, formats=formats)
-    if isinstance(layer, Concat):
-        return replace(layer, count=len(formats))
-    return layer if layer.format == formats[0] else replace(layer, format=formats[0])
+    return refitted(layer, formats)
 
 
 def with_grid(contract: MacContract, channels: int) -> MacContract:
