@@ -1,4 +1,4 @@
-"""Each float operation in a small network: integers follow float, backends agree, codes that move keep their format, files keep all."""
+"""Each float operation in a small network: integers follow float, backends agree, codes that move keep their format."""
 
 from __future__ import annotations
 

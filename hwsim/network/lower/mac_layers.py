@@ -19,6 +19,7 @@ from hwsim.network.ranges import ceil_log2, covering_minifloat
 if TYPE_CHECKING:
     from hwsim.network.lower.layers import Lowering
 
+
 def mac_layer(lowering: Lowering, site: Site, fmt: Real) -> Layer:
     """Return the layer of a site that multiplies and accumulates, reading codes of this format."""
     op = site.op
