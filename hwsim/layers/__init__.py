@@ -13,11 +13,15 @@ from hwsim.layers.host import HostLRN, Region, Softmax
 from hwsim.layers.image import ImageEncoding
 from hwsim.layers.lrn import IntegerLRN
 from hwsim.layers.mac import MacLayer
+from hwsim.layers.maximum import EltwiseMax, EltwiseMin
 from hwsim.layers.move import ChannelShuffle, Flatten, FlattenOrder, Pad, ResizeNearest, Sampling, Slice
 from hwsim.layers.pool import CountRule, MaxPool, Window
+from hwsim.layers.product import EltwiseProduct
+from hwsim.layers.shift_right import ArithmeticShiftRight
 from hwsim.layers.softmax_fixed import SoftmaxFixed
 
 __all__ = [
+    "ArithmeticShiftRight",
     "AveragePool",
     "Bounds",
     "Cell",
@@ -27,6 +31,9 @@ __all__ = [
     "Convolution",
     "CountRule",
     "Deconvolution",
+    "EltwiseMax",
+    "EltwiseMin",
+    "EltwiseProduct",
     "EltwiseSum",
     "Events",
     "Flatten",

@@ -3,6 +3,7 @@
 from hwsim.backends.base import Backend
 from hwsim.backends.host import HOST_TABLE
 from hwsim.backends.jit.deconv_kernels import DECONV_TABLE
+from hwsim.backends.jit.eltwise_kernels import ELTWISE_TABLE
 from hwsim.backends.jit.float_kernels import mac_kernel
 from hwsim.backends.jit.kernels import ConcatKernel
 from hwsim.backends.jit.lrn_kernels import LRN_TABLE
@@ -15,6 +16,7 @@ JIT = Backend(
     "jit",
     {
         **VALUE_TABLE,
+        **ELTWISE_TABLE,
         **LRN_TABLE,
         **MOVE_TABLE,
         **DECONV_TABLE,

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hwsim.arith.float_order import code_of_key, order_key
 from hwsim.arith.scale import Scaling
-from hwsim.backends.base import Taps, zero_of
+from hwsim.backends.base import Prepare, Taps, zero_of
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit import eltwise_loops, loops
 from hwsim.backends.jit.kernels import JitKernel, scales_of
 from hwsim.backends.threads import over_rows
 from hwsim.contract.operand import FloatSteps
+from hwsim.formats import Minifloat
 from hwsim.formats.catalog import BINARY32
-from hwsim.layers import EltwiseSum, ImageEncoding, Rescale
+from hwsim.layers import ArithmeticShiftRight, EltwiseMax, EltwiseMin, EltwiseProduct, EltwiseSum, ImageEncoding, Rescale
 from hwsim.layers.combined import Combined
 from hwsim.layers.float_steps import float_codes
 from hwsim.layers.image import MEAN_LENGTH
@@ -31,7 +33,7 @@ class ReluKernel(JitKernel):
 class ValueKernel(JitKernel):
     """Layers of one exact value per output, then the epilogue: rescale, image encoding."""
 
-    layer: Rescale | ImageEncoding | EltwiseSum
+    layer: Rescale | ImageEncoding | EltwiseSum | EltwiseProduct
 
     def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
         """Return the exact values, int64 [N][H][W][C]."""
@@ -52,12 +54,17 @@ class ValueKernel(JitKernel):
         out.inner[...] = codes
 
 
-def operands_of(layer: Combined, inputs: Sequence[Buffer], zeros: bool = True) -> list[np.ndarray]:
-    """Return each operand as int64 arrays that broadcast to [N][H][W][C]; zeros: less the zero points."""
+def codes_of(layer: Combined, inputs: Sequence[Buffer]) -> list[np.ndarray]:
+    """Return the codes of each operand as int64 arrays that broadcast to [N][H][W][C]."""
     arrays = [buffer.inner.astype(np.int64) for buffer in inputs]
     if layer.constant is not None:
         arrays.append(layer.constant.transpose(1, 2, 0).astype(np.int64)[None])
-    return [a - f.zero() for a, f in zip(arrays, layer.fixed, strict=True)] if zeros else arrays
+    return arrays
+
+
+def operands_of(layer: Combined, inputs: Sequence[Buffer]) -> list[np.ndarray]:
+    """Return code - zero_point of each operand as int64 arrays that broadcast to [N][H][W][C]."""
+    return [codes - f.zero() for codes, f in zip(codes_of(layer, inputs), layer.fixed, strict=True)]
 
 
 class SumKernel(ValueKernel):
@@ -89,3 +96,58 @@ def in_steps(kernel: JitKernel, n: int, operands: Sequence[np.ndarray], steps: F
     mode = int(kernel.layer.epilogue.rounding)
     over_rows(eltwise_loops.float_steps, n * kernel.output_shape.h, whole, codes, divisor, product, mode, BINARY32.layout, totals)
     return totals
+
+
+class ProductKernel(ValueKernel):
+    """The product of several operands: exact in int64, or in float32."""
+
+    layer: EltwiseProduct
+
+    def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
+        """Return the products, int64 [N][H][W][C]."""
+        operands = operands_of(self.layer, inputs)
+        if self.layer.steps is not None:
+            return in_steps(self, inputs[0].n, operands, self.layer.steps, product=True)
+        totals = self.empty(inputs[0].n)
+        totals[...] = operands[0]
+        for values in operands[1:]:
+            totals *= values
+        return totals
+
+
+class ExtremeKernel(JitKernel):
+    """The largest or the smallest code of several operands; minifloats by keys that compare as the numbers do."""
+
+    layer: EltwiseMax | EltwiseMin
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        pick, f = np.maximum if isinstance(self.layer, EltwiseMax) else np.minimum, self.layer.output_format
+        operands = codes_of(self.layer, inputs)
+        if isinstance(f, Minifloat):
+            operands = [np.asarray(order_key(codes, f.layout)) for codes in operands]
+        best = operands[0]
+        for codes in operands[1:]:
+            best = pick(best, codes)
+        out.inner[...] = code_of_key(best, f.layout) if isinstance(f, Minifloat) else best
+
+
+class ShiftRightKernel(JitKernel):
+    """Codes shifted by amounts."""
+
+    layer: ArithmeticShiftRight
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        codes, rows = self.empty(out.n), out.n * self.output_shape.h
+        values, amounts = (np.ascontiguousarray(np.broadcast_to(a, codes.shape)) for a in codes_of(self.layer, inputs))
+        over_rows(eltwise_loops.shift_codes, rows, values, amounts, int(self.layer.rounding), codes)
+        out.inner[...] = codes
+
+
+ELTWISE_TABLE: dict[str, Prepare] = {
+    "eltwise_product": ProductKernel,
+    "eltwise_max": ExtremeKernel,
+    "eltwise_min": ExtremeKernel,
+    "arithmetic_shift_right": ShiftRightKernel,
+}

@@ -1,0 +1,107 @@
+"""The product of several operands, position by position: exact, or step by step in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import product
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from hwsim.arith.float_steps import float_integer, float_term
+from hwsim.arith.minifloat import multiply_floats
+from hwsim.arith.rounding import Rounding
+from hwsim.contract.mac import Output, signed_width
+from hwsim.contract.operand import FloatSteps
+from hwsim.contract.resolve import Epilogue, resolve_output
+from hwsim.errors import ContractError
+from hwsim.formats import Affine, FixedPoint
+from hwsim.formats.catalog import BINARY32
+from hwsim.layers.base import Bounds, Cell, Codes, Events, Range, finish, rounded_range
+from hwsim.layers.combined import Combined
+from hwsim.layers.float_steps import check_steps, float_codes, steps_epilogue
+from hwsim.layers.float_values import integer_output
+
+MAX_PRODUCT_BITS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class EltwiseProduct(Combined):
+    """code = fit(round(product of (code_i - zero_i)) + zero_out), shifted by the sum of fl_i - fl_out or by a Multiplier.
+
+    formats: of the inputs, no minifloats.  stretch, constant, constant_format: see Combined.  The exact product, in the
+    operands' order, has at most 64 bits.  steps: the whole product in float32 instead, or None.
+
+    >>> s8 = FixedPoint(8, 4)
+    >>> EltwiseProduct((s8, s8), Output(s8)).spec([[[[[24]]]], [[[[40]]]]], 0, 0, 0, 0).code  # 1.5 * 2.5
+    60
+    """
+
+    formats: tuple[FixedPoint | Affine, ...]
+    output: Output
+    steps: FloatSteps | None = None
+    stretch: bool = False
+    constant: np.ndarray | None = None
+    constant_format: FixedPoint | Affine | None = None
+
+    kind: ClassVar[str] = "eltwise_product"
+
+    def __post_init__(self) -> None:
+        self.check_operands()
+        integer_output(self.kind, self.output)
+        if self.steps is not None:
+            check_steps(self.kind, self.steps, len(self.fixed))
+        self.epilogue  # noqa: B018  refuse now what cannot be resolved
+
+    @property
+    def output_format(self) -> FixedPoint | Affine:
+        """Format of the output codes."""
+        return self.output.format
+
+    @cached_property
+    def total(self) -> Range:
+        """Smallest and largest product; ContractError where a product of the first operands needs more than 64 bits."""
+        found = self.ranges[0]
+        for other in self.ranges[1:]:
+            corners = [a * b for a, b in product(found, other)]
+            found = min(corners), max(corners)
+            width = max(signed_width(end) for end in found)
+            if width > MAX_PRODUCT_BITS:
+                raise ContractError(f"eltwise_product: the exact product is {width} bits wide, allowed 64; give it fewer bits.")
+        return found
+
+    @cached_property
+    def epilogue(self) -> Epilogue:
+        """The shift or multiplier, limits and modes."""
+        output, _ = self.output, self.fixed
+        if self.steps is not None:
+            return steps_epilogue(self.kind, output)
+        self.check_units(None if output.scaling is not None else output.format, product=True)
+        width = max(signed_width(end) for end in self.total)
+        return resolve_output(output, (sum(f.fl() for f in self.fixed),), width, self.kind)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The product of the operands' ranges."""
+        if self.steps is None:
+            return Bounds(None, rounded_range(self.total, 0, self.epilogue))
+        steps = self.steps
+        found = [self._float_product(corner, steps) for corner in product(*self.ranges)] if len(self.ranges) <= 8 else []
+        ends = (min(found), max(found)) if found else (-(1 << 61), 1 << 61)
+        return Bounds(None, rounded_range(ends, 0, self.epilogue))
+
+    def _float_product(self, values: Sequence[int], steps: FloatSteps) -> int:
+        f, (scales, divisor) = BINARY32.layout, float_codes(steps)
+        terms = [float_term(value, scale, f) for value, scale in zip(values, scales, strict=True)]
+        whole = reduce(lambda a, b: multiply_floats(a, f, b, f, f, Rounding.TIES_EVEN)[0], terms)
+        return int(float_integer(whole, divisor, self.epilogue.rounding, f))
+
+    def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
+        """One output in plain ints."""
+        values = [code - f.zero() for code, f in zip(self.codes_at(inputs, n, k, y, x), self.fixed, strict=True)]
+        whole = prod(values) if self.steps is None else self._float_product(values, self.steps)
+        code, event = finish(whole, 0, self.epilogue)
+        return Cell(code, None, Events(0, event))
