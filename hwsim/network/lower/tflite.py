@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, printable
 from hwsim.formats import Affine
 from hwsim.layers import Concat, ImageEncoding, Layer, Shape
 from hwsim.network.lower import tflite_combine as combine
@@ -82,7 +82,7 @@ class _Walk:
 
     def named(self, tensor: Tensor) -> str:
         """Return a name for the node that gives this tensor: the first of those that the converter joined, made to differ."""
-        first = (tensor.name.split(";")[0] or "tensor")[:LONGEST_NAME]
+        first = printable(tensor.name.split(";")[0] or "tensor")[:LONGEST_NAME]
         name, number = first, 1
         while name in self.names:
             number += 1
@@ -139,7 +139,7 @@ class _Walk:
         out = self.model.tensors[operator.outputs[0]]
         fmt, axes = activation_format(out, where), len(out.shape)
         branches = [self.read(operator, i, where) for i in range(len(operator.inputs))]
-        if operator.options.axis % axes != axes - 1 or any(b.flat and math.prod(b.shape[1:]) > 1 for b in branches):
+        if operator.options.axis not in (-1, axes - 1) or any(b.flat and math.prod(b.shape[1:]) > 1 for b in branches):
             raise InputError(f"{where}: found axis {operator.options.axis} of {axes}; allowed are channels, the last.")
         layers: list[Layer] = [Concat(fmt, len(branches)), *values.clamped(fmt, operator.options.fused)]
         return [self.joinable(branch, fmt, where) for branch in branches], layers

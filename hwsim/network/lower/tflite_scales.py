@@ -12,6 +12,7 @@ from hwsim.arith.rounding import Rounding, round_ratio
 from hwsim.arith.scale import Scaling
 from hwsim.contract import Multiplier, Output
 from hwsim.contract.scaling import float64_multiplier, make_multiplier, quantized_multiplier, reduced_multiplier
+from hwsim.errors import ContractError
 from hwsim.formats import Affine
 from hwsim.network.tflite_schema import Fused
 
@@ -24,16 +25,21 @@ REAL_BOUNDS: dict[Fused, tuple[float | None, float | None]] = {
 }
 
 
+def _quiet() -> np.errstate:
+    """What float32 cannot hold becomes infinity or 0, and is refused as a scale."""
+    return np.errstate(over="ignore", under="ignore")
+
+
 def double_real(*scales: float) -> float:
     """s1 * s2 * .. / s_last in double: int8 and int16 convolutions, fully connected layers, QUANTIZE, MEAN.
 
     >>> double_real(0.5, 0.25, 2.0)
     0.0625
     """
-    real = float(F(scales[0]))
+    real = scales[0]
     for scale in scales[1:-1]:
-        real *= float(F(scale))
-    return real / float(F(scales[-1]))
+        real *= scale
+    return real / scales[-1]
 
 
 def mixed_real(input_scale: float, weight_scale: float, output_scale: float) -> float:
@@ -42,7 +48,8 @@ def mixed_real(input_scale: float, weight_scale: float, output_scale: float) -> 
     >>> mixed_real(0.1, 0.1, 1.0) == double_real(0.1, 0.1, 1.0)
     False
     """
-    return float(F(F(input_scale) * F(weight_scale))) / float(F(output_scale))
+    with _quiet():
+        return float(F(input_scale) * F(weight_scale)) / output_scale
 
 
 def float32_real(*scales: float) -> float:
@@ -52,9 +59,10 @@ def float32_real(*scales: float) -> float:
     0.0625
     """
     real = F(scales[0])
-    for scale in scales[1:-1]:
-        real = F(real * F(scale))
-    return float(F(real / F(scales[-1])))
+    with _quiet():
+        for scale in scales[1:-1]:
+            real *= F(scale)
+        return float(real / F(scales[-1]))
 
 
 def twice_rounded(reals: list[float]) -> Multiplier:
@@ -97,7 +105,12 @@ def clamp(fmt: Affine, fused: Fused) -> tuple[int | None, int | None]:
         if real is None:
             ends.append(None)
             continue
-        quotient = float(F(real) / F(fmt.step()))
+        with _quiet():
+            quotient = float(F(real) / F(fmt.step()))
+        if abs(quotient) >= 1 << 31:
+            raise ContractError(
+                f"a fused activation at {real:g}: found scale {fmt.step():g}, allowed is one of which it is below 2**31."
+            )
         code = fmt.zero() + round_ratio(*quotient.as_integer_ratio(), Rounding.TIES_AWAY)
         ends.append(min(max(code, fmt.low), fmt.high) if limit is max else max(min(code, fmt.high), fmt.low))
     return ends[0], ends[1]
