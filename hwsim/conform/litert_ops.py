@@ -18,7 +18,9 @@ from hwsim.conform.report import Progress
 from hwsim.conform.suite import Case, Suite
 from hwsim.errors import InputError
 from hwsim.execute.single import run_layer
-from hwsim.network.lower.tflite import OPERATORS
+from hwsim.layers import Layer, Shape
+from hwsim.network.lower.tflite import COMBINATIONS, OPERATORS
+from hwsim.network.lower.tflite_combine import pair
 from hwsim.network.lower.tflite_site import Site, plane_shape
 from hwsim.network.tflite_file import parse_tflite
 
@@ -46,7 +48,8 @@ def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Su
         from hwsim.conform.litert_models import VERSION
     except ImportError:
         raise InputError("suite litert: ai-edge-litert is not installed here; `pip install ai-edge-litert` brings it.") from None
-    names = [name for name in MAKERS if operators is None or name in operators]
+    here = OPERATORS.keys() | COMBINATIONS.keys()
+    names = [name for name in MAKERS if name in here and (operators is None or name in operators)]
     cases = [_case(name, dtype, number) for name in names for dtype in MAKERS[name][1] for number in range(SHAPES)]
     return Suite("litert", "generated single operators, quantized", f"LiteRT {VERSION}, BUILTIN_REF", cases)
 
@@ -74,10 +77,17 @@ class Generated:
         model = parse_tflite(self.model.data, self.name)
         (operator,) = model.operators
         codes = [_planes(feed) for feed in self.model.feeds]
-        site = Site(model, operator, self.name, plane_shape(model.tensors[operator.inputs[0]], self.name))
-        for layer in OPERATORS[operator.name](site):
+        site = Site(model, operator, self.name, plane_shape(model.tensors[model.inputs[0]], self.name))
+        for layer in _layers(site, codes):
             codes = [run_layer(layer, *codes, backend=backend, acc=False).codes]
         return codes[0].transpose(0, 2, 3, 1).reshape(model.tensors[operator.outputs[0]].shape)
+
+
+def _layers(site: Site, codes: Sequence[np.ndarray]) -> list[Layer]:
+    """The layers that hwsim's reader makes of the operator."""
+    if site.operator.name in COMBINATIONS:
+        return COMBINATIONS[site.operator.name](site, pair(site, [Shape(*planes.shape[1:]) for planes in codes]))
+    return OPERATORS[site.operator.name](site)
 
 
 def _planes(feed: np.ndarray) -> np.ndarray:
@@ -228,6 +238,87 @@ def _one(name: str, draw: Draw) -> Model:
     return Model(single(name, options[0], {}, [x], output, 2), (draw.codes(shape),))
 
 
+def _extreme(name: str, draw: Draw) -> Model:
+    """MAXIMUM or MINIMUM of two inputs of one shape and format."""
+    from hwsim.conform.litert_models import single
+
+    a = draw.tensor((1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5)))
+    b, output = (draw.tensor(a.shape, a.scales[0], a.zero_points[0]) for _ in range(2))
+    return Model(single(name, "MaximumMinimumOptions", {}, [a, b], output, 2), (draw.codes(a.shape), draw.codes(a.shape)))
+
+
+def _pad(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import constant, single
+
+    h, w, c = draw.number(2, 7), draw.number(3, 9), draw.number(1, 5)
+    amounts = np.array([[0, 0], *([draw.number(0, 3), draw.number(0, 4)] for _ in range(3))], np.int32)
+    x = draw.tensor((1, h, w, c))
+    shape = tuple(int(side + before + after) for side, (before, after) in zip(x.shape, amounts, strict=True))
+    output = draw.tensor(shape, x.scales[0], x.zero_points[0])
+    return Model(single("PAD", "PadOptions", {}, [x, constant(amounts)], output, 2), (draw.codes(x.shape),))
+
+
+def _resize(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import constant, single
+
+    x = draw.tensor((1, draw.number(2, 9), draw.number(3, 11), draw.number(1, 4)))
+    size, mode = (draw.number(1, 17), draw.number(2, 19)), draw.number(0, 2)
+    output = draw.tensor((1, *size, x.shape[3]), x.scales[0], x.zero_points[0])
+    fields = {"alignCorners": mode == 1, "halfPixelCenters": mode == 2}
+    inputs = [x, constant(np.array(size, np.int32))]
+    model = single("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions", fields, inputs, output, 3)
+    return Model(model, (draw.codes(x.shape),))
+
+
+def _softmax(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import T, single
+
+    x = draw.tensor((1, draw.number(2, 60)), draw.scale(0.1))
+    output = T(x.shape, draw.dtype, (1 / 256,), (draw.low,))
+    return Model(single("SOFTMAX", "SoftmaxOptions", {"beta": 1.0}, [x], output, 2), (draw.codes(x.shape),))
+
+
+def _curve(name: str, draw: Draw) -> Model:
+    """LOGISTIC or TANH: their output scales are fixed."""
+    from hwsim.conform.litert_models import T, single
+
+    x = draw.tensor((1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5)), draw.scale(0.04))
+    middle = 0 if draw.low else 128
+    scale, zero = (1 / 256, draw.low) if name == "LOGISTIC" else (1 / 128, middle)
+    return Model(single(name, "", {}, [x], T(x.shape, draw.dtype, (scale,), (zero,)), 2), (draw.codes(x.shape),))
+
+
+def _leaky(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import single
+
+    x = draw.tensor((1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5)))
+    output, alpha = draw.tensor(x.shape, draw.scale(x.scales[0])), float(np.float32(draw.rng.uniform(0.01, 0.6)))
+    return Model(single("LEAKY_RELU", "LeakyReluOptions", {"alpha": alpha}, [x], output, 2), (draw.codes(x.shape),))
+
+
+def _prelu(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import constant, single
+
+    x = draw.tensor((1, draw.number(2, 7), draw.number(3, 9), draw.number(2, 5)))
+    slopes = constant(draw.codes((1, 1, x.shape[3])), (draw.scale(0.005),), (draw.zero(),))
+    output = draw.tensor(x.shape, draw.scale(x.scales[0]))
+    return Model(single("PRELU", "", {}, [x, slopes], output, 1), (draw.codes(x.shape),))
+
+
+def _transposed(draw: Draw) -> Model:
+    from hwsim.conform.litert_models import constant, single
+
+    h, w, c, k = draw.number(2, 6), draw.number(3, 7), draw.number(1, 4), draw.number(1, 5)
+    r, s, stride, valid = draw.number(1, 4), draw.number(1, 5), draw.number(1, 3), draw.number(0, 1)
+    x, weight = draw.tensor((1, h, w, c)), draw.weights((k, r, s, c), 0)
+    shape = (1, *((side - 1) * stride + taps if valid else side * stride for side, taps in ((h, r), (w, s))), k)
+    fields = {"strideH": stride, "strideW": stride, "padding": valid, "fusedActivationFunction": FUSED[draw.number(0, 4)]}
+    bias = draw.bias(x, weight, k, r * s * c, draw.dtype == "int16")
+    inputs = [constant(np.array(shape, np.int32)), weight, x, bias]
+    output = draw.output(shape, x, weight, r * s * c)
+    return Model(single("TRANSPOSE_CONV", "TransposeConvOptions", fields, inputs, output, 4), (draw.codes(x.shape),))
+
+
 def _mean(draw: Draw) -> Model:
     from hwsim.conform.litert_models import constant, single
 
@@ -249,5 +340,18 @@ MAKERS: dict[str, tuple[Callable[[Draw], Model], tuple[str, ...]]] = {
     "QUANTIZE": (partial(_one, "QUANTIZE"), ALL),
     "RELU": (partial(_one, "RELU"), BYTES),
     "RELU6": (partial(_one, "RELU6"), BYTES),
+    "ADD": (partial(_two, "ADD"), ALL),
+    "SUB": (partial(_two, "SUB"), ALL),
+    "MUL": (partial(_two, "MUL"), ALL),
+    "MAXIMUM": (partial(_extreme, "MAXIMUM"), BYTES),
+    "MINIMUM": (partial(_extreme, "MINIMUM"), BYTES),
+    "PAD": (_pad, ALL),
+    "RESIZE_NEAREST_NEIGHBOR": (_resize, ALL),
+    "SOFTMAX": (_softmax, BYTES),
+    "LOGISTIC": (partial(_curve, "LOGISTIC"), BYTES),
+    "TANH": (partial(_curve, "TANH"), BYTES),
+    "LEAKY_RELU": (_leaky, BYTES),
+    "PRELU": (_prelu, BYTES),
+    "TRANSPOSE_CONV": (_transposed, ALL),
 }
 """Operator -> how a model of it is made, and for which types."""

@@ -42,6 +42,7 @@ from hwsim.layers import (
 )
 from hwsim.layers.conv import MAX_PADDED
 from hwsim.layers.deconv import Deconvolution
+from hwsim.layers.lookup import LookupTable
 from hwsim.layers.move import tosa_sampling
 from hwsim.layers.pool import CountRule, Window
 
@@ -343,6 +344,14 @@ def resize(test: TosaTest, backend: str) -> np.ndarray:
     return from_planes(run(layer, to_planes(x), backend=backend))
 
 
+def table(test: TosaTest, backend: str) -> np.ndarray:
+    """A LookupTable; of int16 with 7 bits between entries, none of which is dropped."""
+    x, entries = test.arrays
+    fraction_bits = 7 if test.types[0] == "INT16" else 0
+    layer = LookupTable(codes_of(test.types[0]), codes_of(test.output_type), entries, fraction_bits)
+    return from_lanes(run(layer, to_lanes(x), backend=backend), x.shape)
+
+
 def concat(test: TosaTest, backend: str) -> np.ndarray:
     """A Concat along the channels, which are made of the axis that TOSA names."""
     axis = test.attributes["axis"]
@@ -369,5 +378,6 @@ COMPUTE: dict[str, Compute] = {
     "RESIZE": resize,
     "SLICE": slice_,
     "SUB": sub,
+    "TABLE": table,
     "TRANSPOSE_CONV2D": transpose_conv2d,
 }
