@@ -68,7 +68,11 @@ class EltwiseMax(Extreme):
     constant_format: FixedPoint | Affine | None = None
 
     kind: ClassVar[str] = "eltwise_max"
-    pick = staticmethod(max)
+
+    @staticmethod
+    def pick(codes: Sequence[int]) -> int:
+        """Return the largest."""
+        return max(codes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,11 @@ class EltwiseMin(Extreme):
     constant_format: FixedPoint | Affine | None = None
 
     kind: ClassVar[str] = "eltwise_min"
-    pick = staticmethod(min)
+
+    @staticmethod
+    def pick(codes: Sequence[int]) -> int:
+        """Return the smallest."""
+        return min(codes)
 
     def __post_init__(self) -> None:
         super().__post_init__()
