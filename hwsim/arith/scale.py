@@ -94,6 +94,8 @@ def float32_multiply(value, multiplier, shift, rounding):
 
 def place_float(kept, right, rounding):
     """Return round(kept / 2**right), a float's mantissa at its place: beyond +-2**62 it stays there."""
+    if kept == 0:
+        return kept
     if right >= 0:
         return round_shift(kept, min(right, FAR), rounding)
     if magnitude_bits(kept) - right > FAR:

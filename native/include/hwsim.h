@@ -11,8 +11,8 @@
  *  - The same inputs give the same codes, accumulators and event counts on every instruction set and thread count.
  *
  * Memory of a tensor: codes lie N H W C, the channel contiguous. `data` is the address of element (0, 0, 0, 0). Around
- * the h x w image lies a border of zeros, border_h rows above and below, border_w pixels left and right; operators write
- * the image only, so the border stays zero. The pixel pitch stride_w may exceed c: the branches of a concatenation write
+ * the h x w image lies a border of the zero point's code, border_h rows above and below, border_w pixels left and right;
+ * operators write the image only, so the border stays as it is. The pixel pitch stride_w may exceed c: the branches of a concatenation write
  * side by side into one buffer. At least HW_SLACK readable bytes must lie before the first and behind the last byte
  * (border included) of every input: wide loads read there, and ignore it.
  */
@@ -29,7 +29,7 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-enum { HW_ABI_VERSION = 2, HW_SLACK = 4096 };
+enum { HW_ABI_VERSION = 3, HW_SLACK = 4096 };
 
 /* Counters of a call: how often an exact result did not fit, by place, and of these the transient ones (the exact final
  * value fits the accumulator); then how many outputs were proven free of events by their bounds, by their sums, or walked
@@ -55,6 +55,11 @@ enum hw_overflow { HW_WRAP = 0, HW_SATURATE = 1, HW_SATURATE_SYMMETRIC = 2, HW_T
 
 /* hwsim.contract.Activation. */
 enum hw_activation { HW_NONE = 0, HW_RELU_BEFORE = 1, HW_RELU_AFTER = 2 };
+
+/* hwsim.arith.Scaling: how value * multiplier / 2^shift is rounded. */
+enum hw_scaling {
+    HW_SHIFT = 0, HW_MULTIPLY = 1, HW_HIGH_MULTIPLY = 2, HW_DOUBLE_ROUND = 3, HW_FLOAT32 = 4, HW_FLOAT64 = 5
+};
 
 /* hwsim.arith.Pairing: which values one level of an adder tree adds. */
 enum hw_pairing { HW_ADJACENT = 0, HW_HALVES = 1, HW_CHAIN = 2 };
@@ -92,7 +97,7 @@ typedef struct hw_status {
 typedef struct hw_tensor {
     void *data;              /* element (0, 0, 0, 0) */
     int32_t type;            /* hw_type */
-    int32_t border_h, border_w; /* zero rows above and below, zero pixels left and right */
+    int32_t border_h, border_w; /* rows above and below, pixels left and right, full of the zero point */
     int32_t reserved;
     int64_t n, h, w, c;
     int64_t stride_n, stride_h, stride_w; /* in elements */
@@ -102,16 +107,22 @@ typedef struct hw_tensor {
  *     exact = (total << product_shift[k]) + bias[k]
  *     acc   = exact wrapped to acc_bits                (event 0 iff they differ)
  *     v     = max(acc, 0) if activation is HW_RELU_BEFORE, else acc
- *     r     = round(v / 2^shift[k])                    (a negative shift is an exact left shift)
- *     code  = r wrapped or clipped to low..high        (event 1 iff r is outside low..high)
+ *     r     = round(v * multiplier[k] / 2^shift[k])    as hw_scale_value has it; HW_SHIFT multiplies by 1
+ *     c     = r + zero_point, clipped to clamp_low..clamp_high if `clamps` says so
+ *     code  = c wrapped or clipped to low..high        (event 1 iff c is outside low..high)
  *     code  = max(code, 0) if activation is HW_RELU_AFTER
  */
 typedef struct hw_output {
     int32_t acc_bits;        /* 2..64 */
-    int32_t rounding;        /* hw_rounding */
+    int32_t rounding;        /* hw_rounding, of the scaling's last step */
     int32_t overflow;        /* hw_overflow; HW_WRAP needs high - low + 1 = 2^bits */
     int32_t activation;      /* hw_activation */
-    int64_t low, high;       /* of the code; within int64, 2^32 values at most */
+    int64_t low, high;       /* of the code; -2^47..2^48 - 1 */
+    int32_t scaling;         /* hw_scaling */
+    int32_t clamps;          /* 1: clamp_low..clamp_high is a declared activation; 0: none is, and they are not read */
+    int64_t zero_point;      /* within +-2^48 */
+    int64_t clamp_low, clamp_high;
+    const int64_t *multiplier; /* per channel, 0..2^31 - 1 (HW_FLOAT32: 2^24 - 1, HW_FLOAT64: 2^53 - 1); not read with HW_SHIFT */
 } hw_output;
 
 /* A declared order: what the accumulator does step by step (hwsim.arith.accumulate). The accumulator's width is the output's
@@ -150,12 +161,14 @@ typedef struct hw_conv {
     int64_t c, k, r, s;      /* input channels, output channels, kernel rows, kernel columns */
     int64_t groups;
     int64_t stride_h, stride_w, dilation_h, dilation_w;
-    int64_t pad_h, pad_w;    /* above and left; below and right follow from the output's size */
+    int64_t pad_h, pad_w;    /* above and left */
+    int64_t pad_end_h, pad_end_w; /* below and right, at most; what is needed of it follows from the output's size */
     int64_t in_low, in_high; /* range of the input codes: exactness is proven for it */
-    const int32_t *weights;  /* codes [k][c / groups][r][s], -65535..65535; not read where shift_add is given */
+    int64_t in_zero;         /* subtracted from each code, in_low..in_high or 0; padded taps hold it */
+    const int32_t *weights;  /* [k][c / groups][r][s] less their zero point, -65535..65535; not read where shift_add is given */
     const int64_t *bias;     /* [k], on the accumulator's grid */
     const int32_t *product_shift; /* [k], 0..63; not read where walk is given */
-    const int32_t *shift;    /* [k], -63..63 */
+    const int32_t *shift;    /* [k], see hw_scale_value */
     hw_output output;
     const hw_walk *walk;     /* NULL: no declared order, the exact sum modulo 2^acc_bits */
     const hw_shift_add *shift_add; /* NULL: products are x * weight */
@@ -163,21 +176,47 @@ typedef struct hw_conv {
 
 typedef struct hw_pool {
     int64_t r, s, stride_h, stride_w, pad_h, pad_w;
-    int32_t count;           /* hw_count; average only */
-    int32_t shift;           /* average only: fl_in - fl_out, code = round(sum / (divisor * 2^shift)); -31..31 */
-    hw_output output;        /* average only: rounding, overflow, activation, low, high */
+    int64_t pad_end_h, pad_end_w; /* below and right: what HW_INCLUDE_PADDING_CLIPPED counts */
+    int32_t count;           /* hw_count; the rest is of averages only */
+    int32_t shift;           /* fl_in - fl_out, -31..31 */
+    int64_t zero;            /* subtracted from each code; within +-2^48 */
+    int64_t offset;          /* added back to each counted position before the division, behind ReLU; within +-2^48 */
+    int64_t reciprocals;     /* 0: (total + counted * offset) / (counted * 2^shift), rounded once; else how many there are: */
+    const int64_t *counts;   /* ascending: a window that counts counts[i] positions makes hw_scale_value of its total */
+    const int64_t *multiplier; /* with multiplier[i], */
+    const int32_t *multiplier_shift; /* multiplier_shift[i] and output.scaling; shift and offset are 0 then */
+    hw_output output;        /* all but acc_bits; its multiplier is not read */
 } hw_pool;
 
-/* code = fit(round((((pixel << mean_shift) - mean) * scale) / 2^shift)), from 8-bit pixels. */
+/* Through the last stage: ((pixel << mean_shift) - mean) * scale, from 8-bit pixels. */
 typedef struct hw_encode {
     int64_t c, h, w;
     const int64_t *mean;     /* [c], or [c][h][w] when mean_per_pixel; on the grid 2^-mean_shift */
     int32_t mean_per_pixel;  /* 0 or 1 */
     int32_t mean_shift;      /* 0..32 */
     int64_t scale;           /* 1..2^31 */
-    int32_t shift;           /* -30..62 */
-    hw_output output;        /* rounding, overflow, activation, low, high */
+    int32_t shift;           /* as in hw_output, one for all channels, and so is the multiplier */
+    hw_output output;        /* all but acc_bits */
 } hw_encode;
+
+/* One operand of a sum: sign * scale_value((code - zero) << align), hwsim.arith.operand.term_value. */
+typedef struct hw_operand {
+    int64_t low, high;       /* range of the codes */
+    int64_t zero, multiplier; /* the latter not read with HW_SHIFT */
+    int32_t align;           /* 0..60; (code - zero) << align fits 62 bits */
+    int32_t scaling;         /* hw_scaling; HW_SHIFT: nothing more is done */
+    int32_t shift, rounding; /* of the scaling */
+    int32_t sign;            /* 1 or -1 */
+    int32_t reserved;
+} hw_operand;
+
+/* Through the last stage: the sum of n operands. n = 1: rescale, ReLU. */
+typedef struct hw_sum {
+    int64_t c, n;            /* channels; inputs, 1..2^14 */
+    const hw_operand *terms;    /* [n] */
+    const int32_t *shift;    /* [c], of the output */
+    hw_output output;        /* all but acc_bits */
+} hw_sum;
 
 /* Rounding by noise: lane l has a shift register, seeds[l] in the first turn and `clocks` clocks on in each turn that
  * follows. Draw d of an image belongs to lane d % lanes in turn d / lanes; the outputs draw in the order of their places.
@@ -307,9 +346,7 @@ hw_op *hw_max_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
 /* of minifloat codes: the greatest number, -0 below +0; NaN where there is one. */
 hw_op *hw_float_max_pool_new(const hw_pool *pool, const hw_float *format, int32_t isa, hw_status *status);
 hw_op *hw_average_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
-/* sum of n inputs, each code << align[i]; shift and output as in hw_output (bias 0). n = 1: rescale, ReLU. c: channels. */
-hw_op *hw_sum_new(int64_t c, int64_t n, const int32_t *align, int32_t shift, const hw_output *output, int32_t isa,
-                  hw_status *status);
+hw_op *hw_sum_new(const hw_sum *sum, int32_t isa, hw_status *status);
 /* the inputs' channels one after the other; same element type everywhere. */
 hw_op *hw_concat_new(int64_t n, hw_status *status);
 hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
@@ -358,6 +395,13 @@ int64_t hw_saturate(int64_t x, int64_t low, int64_t high);
 int64_t hw_fit(int64_t x, int32_t overflow, int32_t bits, int32_t is_signed, int64_t low, int64_t high);
 int32_t hw_sum_fits(int64_t a, int64_t b, int64_t low, int64_t high);
 int64_t hw_requantize(int64_t acc, int32_t shift, int32_t rounding, int64_t low, int64_t high);
+
+/* Those of hwsim/arith/scale.py, whose limits of multiplier and shift hold here, too. HW_SHIFT: -63..63. */
+int64_t hw_high_multiply(int64_t value, int64_t multiplier, int32_t shift, int32_t rounding);
+int64_t hw_double_round(int64_t value, int64_t multiplier, int32_t shift);
+int64_t hw_float32_multiply(int64_t value, int64_t multiplier, int32_t shift, int32_t rounding);
+int64_t hw_float64_multiply(int64_t value, int64_t multiplier, int32_t shift, int32_t rounding);
+int64_t hw_scale_value(int64_t value, int64_t multiplier, int32_t shift, int32_t rule, int32_t rounding);
 
 /* The leaves of hwsim/arith/minifloat.py: the code; *event is set to 0 or 1. */
 void hw_float_unpack(int64_t code, const hw_float *f, int64_t parts[3]); /* sign, significand, exponent */

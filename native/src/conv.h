@@ -10,6 +10,10 @@
  * ANY: plain loops in int64, which test the image's bounds. WALK: likewise, step by step. */
 typedef enum hw_path { PATH_BYTES, PATH_HALVES, PATH_SPLIT_HALVES, PATH_ANY, PATH_WALK } hw_path;
 
+/* The input's zero point. Sums of (x - zero) * w are sums of x * w that start from -zero * sum(w), modulo 2^32 or in 64 bits:
+ * so products read codes as they are. Where x - zero itself matters (proofs by magnitudes), it is staged in halves; plain
+ * loops subtract it. conv.in_low..in_high of an operator is the range of x - zero. */
+
 /* Which 64 bytes of the input a step reads, relative to the pixel under the kernel's top left tap. */
 typedef struct hw_step {
     int32_t r, s;            /* tap */
@@ -24,8 +28,9 @@ typedef struct hw_conv_op {
     hw_stage stage;
     hw_path path;
     int32_t element;         /* bytes of the operand that the products read: 1 or 2 */
-    bool in_signed;          /* the input range holds negative codes */
-    bool offset_input;       /* 16-bit unsigned codes are staged as x - 32768; `start` puts 32768 * sum(w) back */
+    bool in_signed;          /* what the products read may be negative */
+    int64_t zero;            /* the input's zero point */
+    int64_t staged_offset;   /* subtracted from every code as it is staged: 32768 of unsigned halves, or the zero point */
     bool merged;             /* one step runs over the taps of a kernel row: needs a channel pitch of exactly c */
     int64_t blocks;          /* of 16 output channels */
     int64_t span;            /* input channels that a block reads */
@@ -35,7 +40,7 @@ typedef struct hw_conv_op {
     int64_t *first_channel;  /* [blocks], input channel */
     uint8_t *packed;         /* [blocks][steps][16 dwords][16 channels][4 bytes] */
     uint8_t *packed_high;    /* SPLIT_HALVES with weights beyond 8 bits: their high halves */
-    int32_t *start[2][2];    /* [blocks * 16] what a sum starts from: [input read with an offset][bias folded in] */
+    int32_t *start[2][2];    /* [blocks * 16] what a sum starts from: [bytes read as x + 128][bias folded in] */
     int64_t *wide_start;     /* same for int64 sums, never folded */
     int32_t *weights;        /* PATH_ANY, and where anything is walked: [k][c / groups][r][s] */
     int64_t taps;            /* of one output */

@@ -17,7 +17,7 @@ static int64_t total_at(const hw_plan *plan, int64_t n, int64_t k, int64_t y, in
                 continue;
             const void *pixel = hw_pixel(in, n, iy, ix);
             for (int64_t c = 0; c < c_group; c++)
-                total += hw_load(pixel, in->type, first + c) * op->weights[((k * c_group + c) * v->r + r) * v->s + s];
+                total += (hw_load(pixel, in->type, first + c) - op->zero) * op->weights[((k * c_group + c) * v->r + r) * v->s + s];
         }
     }
     return total;

@@ -7,16 +7,16 @@
 static int check_geometry(const hw_conv *v, hw_status *status)
 {
     const int64_t values[] = {v->c, v->k, v->r, v->s, v->groups, v->stride_h, v->stride_w, v->dilation_h,
-                              v->dilation_w, v->pad_h + 1, v->pad_w + 1};
-    for (int i = 0; i < 11; i++)
-        if (values[i] < 1 || values[i] > 1 << 24)
+                              v->dilation_w, v->pad_h + 1, v->pad_w + 1, v->pad_end_h + 1, v->pad_end_w + 1};
+    for (int i = 0; i < 13; i++)
+        if (values[i] < 1 || values[i] > (i < 9 ? 1 << 24 : UINT16_MAX + 1))
             return hw_fail(status, HW_BAD_ARGUMENT, i, values[i]);
-    if (v->pad_h > UINT16_MAX || v->pad_w > UINT16_MAX)
-        return hw_fail(status, HW_BAD_ARGUMENT, 9, max64(v->pad_h, v->pad_w));
     if (v->c % v->groups || v->k % v->groups)
         return hw_fail(status, HW_BAD_SHAPE, 4, v->groups);
     if (v->in_low > v->in_high || v->in_low < INT16_MIN || v->in_high > UINT16_MAX)
         return hw_fail(status, HW_OUT_OF_RANGE, 0, v->in_low < INT16_MIN ? v->in_low : v->in_high);
+    if (v->in_zero && (v->in_zero < v->in_low || v->in_zero > v->in_high || v->shift_add))
+        return hw_fail(status, HW_OUT_OF_RANGE, 1, v->in_zero);
     return HW_OK;
 }
 
@@ -46,25 +46,28 @@ static bool can_prove(const hw_conv_op *op, const hw_conv *conv, const int64_t *
     for (int64_t k = 0; k < conv->k; k++)
         if (high[k] - low[k] > INT32_MAX / 2)
             return false;
-    return op->order->exact && conv->in_high <= INT16_MAX;
+    return op->order->exact && conv->in_low >= INT16_MIN && conv->in_high <= INT16_MAX;
 }
 
+/* What the products read, low..high, must be bytes or halves of one sign. */
 static void choose_path(hw_conv_op *op, int64_t weight_low, int64_t weight_high)
 {
-    const hw_conv *v = &op->conv;
+    const int64_t zero = op->proves ? 0 : op->zero; /* else x - zero is staged */
+    const int64_t low = op->conv.in_low + zero, high = op->conv.in_high + zero;
     const bool int32_sums = op->proves || (!(op->order && !op->order->settled) && (op->stage.narrow || op->stage.fits_sum32));
     const bool byte_weights = weight_low >= INT8_MIN && weight_high <= INT8_MAX;
     const bool half_weights = weight_low >= INT16_MIN && weight_high <= INT16_MAX;
-    op->in_signed = v->in_low < 0;
-    const bool byte_inputs = op->in_signed ? v->in_low >= INT8_MIN && v->in_high <= INT8_MAX : v->in_high <= UINT8_MAX;
+    op->in_signed = low < 0;
+    const bool byte_inputs = op->in_signed ? low >= INT8_MIN && high <= INT8_MAX : high <= UINT8_MAX;
     if (op->op.isa >= HW_ISA_AVX512VNNI && byte_weights && byte_inputs && int32_sums)
         op->path = PATH_BYTES;
     else if (half_weights)
         op->path = int32_sums ? PATH_HALVES : PATH_SPLIT_HALVES;
     else
         op->path = PATH_ANY;
-    op->offset_input = op->path != PATH_BYTES && v->in_high > INT16_MAX;
-    if (op->offset_input && op->in_signed)
+    const bool offset_halves = op->path != PATH_BYTES && high > INT16_MAX;
+    op->staged_offset = offset_halves ? 32768 : op->zero - zero;
+    if (offset_halves && op->in_signed)
         op->path = PATH_ANY; /* a range wider than 16 bits */
     op->element = op->path == PATH_BYTES ? 1 : 2;
 }
@@ -170,12 +173,17 @@ hw_op *hw_conv_new(const hw_conv *conv, int32_t isa, hw_status *status)
         return NULL;
     op->op = (hw_op){.family = &hw_conv_family, .isa = picked};
     op->conv = *conv;
+    op->conv.in_low -= conv->in_zero;
+    op->conv.in_high -= conv->in_zero;
+    op->zero = conv->in_zero;
+    const hw_conv moved = op->conv; /* from here on inputs are x - zero */
     op->conv.weights = NULL;
     op->conv.bias = NULL;
     op->conv.product_shift = op->conv.shift = NULL;
     op->conv.walk = NULL;
     op->conv.shift_add = NULL;
-    if (fill(op, conv, status)) {
+    op->conv.output.multiplier = NULL;
+    if (fill(op, &moved, status)) {
         hw_op_free(&op->op);
         return NULL;
     }

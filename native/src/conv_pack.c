@@ -97,20 +97,23 @@ static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t bloc
     }
 }
 
-/* What the sums start from: 0, or -offset * sum(w) when the input is read with an offset; with the stage's bias or not. */
+/* What the sums start from: what the zero point and an offset of the staged codes take from them; with the stage's bias or
+ * not. Where x - zero is staged there is nothing to take. */
 static void set_starts(hw_conv_op *op, const int32_t *weights)
 {
     const int64_t per_channel = op->conv.c / op->conv.groups * op->conv.r * op->conv.s;
+    const int64_t shown = op->staged_offset - op->zero; /* the products read x - zero - shown */
     for (int64_t k = 0; k < op->conv.k; k++) {
         int64_t sum = 0;
         for (int64_t i = 0; i < per_channel; i++)
             sum += weights[k * per_channel + i];
-        op->wide_start[k] = op->offset_input ? 32768 * sum : 0;
-        const uint32_t offset = (uint32_t)(op->path == PATH_BYTES ? -128 * sum : op->wide_start[k]);
-        const uint32_t folded = (uint32_t)op->stage.bias32[k] + (uint32_t)op->stage.add[k];
-        op->start[0][1][k] = (int32_t)folded;
-        op->start[1][0][k] = (int32_t)offset;
-        op->start[1][1][k] = (int32_t)(offset + folded);
+        op->wide_start[k] = shown * sum;
+        const uint32_t start = op->path == PATH_SPLIT_HALVES ? 0 : (uint32_t)op->wide_start[k], read = (uint32_t)(-128 * sum);
+        const uint32_t folded = (uint32_t)op->stage.bias32[k] + (uint32_t)op->stage.folded_add[k];
+        op->start[0][0][k] = (int32_t)start;
+        op->start[0][1][k] = (int32_t)(start + folded);
+        op->start[1][0][k] = (int32_t)(start + read);
+        op->start[1][1][k] = (int32_t)(start + read + folded);
     }
 }
 

@@ -84,7 +84,7 @@ static hw_sixteen sixteen_at(const hw_plan *plan, const hw_proof_block *b, hw_wo
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const int64_t at = block * b->gemm->plane + pixel * LANES, k = (b->weight_block + block) * LANES;
-    return (hw_sixteen){.order = op->order, .proof = &op->proof, .k = k, .add = plan->conv.folded ? op->stage.add + k : NULL,
+    return (hw_sixteen){.order = op->order, .proof = &op->proof, .k = k, .add = plan->conv.folded ? op->stage.folded_add + k : NULL,
                         .sums = b->gemm->acc + at, .wide = worker->wide_sums + at, .magnitudes = worker->high_sums + at};
 }
 
@@ -109,7 +109,7 @@ static void put(const hw_plan *plan, hw_worker *worker, const hw_proof_block *b,
     if (op->order->bits > 32)
         worker->wide_sums[at] = acc;
     else
-        b->gemm->acc[at] = (int32_t)acc + (plan->conv.folded ? op->stage.add[k] : 0);
+        b->gemm->acc[at] = (int32_t)acc + (plan->conv.folded ? op->stage.folded_add[k] : 0);
 }
 
 static uint8_t *flag_at(const hw_plan *plan, const hw_proof_block *b, int64_t pixel, int64_t k)

@@ -141,7 +141,7 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 #ifdef HW_AMX
     plan->conv.collect = tiles ? hw_tiles_collect : NULL;
 #endif
-    const bool offset = op->offset_input || (op->path == PATH_BYTES && op->in_signed && !tiles);
+    const bool offset = op->path == PATH_BYTES && op->in_signed && !tiles;
     plan->conv.folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && !plan->call->acc && !plan->call->flags &&
                         hw_type_bytes(plan->call->output.type) == 1;
     plan->conv.start = op->start[offset][plan->conv.folded && !op->proves];

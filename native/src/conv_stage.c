@@ -3,6 +3,7 @@
 #include "conv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The border that the padding asks for along one axis: before the image, and behind it as the output's size has it. */
 static int64_t border_needed(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation)
@@ -12,12 +13,12 @@ static int64_t border_needed(int64_t in, int64_t out, int64_t kernel, int64_t st
 
 static int32_t wanted_type(const hw_conv_op *op, int32_t type)
 {
-    const hw_conv *v = &op->conv;
+    const int64_t high = op->conv.in_high + op->zero - op->staged_offset;
     if (op->element == 1) {
-        const bool same_bits = type == HW_S8 && !op->in_signed && v->in_high <= INT8_MAX;
+        const bool same_bits = type == HW_S8 && !op->in_signed && high <= INT8_MAX;
         return op->in_signed ? HW_S8 : same_bits ? HW_S8 : HW_U8;
     }
-    return type == HW_U16 && v->in_high <= INT16_MAX ? HW_U16 : HW_S16;
+    return type == HW_U16 && !op->staged_offset && high <= INT16_MAX ? HW_U16 : HW_S16;
 }
 
 int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
@@ -28,11 +29,10 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
     const int64_t border_h = border_needed(in->h, out->h, v->r, v->stride_h, v->pad_h, v->dilation_h);
     const int64_t border_w = border_needed(in->w, out->w, v->s, v->stride_w, v->pad_w, v->dilation_w);
     const int32_t type = wanted_type(op, in->type);
-    /* an output so large that whole windows lie behind the image and its padding */
-    if (border_h > v->pad_h + (v->r - 1) * v->dilation_h || border_w > v->pad_w + (v->s - 1) * v->dilation_w)
+    if (border_h > max64(v->pad_h, v->pad_end_h) || border_w > max64(v->pad_w, v->pad_end_w))
         return hw_fail(status, HW_BAD_SHAPE, 2, max64(out->h, out->w));
     const bool magnitudes = op->proves && op->in_signed;
-    const bool as_it_is = in->type == type && !op->offset_input && !magnitudes;
+    const bool as_it_is = in->type == type && !op->staged_offset && !magnitudes;
     const bool ready = as_it_is && in->border_h >= border_h && in->border_w >= border_w;
     if (ready && (!op->merged || in->stride_w == in->c))
         return HW_OK;
@@ -54,15 +54,18 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
 
 static void convert(void *to, int32_t to_type, const void *from, int32_t from_type, int64_t count, int64_t offset)
 {
+    const int16_t less = (int16_t)offset; /* halves wrap, and their results fit */
     if (to_type == HW_S16 && from_type == HW_S8) {
         for (int64_t i = 0; i < count; i++)
-            ((int16_t *)to)[i] = ((const int8_t *)from)[i];
+            ((int16_t *)to)[i] = (int16_t)(((const int8_t *)from)[i] - less);
     } else if (to_type == HW_S16 && from_type == HW_U8) {
         for (int64_t i = 0; i < count; i++)
-            ((int16_t *)to)[i] = ((const uint8_t *)from)[i];
-    } else if (to_type == HW_S16 && from_type == HW_U16) {
+            ((int16_t *)to)[i] = (int16_t)(((const uint8_t *)from)[i] - less);
+    } else if (to_type == HW_S16 && (from_type == HW_U16 || from_type == HW_S16)) {
         for (int64_t i = 0; i < count; i++)
-            ((int16_t *)to)[i] = (int16_t)(((const uint16_t *)from)[i] - offset);
+            ((int16_t *)to)[i] = (int16_t)(((const uint16_t *)from)[i] - less);
+    } else if (to_type == from_type && offset == 0) {
+        memcpy(to, from, (size_t)(count * hw_type_bytes(to_type)));
     } else {
         for (int64_t i = 0; i < count; i++)
             hw_store(to, to_type, i, hw_load(from, from_type, i) - offset);
@@ -96,14 +99,15 @@ static void stage_row(const hw_plan *plan, int64_t row)
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
     const hw_tensor *from = &plan->call->inputs[0], *to = &plan->input;
-    const int64_t offset = op->offset_input ? 32768 : 0, border = to->border_w, rows = to->h + 2 * to->border_h;
+    const int64_t offset = op->staged_offset, padding = op->zero - offset, border = to->border_w;
+    const int64_t rows = to->h + 2 * to->border_h;
     const int64_t n = row / rows, y = row % rows - to->border_h;
     if (y < 0 || y >= to->h) {
-        fill(hw_pixel(to, n, y, -border), to->type, to->stride_h, -offset);
+        fill(hw_pixel(to, n, y, -border), to->type, to->stride_h, padding);
         return;
     }
-    fill(hw_pixel(to, n, y, -border), to->type, border * to->c, -offset);
-    fill(hw_pixel(to, n, y, to->w), to->type, border * to->c, -offset);
+    fill(hw_pixel(to, n, y, -border), to->type, border * to->c, padding);
+    fill(hw_pixel(to, n, y, to->w), to->type, border * to->c, padding);
     if (from->stride_w == from->c) {
         convert(hw_pixel(to, n, y, 0), to->type, hw_pixel(from, n, y, 0), from->type, to->w * to->c, offset);
         return;

@@ -3,7 +3,7 @@
 #include "conv.h"
 #include "scalar.h"
 
-/* What one output's taps read, in the order (c, r, s). */
+/* What one output's taps read less the zero point, in the order (c, r, s). */
 typedef struct window {
     int32_t *codes;
     uint8_t *padded;         /* 1: outside the image, and the code is 0 */
@@ -11,7 +11,8 @@ typedef struct window {
 
 static void read_window(const hw_plan *plan, int64_t n, int64_t group, int64_t y, int64_t x, window *to)
 {
-    const hw_conv *v = &((const hw_conv_op *)plan->op)->conv;
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const hw_conv *v = &op->conv;
     const hw_tensor *in = &plan->call->inputs[0];
     const int64_t c_group = v->c / v->groups, kernel = v->r * v->s;
     for (int64_t tap = 0; tap < kernel; tap++) {
@@ -20,7 +21,7 @@ static void read_window(const hw_plan *plan, int64_t n, int64_t group, int64_t y
         const bool padded = iy < 0 || iy >= in->h || ix < 0 || ix >= in->w;
         const void *pixel = padded ? NULL : hw_pixel(in, n, iy, ix);
         for (int64_t c = 0; c < c_group; c++) {
-            to->codes[c * kernel + tap] = padded ? 0 : (int32_t)hw_load(pixel, in->type, group * c_group + c);
+            to->codes[c * kernel + tap] = padded ? 0 : (int32_t)(hw_load(pixel, in->type, group * c_group + c) - op->zero);
             to->padded[c * kernel + tap] = padded;
         }
     }

@@ -36,14 +36,20 @@ int64_t hw_type_high(int32_t type) { return type_known(type) ? types[type].high 
 
 int hw_check_output(const hw_output *o, hw_status *status)
 {
-    const int64_t values[] = {o->acc_bits, o->rounding, o->overflow, o->activation, o->low};
-    const int64_t lows[] = {2, HW_FLOOR, HW_WRAP, HW_NONE, INT64_MIN};
-    const int64_t highs[] = {64, HW_TIES_ODD, HW_SATURATE, HW_RELU_AFTER, o->high};
-    for (int i = 0; i < 5; i++)
+    const int64_t far = (int64_t)1 << 48;
+    const int64_t values[] = {o->acc_bits, o->rounding, o->overflow, o->activation, o->low, o->scaling, o->zero_point,
+                              o->clamps, o->clamp_low};
+    const int64_t lows[] = {2, HW_FLOOR, HW_WRAP, HW_NONE, INT64_MIN, HW_SHIFT, -far, 0, INT64_MIN};
+    const int64_t highs[] = {64, HW_TIES_ODD, HW_SATURATE, HW_RELU_AFTER, o->high, HW_FLOAT64, far, 1, o->clamp_high};
+    for (int i = 0; i < 8 + o->clamps; i++)
         if (values[i] < lows[i] || values[i] > highs[i])
             return hw_fail(status, HW_BAD_ARGUMENT, i, values[i]);
-    if (o->low < INT32_MIN || o->high > UINT32_MAX)
-        return hw_fail(status, HW_OUT_OF_RANGE, 0, o->low < INT32_MIN ? o->low : o->high);
+    if (o->low < -far / 2 || o->high >= far)
+        return hw_fail(status, HW_OUT_OF_RANGE, 0, o->low < -far / 2 ? o->low : o->high);
+    if (o->scaling != HW_SHIFT && !o->multiplier)
+        return hw_fail(status, HW_BAD_ARGUMENT, 5, o->scaling);
+    if (o->scaling >= HW_FLOAT32 && o->rounding < HW_TIES_UP)
+        return hw_fail(status, HW_BAD_ARGUMENT, 1, o->rounding);
     return HW_OK;
 }
 
@@ -110,4 +116,29 @@ int32_t hw_sum_fits(int64_t a, int64_t b, int64_t low, int64_t high) { return su
 int64_t hw_requantize(int64_t acc, int32_t shift, int32_t rounding, int64_t low, int64_t high)
 {
     return requantize(acc, shift, rounding, low, high);
+}
+
+int64_t hw_high_multiply(int64_t value, int64_t multiplier, int32_t shift, int32_t rounding)
+{
+    return (int64_t)high_multiply(value, multiplier, shift, rounding);
+}
+
+int64_t hw_double_round(int64_t value, int64_t multiplier, int32_t shift)
+{
+    return (int64_t)double_round(value, multiplier, shift);
+}
+
+int64_t hw_float32_multiply(int64_t value, int64_t multiplier, int32_t shift, int32_t rounding)
+{
+    return float32_multiply(value, multiplier, shift, rounding);
+}
+
+int64_t hw_float64_multiply(int64_t value, int64_t multiplier, int32_t shift, int32_t rounding)
+{
+    return float64_multiply(value, multiplier, shift, rounding);
+}
+
+int64_t hw_scale_value(int64_t value, int64_t multiplier, int32_t shift, int32_t rule, int32_t rounding)
+{
+    return (int64_t)scale_value(value, multiplier, shift, rule, rounding);
 }

@@ -82,6 +82,7 @@ int64_t hw_type_low(int32_t type);
 int64_t hw_type_high(int32_t type);
 int hw_check_float(const hw_float *f, hw_status *status);
 int hw_check_output(const hw_output *output, hw_status *status);
+int hw_check_scale(int32_t scaling, int64_t multiplier, int32_t shift, int64_t index, hw_status *status);
 int hw_check_tensor(const hw_tensor *tensor, int64_t index, hw_status *status);
 int hw_check_same_image(const hw_tensor *a, const hw_tensor *b, hw_status *status);
 

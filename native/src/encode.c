@@ -111,10 +111,10 @@ static const hw_family encode_family = {encode_bind, encode_task, encode_free};
 
 static int check_encode(const hw_encode *v, hw_status *status)
 {
-    const int64_t values[] = {v->c, v->h, v->w, v->mean_per_pixel, v->mean_shift, v->scale, v->shift};
-    const int64_t lows[] = {1, 1, 1, 0, 0, 1, -30};
-    const int64_t highs[] = {1 << 16, 1 << 16, 1 << 16, 1, 20, 1 << 24, 62};
-    for (int i = 0; i < 7; i++)
+    const int64_t values[] = {v->c, v->h, v->w, v->mean_per_pixel, v->mean_shift, v->scale};
+    const int64_t lows[] = {1, 1, 1, 0, 0, 1};
+    const int64_t highs[] = {1 << 16, 1 << 16, 1 << 16, 1, 20, 1 << 24};
+    for (int i = 0; i < 6; i++)
         if (values[i] < lows[i] || values[i] > highs[i])
             return hw_fail(status, HW_BAD_ARGUMENT, i, values[i]);
     return HW_OK;
@@ -149,8 +149,8 @@ static int fill(hw_encode_op *op, const hw_encode *encode, hw_status *status)
 {
     const int64_t bias = 0;
     const int32_t none = 0;
-    const hw_output output = {64, encode->output.rounding, encode->output.overflow, encode->output.activation,
-                              encode->output.low, encode->output.high};
+    hw_output output = encode->output;
+    output.acc_bits = 64;
     if (hw_stage_init(&op->stage, 1, &output, &bias, &none, &encode->shift, &bias, &bias, status))
         return status->code;
     if (copy_mean(op, encode, status) || encode->mean_per_pixel)

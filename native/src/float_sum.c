@@ -78,9 +78,9 @@ static void sum_task(const hw_plan *plan, int phase, int64_t task, hw_worker *wo
     const hw_pool *v = &op->sum.window;
     const hw_tensor *in = plan->call->inputs, *out = &plan->call->output;
     const int64_t n = task / out->h, y = task % out->h;
-    const hw_span rows = hw_window_span(y, v->r, v->stride_h, v->pad_h, in->h, v->count);
+    const hw_span rows = hw_window_span(y, v->r, v->stride_h, v->pad_h, v->pad_end_h, in->h, v->count);
     for (int64_t x = 0; x < out->w; x++) {
-        const hw_span columns = hw_window_span(x, v->s, v->stride_w, v->pad_w, in->w, v->count);
+        const hw_span columns = hw_window_span(x, v->s, v->stride_w, v->pad_w, v->pad_end_w, in->w, v->count);
         for (int64_t c = 0; c < out->c; c++) {
             hw_wide total = 0;
             int found = 0;

@@ -276,6 +276,8 @@ static int check(const hw_noise *noise, hw_status *status)
     for (int64_t k = 0; k < noise->k; k++)
         if (noise->shift[k] < -62 || noise->shift[k] > 62)
             return hw_fail(status, HW_OUT_OF_RANGE, k, noise->shift[k]);
+    if (noise->output.scaling != HW_SHIFT || noise->output.clamps || noise->output.zero_point)
+        return hw_fail(status, HW_BAD_ARGUMENT, 11, noise->output.scaling);
     return hw_check_output(&noise->output, status);
 }
 
@@ -283,7 +285,7 @@ static int check(const hw_noise *noise, hw_status *status)
 static int code_width(hw_noise_op *op, hw_status *status)
 {
     const hw_output *o = &op->noise.output;
-    while (op->code_bits < 33 && ((hw_wide)1 << op->code_bits) <= (hw_wide)o->high - o->low)
+    while (op->code_bits < 49 && ((hw_wide)1 << op->code_bits) <= (hw_wide)o->high - o->low)
         op->code_bits++;
     const hw_wide low = o->low < 0 ? -((hw_wide)1 << (op->code_bits - 1)) : 0;
     if (o->overflow == HW_WRAP && (o->low != low || (hw_wide)o->high - o->low + 1 != (hw_wide)1 << op->code_bits))

@@ -11,6 +11,8 @@ enum { SUMS = 256 }; /* channels that an average adds at once */
 typedef struct hw_pool_op {
     hw_op op;
     hw_pool pool;
+    int64_t *counts, *multiplier; /* of the reciprocals; in one piece of memory */
+    int32_t *multiplier_shift;
     hw_stage stage;          /* of the average: its limits and its activation, for one channel */
     bool average;
     int32_t float_type;      /* of the maximum of minifloats: their type; else -1 */
@@ -29,14 +31,15 @@ const hw_window_table *hw_window_for(int32_t isa)
     return &hw_window__portable;
 }
 
-hw_span hw_window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t extent, int32_t rule)
+hw_span hw_window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t pad_end, int64_t extent,
+                       int32_t rule)
 {
     const int64_t origin = index * stride - pad;
     hw_span s = {max64(origin, 0), min64(origin + kernel, extent), kernel};
     if (rule == HW_EXCLUDE_PADDING)
         s.counted = s.last - s.first;
     else if (rule == HW_INCLUDE_PADDING_CLIPPED)
-        s.counted = min64(origin + kernel, extent + pad) - origin;
+        s.counted = min64(origin + kernel, extent + pad_end) - origin;
     return s;
 }
 
@@ -66,10 +69,50 @@ static int check_tensors(const hw_pool_op *op, const hw_call *call, hw_status *s
     return HW_OK;
 }
 
+/* The reciprocal of a window that counts so many positions, or -1. */
+static int64_t find_reciprocal(const hw_pool_op *op, int64_t counted)
+{
+    int64_t first = 0, last = op->pool.reciprocals;
+    while (first < last) {
+        const int64_t middle = (first + last) / 2;
+        if (op->counts[middle] == counted)
+            return middle;
+        if (op->counts[middle] < counted)
+            first = middle + 1;
+        else
+            last = middle;
+    }
+    return -1;
+}
+
+static hw_span rows_of(const hw_pool *v, int64_t y, int64_t height)
+{
+    return hw_window_span(y, v->r, v->stride_h, v->pad_h, v->pad_end_h, height, v->count);
+}
+
+static hw_span columns_of(const hw_pool *v, int64_t x, int64_t width)
+{
+    return hw_window_span(x, v->s, v->stride_w, v->pad_w, v->pad_end_w, width, v->count);
+}
+
+static int check_reciprocals(const hw_pool_op *op, const hw_call *call, hw_status *status)
+{
+    const hw_tensor *in = &call->inputs[0], *out = &call->output;
+    for (int64_t y = 0; y < out->h; y++)
+        for (int64_t x = 0; x < out->w; x++) {
+            const int64_t counted = rows_of(&op->pool, y, in->h).counted * columns_of(&op->pool, x, in->w).counted;
+            if (find_reciprocal(op, counted) < 0)
+                return hw_fail(status, HW_BAD_SHAPE, 4, counted);
+        }
+    return HW_OK;
+}
+
 static int pool_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 {
     const hw_pool_op *op = (const hw_pool_op *)handle;
     if (check_tensors(op, plan->call, status))
+        return status->code;
+    if (op->average && op->pool.reciprocals && check_reciprocals(op, plan->call, status))
         return status->code;
     plan->tasks[1] = plan->call->output.n * plan->call->output.h;
     return HW_OK;
@@ -134,29 +177,36 @@ static void window_sums(const hw_plan *plan, int64_t n, hw_span rows, hw_span co
         sums[i] += narrow[i];
 }
 
-static int64_t average_code(const hw_pool_op *op, int64_t sum, int64_t divisor, int64_t events[HW_COUNTERS])
+/* total: of code - zero. */
+static int64_t average_code(const hw_pool_op *op, int64_t total, int64_t counted, int64_t reciprocal,
+                            int64_t events[HW_COUNTERS])
 {
-    const hw_output *o = &op->pool.output;
-    const int shift = op->pool.shift;
-    if (o->activation == HW_RELU_BEFORE && sum < 0)
-        sum = 0;
-    const hw_wide x = (hw_wide)sum << (shift < 0 ? -shift : 0), unit = (hw_wide)divisor << (shift > 0 ? shift : 0);
-    const hw_wide r = round_ratio(x, unit, o->rounding);
-    events[1] += !fits(r, o->low, o->high);
-    const int64_t code = fit(r, o->overflow, op->stage.code_bits, op->stage.code_signed, o->low, o->high);
-    return o->activation == HW_RELU_AFTER && code < 0 ? 0 : code;
+    const hw_pool *v = &op->pool;
+    const hw_output *o = &op->stage.output;
+    const int shift = v->shift;
+    if (o->activation == HW_RELU_BEFORE && total < 0)
+        total = 0;
+    if (v->reciprocals)
+        return hw_stage_finish(&op->stage, scale_value(total, op->multiplier[reciprocal], op->multiplier_shift[reciprocal],
+                                                       o->scaling, o->rounding), NULL, events);
+    const hw_wide x = ((hw_wide)total + (hw_wide)counted * v->offset) << (shift < 0 ? -shift : 0);
+    const hw_wide unit = (hw_wide)counted << (shift > 0 ? shift : 0);
+    return hw_stage_finish(&op->stage, round_ratio(x, unit, o->rounding), NULL, events);
 }
 
 static void average_pixel(const hw_plan *plan, int64_t n, hw_span rows, hw_span columns, void *out, int64_t events[HW_COUNTERS])
 {
     const hw_pool_op *op = (const hw_pool_op *)plan->op;
     const hw_tensor *to = &plan->call->output;
+    const int64_t zeros = op->pool.zero * (rows.last - rows.first) * (columns.last - columns.first);
+    const int64_t counted = rows.counted * columns.counted;
+    const int64_t reciprocal = op->pool.reciprocals ? find_reciprocal(op, counted) : 0;
     int64_t sums[SUMS];
     for (int64_t c = 0; c < to->c; c += SUMS) {
         const int64_t count = min64(SUMS, to->c - c);
         window_sums(plan, n, rows, columns, c, count, sums);
         for (int64_t i = 0; i < count; i++)
-            hw_store(out, to->type, c + i, average_code(op, sums[i], rows.counted * columns.counted, events));
+            hw_store(out, to->type, c + i, average_code(op, sums[i] - zeros, counted, reciprocal, events));
     }
 }
 
@@ -168,9 +218,9 @@ static void pool_task(const hw_plan *plan, int phase, int64_t task, hw_worker *w
     const hw_pool *v = &op->pool;
     const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
     const int64_t n = task / out->h, y = task % out->h;
-    const hw_span rows = hw_window_span(y, v->r, v->stride_h, v->pad_h, in->h, v->count);
+    const hw_span rows = rows_of(v, y, in->h);
     for (int64_t x = 0; x < out->w; x++) {
-        const hw_span columns = hw_window_span(x, v->s, v->stride_w, v->pad_w, in->w, v->count);
+        const hw_span columns = columns_of(v, x, in->w);
         if (op->average)
             average_pixel(plan, n, rows, columns, hw_pixel(out, n, y, x), events);
         else
@@ -181,6 +231,7 @@ static void pool_task(const hw_plan *plan, int phase, int64_t task, hw_worker *w
 static void pool_free(hw_op *handle)
 {
     hw_stage_free(&((hw_pool_op *)handle)->stage);
+    free(((hw_pool_op *)handle)->counts);
     free(handle);
 }
 
@@ -188,16 +239,55 @@ static const hw_family pool_family = {pool_bind, pool_task, pool_free};
 
 int hw_check_pool(const hw_pool *v, bool average, hw_status *status)
 {
-    const int64_t values[] = {v->r, v->s, v->stride_h, v->stride_w, v->pad_h + 1, v->pad_w + 1};
-    const int64_t highs[] = {1 << 24, 1 << 24, 1 << 24, 1 << 24, v->r, v->s}; /* less padding than kernel */
-    for (int i = 0; i < 6; i++)
+    const int64_t values[] = {v->r, v->s, v->stride_h, v->stride_w, v->pad_h + 1, v->pad_w + 1,
+                              v->pad_end_h + 1, v->pad_end_w + 1};
+    const int64_t highs[] = {1 << 24, 1 << 24, 1 << 24, 1 << 24, v->r, v->s, v->r, v->s}; /* less padding than kernel */
+    for (int i = 0; i < 8; i++)
         if (values[i] < 1 || values[i] > highs[i])
             return hw_fail(status, HW_BAD_ARGUMENT, i, values[i]);
     if (average && (v->count < HW_EXCLUDE_PADDING || v->count > HW_INCLUDE_PADDING_CLIPPED))
-        return hw_fail(status, HW_BAD_ARGUMENT, 6, v->count);
-    if (average && (v->shift < -31 || v->shift > 31))
-        return hw_fail(status, HW_BAD_ARGUMENT, 7, v->shift);
+        return hw_fail(status, HW_BAD_ARGUMENT, 8, v->count);
+    const int64_t far = (int64_t)1 << 48;
+    if (average && (v->zero < -far || v->zero > far || v->offset < -far || v->offset > far))
+        return hw_fail(status, HW_OUT_OF_RANGE, 0, v->zero < -far || v->zero > far ? v->zero : v->offset);
+    if (average && (v->shift < -31 || v->shift > 31 || (v->reciprocals && v->shift)))
+        return hw_fail(status, HW_BAD_ARGUMENT, 9, v->shift);
     return HW_OK;
+}
+
+static int copy_reciprocals(hw_pool_op *op, const hw_pool *pool, hw_status *status)
+{
+    const int64_t n = pool->reciprocals;
+    if (n < 0 || n > 1 << 20 || (n > 0 && pool->offset))
+        return hw_fail(status, HW_BAD_ARGUMENT, 10, n);
+    op->counts = hw_alloc((size_t)n * (2 * sizeof(int64_t) + sizeof(int32_t)), status);
+    if (!op->counts)
+        return status->code;
+    op->multiplier = op->counts + n;
+    op->multiplier_shift = (int32_t *)(op->multiplier + n);
+    for (int64_t i = 0; i < n; i++) {
+        op->counts[i] = pool->counts[i];
+        op->multiplier[i] = pool->multiplier[i];
+        op->multiplier_shift[i] = pool->multiplier_shift[i];
+        if (op->counts[i] < 1 || (i > 0 && op->counts[i] <= op->counts[i - 1]))
+            return hw_fail(status, HW_OUT_OF_RANGE, i, op->counts[i]);
+        if (hw_check_scale(pool->output.scaling, op->multiplier[i], op->multiplier_shift[i], i, status))
+            return status->code;
+    }
+    return HW_OK;
+}
+
+/* The stage's limits; what scales is the division. */
+static int init_average(hw_pool_op *op, const hw_pool *pool, hw_status *status)
+{
+    const int64_t bias = 0, one = 1;
+    const int32_t none = pool->output.scaling == HW_DOUBLE_ROUND ? 2 : 0, no_shift = 0;
+    hw_output output = pool->output;
+    output.acc_bits = 64;
+    output.multiplier = &one;
+    if (hw_check_output(&output, status) || copy_reciprocals(op, pool, status))
+        return status->code;
+    return hw_stage_init(&op->stage, 1, &output, &bias, &no_shift, &none, &bias, &bias, status);
 }
 
 static hw_op *pool_new(const hw_pool *pool, int32_t isa, bool average, hw_status *status)
@@ -213,9 +303,10 @@ static hw_op *pool_new(const hw_pool *pool, int32_t isa, bool average, hw_status
     op->pool = *pool;
     op->average = average;
     op->float_type = -1;
-    const int64_t bias = 0;
-    const int32_t none = 0;
-    if (average && hw_stage_init(&op->stage, 1, &pool->output, &bias, &none, &none, &bias, &bias, status)) {
+    op->pool.counts = op->pool.multiplier = NULL; /* the caller's: nothing borrowed stays */
+    op->pool.multiplier_shift = NULL;
+    op->pool.output.multiplier = NULL;
+    if (average && init_average(op, pool, status)) {
         hw_op_free(&op->op);
         return NULL;
     }

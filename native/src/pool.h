@@ -9,7 +9,8 @@ typedef struct hw_span {
     int64_t counted;         /* what an average counts along this axis */
 } hw_span;
 
-hw_span hw_window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t extent, int32_t rule);
+hw_span hw_window_span(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t pad_end, int64_t extent,
+                       int32_t rule);
 int hw_check_windows(const hw_pool *v, const hw_tensor *in, const hw_tensor *out, hw_status *status);
 int hw_check_pool(const hw_pool *v, bool average, hw_status *status);
 

@@ -6,6 +6,7 @@
 
 #include "hwsim.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -64,6 +65,66 @@ static inline int64_t wrap_unsigned(hw_wide x, int bits)
 static inline int64_t wrap(hw_wide x, int bits, bool is_signed)
 {
     return is_signed ? wrap_signed(x, bits) : wrap_unsigned(x, bits);
+}
+
+/* gemmlowp's two roundings: the doubling high half, then what is left of the shift. Below 31 the value is shifted left first,
+ * in 32 bits. */
+static inline hw_wide high_multiply(hw_wide value, int64_t multiplier, int shift, int mode)
+{
+    const int left = shift < 31 ? 31 - shift : 0, right = shift > 31 ? shift - 31 : 0;
+    const hw_wide high = round_shift((hw_wide)wrap_signed(value << left, 32) * multiplier, 31, HW_TIES_UP);
+    return round_shift(high, right, mode);
+}
+
+/* TOSA's: half of 2^31 more, away from zero, where the shift is above 31. */
+static inline hw_wide double_round(hw_wide value, int64_t multiplier, int shift)
+{
+    const hw_wide half = (hw_wide)1 << (shift - 1), nudge = shift > 31 ? (hw_wide)1 << 30 : 0;
+    return (value * multiplier + half + (value < 0 ? -nudge : nudge)) >> shift;
+}
+
+/* A float's nearest integer, ties as the mode says (HW_TIES_*); beyond +-2^62 it stays there. The fraction is exact. */
+static inline int64_t round_float(double x, int mode)
+{
+    const int64_t far = (int64_t)1 << 62;
+    if (x >= 0x1p62 || x <= -0x1p62)
+        return x > 0 ? far : -far;
+    const int64_t whole = (int64_t)x;
+    const double fraction = fabs(x - (double)whole);
+    const bool up = x > 0, odd = whole & 1;
+    const bool tie_leaves = mode == HW_TIES_AWAY || (mode == HW_TIES_UP && up) || (mode == HW_TIES_DOWN && !up) ||
+                            (mode == HW_TIES_EVEN && odd) || (mode == HW_TIES_ODD && !odd);
+    if (fraction > 0.5 || (fraction == 0.5 && tie_leaves))
+        return up ? whole + 1 : whole - 1;
+    return whole;
+}
+
+/* In float32: the conversion of the value and the product are rounded, ties to even. A scale beyond float32 is 0 or infinite:
+ * so are the products' integers, within +-2^62. */
+static inline int64_t float32_multiply(int64_t value, int64_t multiplier, int shift, int mode)
+{
+    const float x = (float)value, scale = ldexpf((float)multiplier, -shift);
+    const float product = x * scale;
+    return value && multiplier ? round_float(product, mode) : 0;
+}
+
+static inline int64_t float64_multiply(int64_t value, int64_t multiplier, int shift, int mode)
+{
+    const double product = (double)value * ldexp((double)multiplier, -shift);
+    return value && multiplier ? round_float(product, mode) : 0;
+}
+
+/* round(value * multiplier / 2^shift), as the rule has it. */
+static inline hw_wide scale_value(int64_t value, int64_t multiplier, int shift, int rule, int mode)
+{
+    switch (rule) {
+    case HW_SHIFT: return round_shift(value, shift, mode);
+    case HW_MULTIPLY: return round_shift((hw_wide)value * multiplier, shift, mode);
+    case HW_HIGH_MULTIPLY: return high_multiply(value, multiplier, shift, mode);
+    case HW_DOUBLE_ROUND: return double_round(value, multiplier, shift);
+    case HW_FLOAT32: return float32_multiply(value, multiplier, shift, mode);
+    default: return float64_multiply(value, multiplier, shift, mode);
+    }
 }
 
 static inline bool fits(hw_wide x, int64_t low, int64_t high)

@@ -18,6 +18,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.arith.scale import Scaling
+from hwsim.contract.mac import ROUNDINGS
 from oracles.exact import limits
 from support.stages import shift_stage
 
@@ -26,7 +27,10 @@ EDGES = sorted({x for e in range(64) for d in (-2, -1, 0, 1, 2) for x in (-(1 <<
 int64s = st.sampled_from(EDGES) | st.integers(MIN, MAX)
 modes = st.sampled_from(list(Rounding))
 registers = st.sampled_from([62, 63, 64]) | st.integers(2, 64)
-IN_C = ("round_shift", "round_ratio", "wrap", "saturate", "fit", "sum_fits", "requantize")
+IN_C = (
+    *("round_shift", "round_ratio", "wrap", "saturate", "fit", "sum_fits", "requantize"),
+    *("high_multiply", "double_round", "float32_multiply", "float64_multiply", "scale_value"),
+)
 
 
 def by_numba() -> SimpleNamespace:
@@ -123,6 +127,58 @@ def test_requantize(leaves, x, mode, bits, signed, data):
     agree(leaves.requantize, requantize_leaves.requantize, x, data.draw(shifts(x)), mode, *limits(bits, signed))
 
 
+def near(*centres: int) -> st.SearchStrategy[int]:
+    """Return numbers at and beside some centres, of either sign."""
+    return st.builds(lambda c, d, s: s * (c + d), st.sampled_from(centres), st.integers(-2, 2), st.sampled_from((-1, 1)))
+
+
+TIES = [mode for mode in Rounding if mode.name.startswith("TIES")]
+INT32 = st.integers(-(1 << 31), (1 << 31) - 1) | near(0, 1 << 12, 1 << 30).map(lambda x: min(max(x, -(1 << 31)), (1 << 31) - 1))
+FACTORS = st.integers(0, (1 << 31) - 1) | st.sampled_from([0, 1, 1 << 30, (1 << 31) - 1, (1 << 30) + 1])
+
+
+@given(x=INT32, m=FACTORS, shift=st.integers(0, 62), mode=modes)
+def test_high_multiply(leaves, x, m, shift, mode):
+    agree(leaves.high_multiply, scale_leaves.high_multiply, x, m, shift, mode)
+
+
+@given(x=INT32, m=FACTORS, shift=st.integers(2, 62))
+def test_double_round(leaves, x, m, shift):
+    agree(leaves.double_round, scale_leaves.double_round, x, m, shift)
+
+
+@settings(max_examples=400)
+@given(
+    x=int64s | INT32 | near(1 << 24, 1 << 25, 3 << 23, (1 << 24) + (1 << 12), 1 << 62),
+    m=st.integers(0, (1 << 24) - 1) | st.sampled_from([0, 1, 3, 1 << 23, (1 << 24) - 1]),
+    shift=st.integers(-200, 200) | st.integers(0, 40),
+    mode=st.sampled_from(TIES),
+)
+def test_float32_multiply(leaves, x, m, shift, mode):
+    """In C by the processor's float32: integers beyond 24 bits are rounded as they become floats."""
+    agree(leaves.float32_multiply, scale_leaves.float32_multiply, max(x, MIN + 1), m, shift, mode)
+
+
+@settings(max_examples=400)
+@given(
+    x=st.integers(-(1 << 35), (1 << 35) - 1) | INT32 | near(0, 1 << 17),
+    m=st.integers(0, (1 << 53) - 1) | st.sampled_from([0, 1, 1 << 52, (1 << 53) - 1, (1 << 52) + 1]),
+    shift=st.integers(-200, 200) | st.integers(20, 90),
+    mode=st.sampled_from(TIES),
+)
+def test_float64_multiply(leaves, x, m, shift, mode):
+    """In C by the processor's float64."""
+    agree(leaves.float64_multiply, scale_leaves.float64_multiply, x, m, shift, mode)
+
+
+@given(q=st.integers(-(1 << 20), 1 << 20), bits=st.integers(1, 12), mode=st.sampled_from(TIES), d=st.integers(-1, 1))
+def test_floats_near_their_ties(leaves, q, bits, mode, d):
+    """x * m / 2**shift = q + 1/2, or one multiplier beside it."""
+    x = 2 * q + 1
+    agree(leaves.float32_multiply, scale_leaves.float32_multiply, x, (1 << bits) + d, bits + 1, mode)
+    agree(leaves.float64_multiply, scale_leaves.float64_multiply, x, (1 << bits + 40) + d, bits + 41, mode)
+
+
 @settings(max_examples=300)
 @given(bits=registers, total=int64s, product_shift=st.integers(0, 62), data=st.data())
 def test_accumulate(compiled, bits, total, product_shift, data):
@@ -164,15 +220,15 @@ MULTIPLIERS = {
 @given(
     x=st.sampled_from([x for x in EDGES if -(1 << 31) <= x < 1 << 31]) | st.integers(-(1 << 31), (1 << 31) - 1),
     rule=st.sampled_from(Scaling),
-    mode=modes,
     shift=st.integers(2, 62),
     data=st.data(),
 )
-def test_scale_value(compiled, x, rule, mode, shift, data):
+def test_scale_value(leaves, x, rule, shift, data):
     """Every rule, with values of 32 bits and its widest multipliers."""
+    mode = data.draw(st.sampled_from(ROUNDINGS.get(rule, tuple(Rounding))))
     least, most = MULTIPLIERS[rule]
     multiplier = data.draw(st.sampled_from([least, most]) | st.integers(least, most))
-    agree(compiled.scale_value, scale_leaves.scale_value, x, multiplier, shift, rule, mode)
+    agree(leaves.scale_value, scale_leaves.scale_value, x, multiplier, shift, rule, mode)
 
 
 @settings(max_examples=300)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from hwsim.backends.base import Taps
+from hwsim.backends.base import Taps, zero_of
 from hwsim.backends.buffers import Buffer
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.formats import FixedPoint
@@ -36,8 +36,8 @@ def alone(backend, case: Case) -> Outcome:
 
 
 def joint(f, n: int, shape: Shape, border: tuple[int, int], seed: int) -> tuple[Buffer, Buffer]:
-    """Return a wide buffer full of codes under a zero border, and the slice of it that a tensor gets."""
-    wide = Buffer.allocate(n, Shape(shape.c + BEFORE + BEHIND, shape.h, shape.w), f.dtype, border)
+    """Return a wide buffer full of codes under a border of the zero point, and the slice of it that a tensor gets."""
+    wide = Buffer.allocate(n, Shape(shape.c + BEFORE + BEHIND, shape.h, shape.w), f.dtype, border, zero_of(f))
     rng = np.random.default_rng(seed)
     wide.codes[...] = rng.integers(f.low, f.high, size=wide.codes.shape, endpoint=True, dtype=np.int64)
     return wide, wide.channels(BEFORE, shape.c)

@@ -168,8 +168,8 @@ FAULTS = (
     Mutant(
         "native's acc width is always 64",
         "hwsim/backends/native/kernels.py",
-        "set_output(conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits)",
-        "set_output(conv.output, self.layer.numbers.epilogue, 64)",
+        "set_output(library, conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits, conv.k)",
+        "set_output(library, conv.output, self.layer.numbers.epilogue, 64, conv.k)",
         NATIVE,
     ),
     Mutant(

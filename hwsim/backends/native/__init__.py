@@ -5,6 +5,7 @@ from hwsim.backends.host import HOST_TABLE
 from hwsim.backends.native.float_kernels import mac_kernel
 from hwsim.backends.native.kernels import (
     AveragePoolKernel,
+    ClampKernel,
     ConcatKernel,
     EltwiseSumKernel,
     ImageEncodingKernel,
@@ -23,28 +24,31 @@ from hwsim.backends.native.value_kernels import (
     FloatSumKernel,
     sums_beyond,
 )
-from hwsim.formats import Affine, FixedPoint
-from hwsim.layers import Layer, MacLayer
-from hwsim.layers.draws import epilogue_of
+from hwsim.formats import IntegerFormat
+from hwsim.layers import EltwiseSum, Layer, MacLayer
+from hwsim.layers.base import Real
+from hwsim.layers.float_unit import FloatUnit
 
 BEYOND = ("operands", "stretch", "division", "of_codes")
 """Fields of sums and averages that the C core does not know."""
 
 
 def lacks(layer: Layer) -> bool:
-    """Return whether the C core has no operator for this layer, though for others of its kind: a wide sum of minifloats."""
-    return scales_beyond(layer) or has_minifloat(layer) and sums_beyond(layer)
+    """Return whether the C core has no operator for this layer, though for others of its kind."""
+    if has_minifloat(layer) or isinstance(layer, MacLayer) and isinstance(layer.unit, FloatUnit):
+        return sums_beyond(layer) or uneven(layer) or any(isinstance(f, IntegerFormat) and f.bits > 32 for f in formats(layer))
+    return isinstance(layer, EltwiseSum) and (layer.stretch or layer.constant is not None or layer.steps is not None)
 
 
-def scales_beyond(layer: Layer) -> bool:
-    """Return whether a layer has affine codes, a multiplier, a clamp, uneven padding or codes beyond 32 bits."""
-    epilogue, window = epilogue_of(layer), getattr(layer, "window", None)
-    uneven = getattr(layer, "pad_end", None) is not None or window is not None and window.pad_end is not None
-    formats = (*layer.input_formats, layer.output_format)
-    affine = any(isinstance(fmt, Affine) or isinstance(fmt, FixedPoint) and fmt.bits > 32 for fmt in formats)
-    affine |= isinstance(layer, MacLayer) and isinstance(layer.contract.weight, Affine)
-    uneven |= any(getattr(layer, name, None) for name in BEYOND) or getattr(layer, "constant", None) is not None
-    return affine or uneven or epilogue is not None and not epilogue.plain
+def uneven(layer: Layer) -> bool:
+    """Return whether padding differs between two sides."""
+    window = getattr(layer, "window", None)
+    return getattr(layer, "pad_end", None) is not None or window is not None and window.pad_end is not None
+
+
+def formats(layer: Layer) -> tuple[Real, ...]:
+    """Return all formats that enter or leave."""
+    return (*layer.input_formats, layer.output_format)
 
 
 NATIVE = Backend(
@@ -59,6 +63,7 @@ NATIVE = Backend(
         "rescale": by_format(RescaleKernel, CastKernel),
         "eltwise_sum": by_format(EltwiseSumKernel, FloatSumKernel),
         "concat": ConcatKernel,
+        "clamp": ClampKernel,
         **HOST_TABLE,
     },
     native_program,

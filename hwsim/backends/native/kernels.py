@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.arith.operand import Term
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import NO_CLAMP
 from hwsim.arith.rounding import Rounding
+from hwsim.arith.scale import Scaling
 from hwsim.backends.base import Kernel, Step, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.native.library import Library, isa_number, require
@@ -17,9 +20,10 @@ from hwsim.backends.native.program import Calls
 from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import BackendError
-from hwsim.formats import FixedPoint
+from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import (
     AveragePool,
+    Clamp,
     Concat,
     Convolution,
     EltwiseSum,
@@ -34,6 +38,7 @@ from hwsim.layers import (
     Window,
 )
 from hwsim.layers.float_unit import FloatUnit
+from hwsim.layers.float_values import integer_format
 from hwsim.layers.image import MEAN_LENGTH
 
 WIDE = 64
@@ -66,11 +71,24 @@ def address(library: Library, array: np.ndarray, kind: str) -> Any:
     return library.ffi.cast(f"const {kind} *", array.ctypes.data)
 
 
-def set_output(output: Any, e: Epilogue, acc_bits: int) -> None:
-    """Fill an hw_output. TRAP computes what WRAP does; who stops is the caller."""
-    overflow = 0 if e.overflow in (Overflow.WRAP, Overflow.TRAP) else 1
-    output.acc_bits, output.rounding, output.overflow = acc_bits, int(e.rounding), overflow
-    output.activation, output.low, output.high = int(e.activation), e.low, e.high
+def set_output(library: Library, output: Any, e: Epilogue, acc_bits: int, channels: int = 1) -> Any:
+    """Fill an hw_output; return what it points to, to be kept until the operator is made.
+
+    channels: of the operator's stage. TRAP computes what WRAP does: who stops is the caller.
+    """
+    output.acc_bits, output.rounding, output.activation = acc_bits, int(e.rounding), int(e.activation)
+    output.overflow = 0 if e.overflow in (Overflow.WRAP, Overflow.TRAP) else 1
+    output.low, output.high, output.zero_point = e.low, e.high, e.zero_point
+    output.scaling, output.clamps = int(e.scaling), int((e.clamp_low, e.clamp_high) != NO_CLAMP)
+    output.clamp_low, output.clamp_high = e.clamp_low, e.clamp_high
+    multiplier = per_channel(e.multiplier, channels, np.int64)
+    output.multiplier = address(library, multiplier, "int64_t")
+    return multiplier
+
+
+def per_channel(values: tuple[int, ...], channels: int, dtype: type) -> np.ndarray:
+    """Return one number for each channel, of one for all or one for each."""
+    return np.ascontiguousarray(np.broadcast_to(np.array(values, dtype=dtype), (channels,)))
 
 
 class MacKernel(NativeKernel):
@@ -80,8 +98,11 @@ class MacKernel(NativeKernel):
 
     @property
     def input_border(self) -> tuple[int, int]:
-        """The padding, so that padded taps are plain reads of zeros."""
-        return self.layer.pad if isinstance(self.layer, Convolution) else (0, 0)
+        """The padding, the wider one where two sides differ, so that padded taps are plain reads."""
+        if not isinstance(self.layer, Convolution):
+            return (0, 0)
+        before, after = self.layer.padding
+        return max(before[0], after[0]), max(before[1], after[1])
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator; the C core copies the weights."""
@@ -93,16 +114,20 @@ class MacKernel(NativeKernel):
             layer = self.layer
             (conv.stride_h, conv.stride_w), (conv.pad_h, conv.pad_w) = layer.stride, layer.pad
             (conv.dilation_h, conv.dilation_w), conv.groups = layer.dilation, layer.groups
+            conv.pad_end_h, conv.pad_end_w = layer.padding[1]
         else:
             assert isinstance(self.layer, FullyConnected)
             kernel = shape[1:]
             conv.stride_h = conv.stride_w = conv.dilation_h = conv.dilation_w = conv.groups = 1
         conv.c, conv.k, (conv.r, conv.s) = shape.c, self.layer.channels, kernel
         conv.in_low, conv.in_high = self.layer.contract.input.low, self.layer.contract.input.high
+        conv.in_zero = self.layer.pad_code
         operands = Operands(library, self.layer, shape)
         operands.fill(conv)
-        set_output(conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits)
-        return library.lib.hw_conv_new(conv, isa, status)
+        kept = set_output(library, conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits, conv.k)
+        made = library.lib.hw_conv_new(conv, isa, status)
+        del kept
+        return made
 
     @property
     def path(self) -> str:
@@ -115,7 +140,7 @@ def new_pool(library: Library, window: Window, shape: Shape) -> Any:
     pool = library.ffi.new("hw_pool *")
     pool.r, pool.s = window.kernel_for(shape)
     pool.stride_h, pool.stride_w = window.stride
-    pool.pad_h, pool.pad_w = window.pad
+    (pool.pad_h, pool.pad_w), (pool.pad_end_h, pool.pad_end_w) = window.pad, window.after
     return pool
 
 
@@ -137,18 +162,41 @@ class AveragePoolKernel(NativeKernel):
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator."""
-        pool = new_pool(library, self.layer.window, self.input_shapes[0])
-        pool.count, pool.shift = int(self.layer.count), -self.layer.lift
-        set_output(pool.output, self.layer.epilogue, WIDE)
-        return library.lib.hw_average_pool_new(pool, isa, status)
+        layer, pool = self.layer, new_pool(library, self.layer.window, self.input_shapes[0])
+        pool.count, pool.zero, pool.offset = int(layer.count), layer.zero, layer.offset
+        kept = [set_output(library, pool.output, layer.epilogue, WIDE)]
+        if layer.division is None:
+            pool.shift = -layer.lift
+        else:
+            counts = layer.counts(self.input_shapes[0])
+            entries = [layer.reciprocal(count) for count in counts]
+            kept += [np.array(counts, dtype=np.int64), np.array([m for m, _ in entries], dtype=np.int64)]
+            kept.append(np.array([s for _, s in entries], dtype=np.int32))
+            pool.reciprocals, pool.counts = len(counts), address(library, kept[1], "int64_t")
+            pool.multiplier, pool.multiplier_shift = address(library, kept[2], "int64_t"), address(library, kept[3], "int32_t")
+        made = library.lib.hw_average_pool_new(pool, isa, status)
+        del kept
+        return made
 
 
-def new_sum(library: Library, channels: int, align: Sequence[int], e: Epilogue, isa: int, status: Any) -> Any:
-    """Return the operator that aligns, adds and finishes."""
-    output = library.ffi.new("hw_output *")
-    set_output(output, e, WIDE)
-    shifts = library.ffi.new("int32_t[]", list(align))
-    return library.lib.hw_sum_new(channels, len(align), shifts, e.shift[0], output, isa, status)
+PLAIN = Term(0, 1, 1, 0, int(Scaling.SHIFT), int(Rounding.FLOOR))
+"""A code less its zero point, as it is."""
+
+
+def new_sum(
+    library: Library, channels: int, operands: Sequence[tuple[FixedPoint | Affine, Term]], e: Epilogue, isa: int, status: Any
+) -> Any:
+    """Return the operator that scales each operand, adds and finishes."""
+    made, terms = library.ffi.new("hw_sum *"), library.ffi.new("hw_operand[]", len(operands))
+    for to, (fmt, term) in zip(terms, operands, strict=True):
+        to.low, to.high, to.zero, to.align, to.sign = fmt.low, fmt.high, fmt.zero(), term.left, term.sign
+        to.scaling, to.multiplier, to.shift, to.rounding = term.scaling, term.multiplier, term.shift, term.rounding
+    shifts = per_channel(e.shift, channels, np.int32)
+    made.c, made.n, made.terms, made.shift = channels, len(operands), terms, address(library, shifts, "int32_t")
+    kept = set_output(library, made.output, e, WIDE, channels)
+    op = library.lib.hw_sum_new(made, isa, status)
+    del kept
+    return op
 
 
 class EltwiseSumKernel(NativeKernel):
@@ -158,7 +206,8 @@ class EltwiseSumKernel(NativeKernel):
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator."""
-        return new_sum(library, self.output_shape.c, self.layer.align, self.layer.epilogue, isa, status)
+        operands = tuple(zip(self.layer.fixed, self.layer.terms, strict=True))
+        return new_sum(library, self.output_shape.c, operands, self.layer.epilogue, isa, status)
 
 
 class RescaleKernel(NativeKernel):
@@ -168,24 +217,37 @@ class RescaleKernel(NativeKernel):
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator."""
-        return new_sum(library, self.output_shape.c, (0,), self.layer.epilogue, isa, status)
+        fmt = integer_format(self.layer.kind, self.layer.format)
+        return new_sum(library, self.output_shape.c, [(fmt, PLAIN)], self.layer.epilogue, isa, status)
 
 
 class ReluKernel(NativeKernel):
-    """max(code, 0): a sum of one, without a shift."""
+    """max(code, zero point): a sum of one, without a shift."""
 
     layer: ReLU
 
     def make(self, library: Library, isa: int, status: Any) -> Any:
         """Return the new operator."""
-        assert isinstance(self.layer.format, FixedPoint)
-        return new_sum(library, self.output_shape.c, (0,), relu_epilogue(self.layer.format), isa, status)
+        fmt = integer_format(self.layer.kind, self.layer.format)
+        return new_sum(library, self.output_shape.c, [(fmt, PLAIN)], clip_epilogue(fmt, fmt.zero(), fmt.high), isa, status)
 
 
-def relu_epilogue(f: FixedPoint) -> Epilogue:
-    """Return the epilogue that leaves every code of the format as it is, and then takes max(code, 0)."""
-    relu = Activation.RELU_AFTER_REQUANTIZE
-    return Epilogue((0,), Rounding.FLOOR, Overflow.SATURATE, relu, f.bits, f.signed, f.low, f.high)
+class ClampKernel(NativeKernel):
+    """min(max(code, low), high): likewise."""
+
+    layer: Clamp
+
+    def make(self, library: Library, isa: int, status: Any) -> Any:
+        """Return the new operator."""
+        fmt = self.layer.format
+        epilogue = clip_epilogue(fmt, self.layer.low, self.layer.high)
+        return new_sum(library, self.output_shape.c, [(fmt, PLAIN)], epilogue, isa, status)
+
+
+def clip_epilogue(f: FixedPoint | Affine, low: int, high: int) -> Epilogue:
+    """Return the epilogue that leaves every code of the format as it is, but for what lies outside of low..high."""
+    stays = (Rounding.FLOOR, Overflow.SATURATE, Activation.NONE)
+    return Epilogue((0,), *stays, f.bits, f.signed, f.low, f.high, zero_point=f.zero(), clamp_low=low, clamp_high=high)
 
 
 class ConcatKernel(NativeKernel):
@@ -211,5 +273,7 @@ class ImageEncodingKernel(NativeKernel):
         mean = np.ascontiguousarray(layer.mean, dtype=np.int64)
         encode.mean, encode.mean_per_pixel = address(library, mean, "int64_t"), int(mean.shape[1:] != (1, 1))
         encode.mean_shift, encode.scale, encode.shift = MEAN_LENGTH, layer.scale_mantissa, layer.epilogue.shift[0]
-        set_output(encode.output, layer.epilogue, WIDE)
-        return library.lib.hw_encode_new(encode, isa, status)
+        kept = set_output(library, encode.output, layer.epilogue, WIDE)
+        made = library.lib.hw_encode_new(encode, isa, status)
+        del kept
+        return made

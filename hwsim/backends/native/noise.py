@@ -42,8 +42,10 @@ class NativeNoisyKernel(NoisyKernel):
         noise.align_low, noise.zero_shift_draws = int(rule.alignment is Alignment.LOW), int(rule.zero_shift_draws)
         seeds, shift = np.array(rule.seeds, dtype=np.uint64), self.shift.astype(np.int32)
         noise.seeds, noise.shift = address(library, seeds, "uint64_t"), address(library, shift, "int32_t")
-        set_output(noise.output, self.epilogue, WIDE)
-        return library.lib.hw_noise_new(noise, status)
+        kept = set_output(library, noise.output, self.epilogue, WIDE)
+        made = library.lib.hw_noise_new(noise, status)
+        del kept
+        return made
 
     def finish(self, values: Buffer, out: Buffer, first_turns: Sequence[int]) -> int:
         """Round, write the codes, return the output events."""
