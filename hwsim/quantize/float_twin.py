@@ -14,6 +14,8 @@ from hwsim.layers import (
     Concat,
     Convolution,
     Deconvolution,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     FullyConnected,
     HostLRN,
@@ -143,6 +145,8 @@ TWINS: dict[type, Callable[[Any], ops.Op]] = {
     ReLU: lambda layer: ops.ReLU(),
     Concat: lambda layer: ops.Concat(),
     EltwiseSum: lambda layer: ops.EltwiseSum(),
+    EltwiseMax: lambda layer: ops.EltwiseMax(),
+    EltwiseProduct: lambda layer: ops.EltwiseProduct(),
     Softmax: lambda layer: ops.Softmax(),
 }
 """The float operation of each kind of layer without weights."""

@@ -17,6 +17,7 @@ from support.float_networks import IMAGE, conv, pixels
 
 RNG = np.random.default_rng(11)
 RELU6 = ops.Clip(0.0, 6.0)
+POOL = ops.Pooling(ops.PoolMethod.AVERAGE, global_pooling=True)
 
 
 def deconvolution(**attributes) -> ops.Deconvolution:
@@ -57,6 +58,9 @@ CASES = {
     "uneven pooling": network(ops.Pooling(ops.PoolMethod.MAX, (3, 2), (2, 2), (0, 1), pad_end=(1, 0))),
     "deconvolution": network(deconvolution(stride=(2, 3), pad=(1, 0)), ops.ReLU()),
     "deconvolution, uneven": network(deconvolution(stride=(2, 2), pad=(0, 1), pad_end=(1, 0), output_padding=(1, 1)), RELU6),
+    "maximum": network(conv(RNG, (5, 5, 1, 1), 1.0), joins=ops.EltwiseMax()),
+    "product": network(conv(RNG, (5, 5, 1, 1), 1.0), ops.ReLU(), joins=ops.EltwiseProduct()),
+    "one factor per channel": network(POOL, conv(RNG, (5, 5, 1, 1), 1.0), RELU6, joins=ops.EltwiseProduct()),
 }
 
 
@@ -119,7 +123,7 @@ def test_other_bits_move_what_is_real(onnxruntime, name):
 
     finer = quantized(name)
     for node in finer.nodes:
-        if hasattr(node.layer, "contract") or hasattr(node.layer, "output"):
+        if hasattr(node.layer, "contract") or hasattr(node.layer, "output") or node.layer.kind == "eltwise_max":
             bits = min(node.layer.output_format.bits + 4, 16)
             finer = finer.with_bits(node.name, output=bits)
     for node in finer.mac_nodes:
@@ -159,3 +163,21 @@ def test_codes_that_move_keep_their_format():
         assert q["op0" if name != "pad" else "op1"].layer.output_format == q["conv1"].layer.output_format
     resize = quantized("resize")["op0"].layer
     assert isinstance(resize, ResizeNearest) and isinstance(resize.format, FixedPoint)
+
+
+def test_a_maximum_keeps_one_format_for_its_branches(tmp_path):
+    q = quantized("maximum")
+    assert q["join"].inputs == ("conv1", "op0")
+    assert q["conv1"].layer.output_format == q["op0"].layer.output_format == q["join"].layer.output_format
+    one = q.with_bits("op0", output=10)
+    assert one["join"].inputs == ("conv1", "join:op0") and one["join"].layer == q["join"].layer
+    both = one.with_bits("conv1", output=10).with_bits("join", output=10)
+    assert both["join"].inputs == ("conv1", "op0") and len(both.nodes) == len(q.nodes)
+    again = hwsim.load(one.save(tmp_path / "one.hwnet"))
+    assert [node.name for node in again.nodes] == [node.name for node in one.nodes]
+
+
+def test_a_maximum_of_ristretto_reads_one_format_through_rescales():
+    q = hwsim.quantize(CASES["maximum"], pixels(8), dialect=hwsim.dialects.RISTRETTO_GPU)
+    formats = {q[name].layer.output_format for name in q["join"].inputs}
+    assert len(formats) == 1

@@ -11,10 +11,11 @@ from hwsim.contract import Accumulator, ExactSum, FloatAccumulator, FloatMacCont
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
-from hwsim.layers import Concat, MacLayer
+from hwsim.layers import MacLayer
 from hwsim.network.lower.clip import on_format
 from hwsim.network.lower.mac_layers import bias_room
-from hwsim.network.lower.settle import naming, output_stage, recoded, with_output
+from hwsim.network.lower.refit import refitted
+from hwsim.network.lower.settle import joint_format, naming, output_stage, recoded, with_output
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
 
@@ -70,8 +71,9 @@ def _with_weights(contract: MacContract, weight: FixedPoint | PowerOfTwo) -> Mac
 
 
 def _with_output_bits(network: QuantizedNetwork, node: QuantizedNode, bits: int) -> QuantizedNode:
-    if isinstance(node.layer, Concat) and isinstance(node.layer.format, FixedPoint):
-        return replace(node, layer=replace(node.layer, format=node.layer.format.with_bits(bits)))
+    joint = joint_format(node.layer)
+    if isinstance(joint, FixedPoint):
+        return replace(node, layer=refitted(node.layer, (joint.with_bits(bits),) * len(node.inputs)))
     stage = output_stage(node.layer)
     if stage is None:
         raise InputError(f"a {node.layer.kind} passes its input's format on; change the output of {node.inputs[0]!r} instead.")

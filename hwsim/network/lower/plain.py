@@ -17,6 +17,8 @@ from hwsim.layers import (
     ChannelShuffle,
     Clamp,
     Concat,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     HostLRN,
     ImageEncoding,
@@ -81,6 +83,16 @@ def _sum(lowering: Lowering, site: Site, op: ops.EltwiseSum, formats: Formats) -
     return EltwiseSum(formats, lowering.output(site))
 
 
+def _max(lowering: Lowering, site: Site, op: ops.EltwiseMax, formats: Formats) -> Layer:
+    return EltwiseMax((lowering.joint_format(formats),) * len(formats))
+
+
+def _product(lowering: Lowering, site: Site, op: ops.EltwiseProduct, formats: Formats) -> Layer:
+    fixed, output, shapes = tuple(_integers(op, f) for f in formats), lowering.output(site), lowering.network.shapes()
+    assert isinstance(output, Output)
+    return EltwiseProduct(fixed, output, stretch=len({shapes[name] for name in site.inputs}) > 1)
+
+
 def _lrn(lowering: Lowering, site: Site, op: ops.LRN, formats: Formats) -> Layer:
     """In integers, or in float on the host: where that is asked for, among minifloats, and where Ristretto leaves floats."""
     region = Region.WITHIN_CHANNEL if op.region is ops.Region.WITHIN else Region.ACROSS_CHANNELS
@@ -130,6 +142,8 @@ PLAIN: dict[type[ops.Op], Build] = {
     ops.Clip: _clip,
     ops.Concat: _concat,
     ops.EltwiseSum: _sum,
+    ops.EltwiseMax: _max,
+    ops.EltwiseProduct: _product,
     ops.LRN: _lrn,
     ops.Softmax: _softmax,
     ops.Pad: _pad,

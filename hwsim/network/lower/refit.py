@@ -20,7 +20,7 @@ def refitted(layer: Layer, formats: Formats) -> Layer:
     What is real stays: a clamp's ends, a padding's constant, the function that a table stands for. A format that cannot hold it
     gets the nearest code.
     """
-    if type(layer) is not Concat and tuple(layer.input_formats) == formats:
+    if tuple(layer.input_formats) == formats:
         return layer
     return REFIT.get(type(layer), _taken)(layer, formats)
 
@@ -37,8 +37,8 @@ def _kept(layer: ImageEncoding, formats: Formats) -> Layer:
 
 
 def _counted(layer: Concat, formats: Formats) -> Layer:
-    """A concatenation decides its own format."""
-    return replace(layer, count=len(formats))
+    """All branches have one format."""
+    return Concat(formats[0], len(formats))
 
 
 def _normalized(layer: IntegerLRN, formats: Formats) -> Layer:

@@ -19,7 +19,7 @@ from hwsim.contract import FloatMacContract, FloatOutput, MacContract, Output
 from hwsim.contract.mac import real_step
 from hwsim.errors import ContractError, HwsimError, InputError
 from hwsim.formats import Affine, FixedPoint, Format, Minifloat, PowerOfTwo
-from hwsim.layers import Concat, ImageEncoding, Layer, MacLayer, Rescale
+from hwsim.layers import Concat, EltwiseMax, EltwiseMin, ImageEncoding, Layer, MacLayer, Rescale
 from hwsim.network.lower.refit import refitted
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNode, Source
@@ -41,21 +41,22 @@ def rescale_name(concat: str, branch: str) -> str:
 def settle(nodes: Iterable[QuantizedNode], network: str) -> tuple[QuantizedNode, ...]:
     """Return the nodes with formats that agree on every edge.
 
-    A layer's input format is its producer's output format.  A concatenation keeps its own format: a branch with another
-    one gets a visible Rescale named "<concat>:<branch>" (rounding and overflow as the branch's producer has them), and
-    loses it when the formats agree again.  A multiply-accumulate unit in integers reads no minifloats: a visible Rescale named
-    "<layer>:in" brings them to the format that the layer had, and stays.  Errors: ContractError and ProofError, naming the layer.
+    A layer's input format is its producer's output format.  A concatenation or a maximum keeps its own format: a branch with
+    another one gets a visible Rescale named "<concat>:<branch>" (rounding and overflow as the branch's producer has them),
+    and loses it when the formats agree again.  A multiply-accumulate unit in integers reads no minifloats: a visible Rescale
+    named "<layer>:in" brings them to the format that the layer had, and stays.  Errors: ContractError and ProofError, naming
+    the layer.
     """
     settled: dict[str, QuantizedNode] = {}
-    for node in without_branch_rescales(tuple(nodes)):
+    for node in without_branch_rescales(tuple(nodes), JOINS):
         where = f"network {network!r}, layer {node.name!r}"
         for name in node.inputs:
             if name not in settled:
                 raise InputError(f"{where}: its input {name!r} is no earlier layer; order or rename them.")
         if not isinstance(node.layer, ImageEncoding) and not node.inputs:
             raise InputError(f"{where}: reads nothing; a {node.layer.kind} needs an input.")
-        if isinstance(node.layer, Concat):
-            node = _joined(node, node.layer, settled)
+        if (wanted := joint_format(node.layer)) is not None:
+            node = _joined(node, wanted, settled)
         if isinstance(node.layer, MacLayer) and isinstance(node.layer.contract, MacContract):
             node = _reads_integers(node, node.layer.contract.input, settled, where)
         formats = tuple(settled[name].layer.output_format for name in node.inputs)
@@ -77,13 +78,20 @@ def naming(where: str) -> Iterator[None]:
         raise type(error)(said if said.startswith(where) else f"{where}: {said}") from None
 
 
-def without_branch_rescales(nodes: Sequence[QuantizedNode]) -> tuple[QuantizedNode, ...]:
-    """Return the nodes as they were before settling: concatenations read their branches themselves."""
+JOINS = (Concat, EltwiseMax, EltwiseMin)
+"""Kinds whose branches have one format, through rescales where they differ."""
+
+
+def without_branch_rescales(nodes: Sequence[QuantizedNode], joins: tuple[type, ...] = (Concat,)) -> tuple[QuantizedNode, ...]:
+    """Return the nodes as they were before settling: concatenations (and what else `joins` names) read their branches themselves.
+
+    A file says a concatenation's format, and so needs none of its rescales; a maximum's is what it reads.
+    """
     source = {node.name: node.inputs[0] for node in nodes if isinstance(node.layer, Rescale) and node.inputs}
     derived: set[str] = set()
     plain = []
     for node in nodes:
-        if isinstance(node.layer, Concat):
+        if isinstance(node.layer, joins):
             mine = {name for name in node.inputs if name in source and name == rescale_name(node.name, source[name])}
             derived |= mine
             node = replace(node, inputs=tuple(source[name] if name in mine else name for name in node.inputs))
@@ -91,16 +99,23 @@ def without_branch_rescales(nodes: Sequence[QuantizedNode]) -> tuple[QuantizedNo
     return tuple(node for node in plain if node.name not in derived)
 
 
-def _joined(node: QuantizedNode, layer: Concat, settled: dict[str, QuantizedNode]) -> QuantizedNode:
-    """Put a rescale, once, before each branch whose format is not the concatenation's."""
+def joint_format(layer: Layer) -> Any:
+    """Return the one format that a layer demands of all its branches and decides itself; None where it demands none."""
+    if isinstance(layer, Concat):
+        return layer.format
+    return layer.formats[0] if isinstance(layer, (EltwiseMax, EltwiseMin)) else None
+
+
+def _joined(node: QuantizedNode, wanted: Any, settled: dict[str, QuantizedNode]) -> QuantizedNode:
+    """Put a rescale, once, before each branch whose format is not the one that all must have."""
     inputs = []
     for branch in node.inputs:
         found = settled[branch].layer.output_format
-        if found == layer.format:
+        if found == wanted:
             inputs.append(branch)
             continue
         name = rescale_name(node.name, branch)
-        settled[name] = QuantizedNode(name, (branch,), Rescale(found, stage_like(_modes(branch, settled), layer.format)))
+        settled[name] = QuantizedNode(name, (branch,), Rescale(found, stage_like(_modes(branch, settled), wanted)))
         inputs.append(name)
     return replace(node, inputs=tuple(inputs))
 
