@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -84,8 +85,11 @@ class Listed:
 @lru_cache(maxsize=2)
 def _arrays(file: Path, number: int, count: int) -> tuple[np.ndarray, ...]:
     """Return a test's arrays: each backend asks for them in turn, and all tests together would be a gigabyte."""
-    with np.load(file, allow_pickle=False) as stored:
-        return tuple(stored[f"{number}.{i}"] for i in range(count))
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return tuple(stored[f"{number}.{i}"] for i in range(count))
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError):
+        raise InputError(f"{file}: is damaged or gone; delete its folder, and the tests are made anew.") from None
 
 
 def find_tools() -> Tools:
@@ -145,8 +149,11 @@ def tests_of(tools: Tools, operator: str) -> list[Listed]:
                 os.replace(Path(work) / "index.json", index)  # last: where it stands, the other does
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror}); set HWSIM_CACHE to a folder that can.") from None
-    records = json.loads(index.read_text(encoding="utf-8"))
-    return [_listed(record, arrays, number) for number, record in enumerate(records)]
+    try:
+        records = json.loads(index.read_text(encoding="utf-8"))
+        return [_listed(record, arrays, number) for number, record in enumerate(records)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{index}: is damaged; delete its folder, and the tests are made anew.") from None
 
 
 def _make(tools: Tools, operator: str, work: Path) -> None:
@@ -161,7 +168,10 @@ def _make(tools: Tools, operator: str, work: Path) -> None:
     index: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for number, folder in enumerate(folders):
-        record, found = _decode(folder)
+        try:
+            record, found = _decode(folder)
+        except (ValueError, KeyError, IndexError):
+            raise InputError(f"tosa-tools {tools.version} writes {folder.name} in another way than hwsim reads it.") from None
         index.append(record)
         arrays.update({f"{number}.{i}": array for i, array in enumerate(found)})
     np.savez_compressed(work / "arrays.npz", **arrays)
