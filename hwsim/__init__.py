@@ -72,6 +72,7 @@ _API: dict[str, str] = {
     "run": "hwsim.execute.trace:run",
     "score": "hwsim.quantize.compare:score",
     "write_golden": "hwsim.golden.write:write_golden",
+    "write_onnx": "hwsim.network.write_onnx:write_onnx",
 }
 
 __all__ = [*_API, "__version__"]

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "One image, layer by layer.",
     "explain": "One output of a layer, step by step through its accumulator.",
     "vectors": "One image -> golden vectors of every layer.",
+    "export": "A network in integers -> an ONNX file that onnxruntime runs.",
     "check": "A golden package computed again, or a device's dump compared with it.",
     "conform": "Public suites of other people's tests, run on hwsim: passed / total.",
     "show": "The contract of a network or of a golden package.",
