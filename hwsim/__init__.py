@@ -43,6 +43,7 @@ _API: dict[str, str] = {
     "Layout": "hwsim.golden.layout:Layout",
     "Lfsr": "hwsim.contract:Lfsr",
     "Linear": "hwsim.execute.single:Linear",
+    "LookupTable": "hwsim.layers:LookupTable",
     "MacContract": "hwsim.contract:MacContract",
     "MemoryLayout": "hwsim.golden.layout:MemoryLayout",
     "Minifloats": "hwsim.contract.dialects:Minifloats",

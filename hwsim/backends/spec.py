@@ -26,6 +26,8 @@ KINDS = (
     "eltwise_min",
     "arithmetic_shift_right",
     "concat",
+    "lookup_table",
+    "prelu",
     "deconvolution",
     "softmax_fixed",
     "lrn",

@@ -11,11 +11,13 @@ from hwsim.layers.eltwise_sum import EltwiseSum
 from hwsim.layers.fully_connected import FullyConnected
 from hwsim.layers.host import HostLRN, Region, Softmax
 from hwsim.layers.image import ImageEncoding
+from hwsim.layers.lookup import LookupTable
 from hwsim.layers.lrn import IntegerLRN
 from hwsim.layers.mac import MacLayer
 from hwsim.layers.maximum import EltwiseMax, EltwiseMin
 from hwsim.layers.move import ChannelShuffle, Flatten, FlattenOrder, Pad, ResizeNearest, Sampling, Slice
 from hwsim.layers.pool import CountRule, MaxPool, Window
+from hwsim.layers.prelu import PReLU
 from hwsim.layers.product import EltwiseProduct
 from hwsim.layers.shift_right import ArithmeticShiftRight
 from hwsim.layers.softmax_fixed import SoftmaxFixed
@@ -43,9 +45,11 @@ __all__ = [
     "ImageEncoding",
     "IntegerLRN",
     "Layer",
+    "LookupTable",
     "MacLayer",
     "MaxPool",
     "Pad",
+    "PReLU",
     "ReLU",
     "Region",
     "Rescale",
