@@ -30,6 +30,12 @@ def run_layer(
 
     first_image: how many images the hardware has seen since power-up; only draws depend on it.  first_turns: of each image,
     as a run of the whole network told them; None for a layer that has its registers for itself.
+
+    >>> from hwsim.formats import FixedPoint
+    >>> from hwsim.layers import LookupTable
+    >>> s4 = FixedPoint(4, 0)
+    >>> run_layer(LookupTable(s4, s4, np.arange(-8, 8)[::-1]), np.array([[[-8, 0, 3]]]), backend="spec").codes.tolist()
+    [[[[7, -1, -4]]]]
     """
     batches = tuple(np.asarray(x)[None] if np.asarray(x).ndim == 3 else np.asarray(x) for x in inputs)
     for batch in batches:
@@ -69,11 +75,12 @@ class Conv2d:
     pad: Pair = 0
     dilation: Pair = 1
     groups: int = 1
+    pad_end: Pair | None = None
 
     def layer(self, weight: np.ndarray, contract: MacContract, bias: np.ndarray | None = None) -> Convolution:
         """Return the layer: weight codes [K][C/groups][R][S], bias codes [K] in the contract's bias format."""
-        stride, pad, dilation = (self.stride, self.pad, self.dilation)
-        return Convolution(contract, np.asarray(weight), bias, stride, pad, dilation, self.groups)  # type: ignore[arg-type]
+        places = (self.stride, self.pad, self.dilation, self.groups, self.pad_end)
+        return Convolution(contract, np.asarray(weight), bias, *places)  # type: ignore[arg-type]
 
     def run(
         self,

@@ -159,7 +159,8 @@ def tanh_float32(x: np.ndarray) -> np.ndarray:
 def tflite_table(function: Callable[[np.ndarray], np.ndarray], format: Affine, output: Affine) -> LookupTable:
     """Return TensorFlow Lite's table of 8-bit codes: round(f(scale * (code - zero)) * (1 / scale_out)) + zero_out.
 
-    Every step in float32, then rounded ties away, saturated.  function: logistic_float32, tanh_float32, or any other of float32 numbers.
+    Every step in float32, then rounded ties away, saturated.  function: logistic_float32, tanh_float32, or any other of
+    float32 numbers.
     Source: kernels/activations.cc, PopulateLookupTable.
 
     >>> tflite_table(tanh_float32, Affine(8, 0.05, 0), Affine(8, 1 / 128, 0)).table[128:133]
