@@ -131,6 +131,24 @@ def convolution(dtype: str, seed: int) -> bytes:
     return draft.model()
 
 
+def transposed(dtype: str, seed: int) -> bytes:
+    """TRANSPOSE_CONV."""
+    draft = Draft(dtype, seed)
+    rng, (_, rows, columns, channels) = draft.rng, draft.tensors[0].shape
+    kernel, stride = [int(k) for k in rng.integers(1, 5, 2)], [int(s) for s in rng.integers(1, 4, 2)]
+    valid, made = bool(rng.integers(0, 2)), int(rng.integers(2, 20))
+    weight = weights(draft, (made, *kernel, channels), 0, made)
+    bias, out = _accumulated(draft, weight, kernel[0] * kernel[1] * channels, made)
+    sizes = [(n - 1) * s + max(k, s) if valid else n * s for n, k, s in zip((rows, columns), kernel, stride, strict=True)]
+    fields = {"padding": int(valid), "strideH": stride[0], "strideW": stride[1], "fusedActivationFunction": draft.fused()}
+    shape = (1, *sizes, made)
+    inputs = (draft.add(constant(np.array(shape, np.int32))), draft.add(weight), 0)
+    if rng.random() < 0.7:
+        inputs += (draft.add(bias),)
+    draft.op("TRANSPOSE_CONV", inputs, _shaped(out, shape), "TransposeConvOptions", fields, 4)
+    return draft.model()
+
+
 def fully_connected(dtype: str, seed: int) -> bytes:
     """FULLY_CONNECTED behind a flatten, or of the image as it is."""
     draft = Draft(dtype, seed)
@@ -169,7 +187,7 @@ def pool(dtype: str, seed: int) -> bytes:
 
 
 def combination(dtype: str, seed: int) -> bytes:
-    """ADD, SUB or MUL of the image and itself requantized, or a constant, of its shape or one code."""
+    """ADD, SUB or MUL of the image and itself requantized, or a constant, of its shape or a code for each channel."""
     draft = Draft(dtype, seed)
     rng = draft.rng
     shape = draft.tensors[0].shape
@@ -185,6 +203,22 @@ def combination(dtype: str, seed: int) -> bytes:
     inputs = (0, other) if rng.random() < 0.5 else (other, 0)
     fields = {"fusedActivationFunction": draft.fused()}
     draft.op(code, inputs, draft.like(0, draft.scale(near, 2)), f"{code.capitalize()}Options", fields)
+    return draft.model()
+
+
+def extreme(dtype: str, seed: int) -> bytes:
+    """MAXIMUM or MINIMUM of the image and its pool, or a constant."""
+    draft = Draft(dtype, seed)
+    image, rng = draft.tensors[0], draft.rng
+    same = draft.like(0, image.scales[0], image.zero_points[0])
+    if rng.random() < 0.4:
+        pool = {"padding": 0, "strideH": 1, "strideW": 1, "filterHeight": 2, "filterWidth": 2}
+        other = draft.op("AVERAGE_POOL_2D", (0,), same, "Pool2DOptions", pool)
+    else:
+        shape = image.shape if rng.random() < 0.5 else (image.shape[3],)
+        other = draft.add(constant(draft.codes(shape), image.scales, image.zero_points))
+    code = str(rng.choice(["MAXIMUM", "MINIMUM"]))
+    draft.op(code, (0, other) if rng.random() < 0.5 else (other, 0), same, "MaximumMinimumOptions")
     return draft.model()
 
 
@@ -264,9 +298,11 @@ def softmax(dtype: str, seed: int) -> bytes:
 
 MODELS: dict[str, Callable[[str, int], bytes]] = {
     "convolution": convolution,
+    "transposed": transposed,
     "fully_connected": fully_connected,
     "pool": pool,
     "combination": combination,
+    "extreme": extreme,
     "value": value,
     "move": move,
     "softmax": softmax,

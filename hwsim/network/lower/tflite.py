@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwsim.errors import InputError, printable
 from hwsim.formats import Affine
-from hwsim.layers import Concat, ImageEncoding, Layer, Shape
+from hwsim.layers import Concat, EltwiseMax, EltwiseMin, ImageEncoding, Layer, Shape
+from hwsim.layers.tables import logistic_float32, tanh_float32
 from hwsim.network.lower import tflite_combine as combine
 from hwsim.network.lower import tflite_mac as mac
+from hwsim.network.lower import tflite_tables as tables
 from hwsim.network.lower import tflite_values as values
 from hwsim.network.lower.settle import naming
 from hwsim.network.lower.tflite_site import Site, activation_format, plane_shape
@@ -25,7 +27,12 @@ OPERATORS: dict[str, Callable[[Site], list[Layer]]] = {
     "CONV_2D": lambda site: [mac.convolution(site)],
     "DEPTHWISE_CONV_2D": lambda site: [mac.depthwise(site)],
     "FULLY_CONNECTED": lambda site: [mac.fully_connected(site)],
+    "TRANSPOSE_CONV": lambda site: [mac.transposed(site)],
     "MEAN": values.mean,
+    "LEAKY_RELU": values.leaky,
+    "PRELU": values.prelu,
+    "LOGISTIC": tables.curve(logistic_float32),
+    "TANH": tables.curve(tanh_float32),
     "AVERAGE_POOL_2D": values.average_pool,
     "MAX_POOL_2D": values.max_pool,
     "PAD": values.pad,
@@ -42,6 +49,9 @@ OPERATORS: dict[str, Callable[[Site], list[Layer]]] = {
 COMBINATIONS: dict[str, Callable[[Site, combine.Pair], list[Layer]]] = {
     "ADD": combine.total,
     "SUB": combine.total,
+    "MUL": combine.product,
+    "MAXIMUM": combine.extreme(EltwiseMax),
+    "MINIMUM": combine.extreme(EltwiseMin),
 }
 
 
@@ -78,11 +88,16 @@ class _Walk:
         self.values: dict[int, Value] = {}
         name = self.named(model.tensors[image])
         self.nodes.append(QuantizedNode(name, (), encoding))
-        self.values[image] = Value(name, fmt, plane_shape(model.tensors[image], model.where))
+        self.shapes = {name: plane_shape(model.tensors[image], model.where)}
+        self.values[image] = Value(name, fmt, self.shapes[name])
 
     def named(self, tensor: Tensor) -> str:
         """Return a name for the node that gives this tensor: the first of those that the converter joined, made to differ."""
         first = printable(tensor.name.split(";")[0] or "tensor")[:LONGEST_NAME]
+        return self.unique(first)
+
+    def unique(self, first: str) -> str:
+        """Return the name, with a number where it is taken."""
         name, number = first, 1
         while name in self.names:
             number += 1
@@ -117,6 +132,9 @@ class _Walk:
 
     def layers(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
         """Return what is read, and the chain of layers."""
+        if operator.name == "TRANSPOSE_CONV":  # it reads a size, weights, the image and a bias
+            size, weights, image, *bias = (*operator.inputs, -1, -1, -1)[: max(len(operator.inputs), 3)]
+            operator = replace(operator, inputs=(image, weights, *bias))
         x = self.read(operator, 0, where)
         if x.flat and operator.name != "FULLY_CONNECTED" and math.prod(x.shape[1:]) > 1:
             raise InputError(f"{where}: reads a flattened image; hwsim has a fully connected layer only behind a flatten.")
@@ -145,7 +163,12 @@ class _Walk:
         return [self.joinable(branch, fmt, where) for branch in branches], layers
 
     def joinable(self, branch: Value, fmt: Affine, where: str) -> str:
-        """Return the node of a branch with this format."""
+        """Return the node of a branch with this format: for uint8 a table brings it there, "BRANCH:INTO" with a number."""
+        if branch.format != fmt and fmt == Affine(8, fmt.scale, fmt.zero_point, signed=False) and not branch.format.signed:
+            name = self.unique(f"{branch.node}:joined")
+            self.nodes.append(QuantizedNode(name, (branch.node,), tables.joined(branch.format, fmt)))
+            self.shapes[name] = branch.shape
+            return name
         if branch.format != fmt:
             raise InputError(
                 f"{where}: reads {branch.node!r} with {branch.format} into {fmt}; allowed is one scale and zero point."
@@ -157,10 +180,10 @@ class _Walk:
         inputs, layers = made
         tensor = self.model.tensors[operator.outputs[0]]
         name = self.named(tensor)
-        names = [f"{name}:{i}" for i in range(len(layers) - 1)] + [name]
-        shapes = [self.shape_of(source) for source in inputs]
+        names = [*(self.unique(f"{name}:{i}") for i in range(len(layers) - 1)), name]
+        shapes = [self.shapes[source] for source in inputs]
         for label, layer in zip(names, layers, strict=True):
-            shapes = [layer.output_shape(shapes)]
+            shapes = [self.shapes.setdefault(label, layer.output_shape(shapes))]
             self.nodes.append(QuantizedNode(label, tuple(inputs), layer))
             inputs = [label]
         fmt, shape = layers[-1].output_format, plane_shape(tensor, where)
@@ -170,10 +193,6 @@ class _Walk:
                 f"{where}: gives {tuple(shapes[0])}, but its tensor {tensor.name!r} is said to be {tuple(shape)}; restore it."
             )
         return Value(name, fmt, shape)
-
-    def shape_of(self, node: str) -> Shape:
-        """Return the shape that a node gives."""
-        return next(value.shape for value in self.values.values() if value.node == node)
 
     def reshaped(self, x: Value, tensor: Tensor, where: str) -> Value:
         """A reshape that leaves every code where it is, or flattens an image row by row, as TensorFlow does."""

@@ -1,8 +1,8 @@
-"""TensorFlow Lite's operators that combine two tensors code by code: ADD and SUB round three times."""
+"""TensorFlow Lite's operators that combine two tensors code by code: ADD and SUB round three times, MUL twice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.contract.operand import Operand
 from hwsim.errors import InputError
 from hwsim.formats import Affine
-from hwsim.layers import EltwiseSum, Layer, Shape
+from hwsim.layers import EltwiseMax, EltwiseMin, EltwiseProduct, EltwiseSum, Layer, Shape
 from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_site import Site, activation_format
 from hwsim.network.tflite_schema import FusedOptions
@@ -81,6 +81,28 @@ def total(site: Site, read: Pair) -> list[Layer]:
     inputs = formats if read.constant is None else formats[:-1]
     fixed = None if read.constant is None else formats[-1]
     return [EltwiseSum(tuple(inputs), stage, operands, read.stretch, read.constant, fixed)]
+
+
+def product(site: Site, read: Pair) -> list[Layer]:
+    """MUL: the exact product, scaled by s_1 * s_2 / s_out in float32 steps, in the operator's order."""
+    options, out = site.options, site.output_format()
+    assert isinstance(options, FusedOptions)
+    formats = [site.input_format(i) for i in read.places]
+    real = scales.float32_real(site.input_format(0).step(), site.input_format(1).step(), out.step())
+    stage = scales.stage(out, scales.twice_rounded([real]), options.fused)
+    inputs, fixed = (formats, None) if read.constant is None else (formats[:-1], formats[-1])
+    return [EltwiseProduct(tuple(inputs), stage, None, read.stretch, read.constant, fixed)]
+
+
+def extreme(kind: type[EltwiseMax] | type[EltwiseMin]) -> Callable[[Site, Pair], list[Layer]]:
+    """MAXIMUM or MINIMUM: of codes with one scale and zero point."""
+
+    def make(site: Site, read: Pair) -> list[Layer]:
+        fmt = same_formats(site, read)
+        fixed = None if read.constant is None else fmt
+        return [kind((fmt,) * len(read.shapes), read.stretch, read.constant, fixed)]
+
+    return make
 
 
 def same_formats(site: Site, read: Pair) -> Affine:

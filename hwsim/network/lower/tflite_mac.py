@@ -9,11 +9,11 @@ import numpy as np
 from hwsim.contract import Accumulator, MacContract
 from hwsim.errors import InputError
 from hwsim.formats import Affine
-from hwsim.layers import Convolution, FullyConnected, Layer
+from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer
 from hwsim.network.lower import tflite_scales as scales
-from hwsim.network.lower.tflite_site import Site
+from hwsim.network.lower.tflite_site import Site, plane_shape
 from hwsim.network.tflite_file import Tensor
-from hwsim.network.tflite_schema import ConvOptions, DenseOptions, DepthwiseOptions, Fused, Padding
+from hwsim.network.tflite_schema import ConvOptions, DenseOptions, DepthwiseOptions, Fused, Padding, TransposeConvOptions
 
 INT32_CODE, INT64_CODE = 2, 4
 """Codes of types in the schema, as options name a bias's."""
@@ -67,6 +67,22 @@ def _convolved(site: Site, options: ConvOptions | DepthwiseOptions, raw: np.ndar
         _contract(site, axis, options.fused, bias), weight, bias, stride, (ends[0][0], ends[1][0]), dilation,
         site.shape.c // weight.shape[1], (ends[0][1], ends[1][1]),
     )  # fmt: skip
+
+
+def transposed(site: Site) -> Layer:
+    """TRANSPOSE_CONV: weights [K][R][S][C]; padded as the convolution that it transposes; site: input, weights, bias."""
+    options = site.options
+    assert isinstance(options, TransposeConvOptions)
+    weight, stride = site.constant(1, 4).transpose(0, 3, 1, 2), (options.stride_h, options.stride_w)
+    site.check_pair("stride", stride)
+    outputs = plane_shape(site.output, site.where)[1:]
+    cuts = []
+    for inputs, made, kernel, step in zip(site.shape[1:], outputs, weight.shape[2:], stride, strict=True):
+        before = pads(options.padding, made, kernel, step)[0]
+        cuts.append((before, (inputs - 1) * step + kernel - before - made))
+    bias = site.bias(len(weight), options.bias_type)
+    contract = _contract(site, 0, options.fused, bias)
+    return Deconvolution(contract, weight, bias, stride, (cuts[0][0], cuts[1][0]), pad_end=(cuts[0][1], cuts[1][1]))
 
 
 def _contract(site: Site, axis: int, fused: Fused, bias: np.ndarray | None) -> MacContract:

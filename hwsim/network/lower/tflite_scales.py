@@ -25,9 +25,9 @@ REAL_BOUNDS: dict[Fused, tuple[float | None, float | None]] = {
 }
 
 
-def _quiet() -> np.errstate:
-    """What float32 cannot hold becomes infinity or 0, and is refused as a scale."""
-    return np.errstate(over="ignore", under="ignore")
+def quiet() -> np.errstate:
+    """What float32 does not hold becomes infinity, 0 or no number at all, and is refused as a scale."""
+    return np.errstate(all="ignore")
 
 
 def double_real(*scales: float) -> float:
@@ -48,7 +48,7 @@ def mixed_real(input_scale: float, weight_scale: float, output_scale: float) -> 
     >>> mixed_real(0.1, 0.1, 1.0) == double_real(0.1, 0.1, 1.0)
     False
     """
-    with _quiet():
+    with quiet():
         return float(F(input_scale) * F(weight_scale)) / output_scale
 
 
@@ -59,7 +59,7 @@ def float32_real(*scales: float) -> float:
     0.0625
     """
     real = F(scales[0])
-    with _quiet():
+    with quiet():
         for scale in scales[1:-1]:
             real *= F(scale)
         return float(real / F(scales[-1]))
@@ -105,7 +105,7 @@ def clamp(fmt: Affine, fused: Fused) -> tuple[int | None, int | None]:
         if real is None:
             ends.append(None)
             continue
-        with _quiet():
+        with quiet():
             quotient = float(F(real) / F(fmt.step()))
         if abs(quotient) >= 1 << 31:
             raise ContractError(

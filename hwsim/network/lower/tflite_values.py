@@ -10,14 +10,14 @@ from hwsim.arith.rounding import Rounding
 from hwsim.contract import Output
 from hwsim.contract.reciprocals import folded_reciprocal
 from hwsim.errors import InputError
-from hwsim.formats import Affine
-from hwsim.layers import AveragePool, Clamp, CountRule, Layer, MaxPool, Pad, Rescale, ResizeNearest, Window
+from hwsim.formats import Affine, FixedPoint
+from hwsim.layers import AveragePool, Clamp, CountRule, Layer, MaxPool, Pad, PReLU, Rescale, ResizeNearest, Window
 from hwsim.layers.move import tflite_sampling
 from hwsim.layers.softmax_fixed import SoftmaxFixed
 from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_mac import pads
 from hwsim.network.lower.tflite_site import Site
-from hwsim.network.tflite_schema import Fused, PoolOptions, ReduceOptions, ResizeOptions, SoftmaxOptions
+from hwsim.network.tflite_schema import Fused, LeakyOptions, PoolOptions, ReduceOptions, ResizeOptions, SoftmaxOptions
 
 
 def clamped(fmt: Affine, fused: Fused) -> list[Layer]:
@@ -67,6 +67,31 @@ def rectifier(fused: Fused) -> Callable[[Site], list[Layer]]:
         return [Rescale(x, scales.stage(out, scales.twice_rounded([scales.float32_real(x.step(), out.step())]), fused))]
 
     return make
+
+
+def leaky(site: Site) -> list[Layer]:
+    """LEAKY_RELU: one multiplier for what is not negative, another with alpha in it for what is; both of float32 steps."""
+    assert isinstance(site.options, LeakyOptions)
+    x, out, alpha = site.input_format(0), site.output_format(), float(np.float32(site.options.alpha))
+    if not 0 < alpha < np.inf:
+        raise InputError(f"{site.where}: found alpha {alpha!r}, allowed a finite number above 0.")
+    below = scales.twice_rounded([scales.float32_real(x.step(), alpha, out.step())])
+    return [PReLU(x, FixedPoint(2, 0), np.array([1]), _identity(x, out), below)]
+
+
+def prelu(site: Site) -> list[Layer]:
+    """PRELU with a slope for each channel, or one."""
+    x, out, slopes, codes = site.input_format(0), site.output_format(), site.input_format(1), site.constant(1, None)
+    if codes.size != codes.shape[-1] or codes.size not in (1, site.shape.c):
+        raise InputError(
+            f"{site.where}: found slopes of shape {codes.shape}, allowed one for each of {site.shape.c} channels, or one."
+        )
+    below = scales.twice_rounded([scales.float32_real(x.step(), slopes.step(), out.step())])
+    return [PReLU(x, slopes, codes.ravel(), _identity(x, out), below)]
+
+
+def _identity(x: Affine, out: Affine) -> Output:
+    return scales.stage(out, scales.twice_rounded([scales.float32_real(x.step(), out.step())]), Fused.NONE)
 
 
 def pad(site: Site) -> list[Layer]:
