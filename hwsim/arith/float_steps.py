@@ -5,12 +5,14 @@ and on int64.
 """
 
 from hwsim.arith.minifloat import (
+    add_floats,
     bit_length,
     fixed_from_float,
     float_from_fixed,
     infinity_code,
     is_infinite,
     is_nan,
+    multiply_add_floats,
     multiply_floats,
     nan_code,
     round_pack,
@@ -32,6 +34,27 @@ def float_term(value, scale, f):
     """
     number = float_from_fixed(value, 0, f, Rounding.TIES_EVEN)[0]
     return multiply_floats(number, f, scale, f, f, Rounding.TIES_EVEN)[0]
+
+
+def fused_term(code, scale, total, f):
+    """fused_term(c) = float32(c * scale + total), rounded once; code: below 2**24, so that it is a float32 number.
+
+    >>> from hwsim.formats.catalog import BINARY32
+    >>> hex(fused_term(3, 0x3F000000, 0x40000000, BINARY32.layout))  # 3 * 0.5 + 2
+    '0x40600000'
+    """
+    number = float_from_fixed(code, 0, f, Rounding.TIES_EVEN)[0]
+    return multiply_add_floats(number, f, scale, f, total, f, f, Rounding.TIES_EVEN)[0]
+
+
+def offset_term(value, scale, offset, f):
+    """offset_term(v) = float32(float32(float32(v) * scale) + offset).
+
+    >>> from hwsim.formats.catalog import BINARY32
+    >>> hex(offset_term(3, 0x3F000000, 0x40000000, BINARY32.layout))  # 3 * 0.5 + 2
+    '0x40600000'
+    """
+    return add_floats(float_term(value, scale, f), f, offset, f, f, Rounding.TIES_EVEN)[0]
 
 
 def divide_floats(a, b, f, mode):

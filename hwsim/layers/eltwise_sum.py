@@ -9,8 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwsim.arith.float_steps import float_integer, float_term
-from hwsim.arith.minifloat import add_floats
 from hwsim.arith.operand import Term, term_value
 from hwsim.arith.rounding import Rounding
 from hwsim.arith.scale import Scaling
@@ -19,10 +17,9 @@ from hwsim.contract.operand import FloatSteps, Operand
 from hwsim.contract.resolve import Epilogue, check_multiplied, resolve_output
 from hwsim.errors import ContractError
 from hwsim.formats import Affine, FixedPoint
-from hwsim.formats.catalog import BINARY32
 from hwsim.layers.base import AnyOutput, Bounds, Cell, Codes, Events, Range, Real, finish, multiplied_range, rounded_range
 from hwsim.layers.combined import Combined
-from hwsim.layers.float_steps import check_steps, float_codes, steps_epilogue
+from hwsim.layers.float_steps import check_steps, steps_epilogue, summed_in_steps
 from hwsim.layers.float_values import (
     check_float_output,
     check_no_affine,
@@ -113,7 +110,7 @@ class EltwiseSum(Combined):
         """The shift, limits and modes."""
         output = integer_output(self.kind, self.output)
         if self.steps is not None:
-            return steps_epilogue(self.kind, output)
+            return steps_epilogue(self.kind, output, self.steps)
         scaled = any(term.scaling != Scaling.SHIFT for term in self.terms)
         if not scaled:
             self.check_units(None if output.scaling is not None else output.format)
@@ -135,14 +132,10 @@ class EltwiseSum(Combined):
         """Every float step is monotone in each operand: the ends are those of the operands' ends."""
         lows = [low if scale > 0 else high for (low, high), scale in zip(self.ranges, steps.scales, strict=True)]
         highs = [high if scale > 0 else low for (low, high), scale in zip(self.ranges, steps.scales, strict=True)]
-        return self._float_sum(lows, steps), self._float_sum(highs, steps)
+        return self._in_steps(lows, steps), self._in_steps(highs, steps)
 
-    def _float_sum(self, values: Sequence[int], steps: FloatSteps) -> int:
-        f, (scales, divisor) = BINARY32.layout, float_codes(steps)
-        total = float_term(values[0], scales[0], f)
-        for value, scale in zip(values[1:], scales[1:], strict=True):
-            total = add_floats(total, f, float_term(value, scale, f), f, f, Rounding.TIES_EVEN)[0]
-        return int(float_integer(total, divisor, self.epilogue.rounding, f))
+    def _in_steps(self, values: Sequence[int], steps: FloatSteps) -> int:
+        return summed_in_steps(values, [f.zero() for f in self.fixed], steps, self.epilogue.rounding)
 
     def spec(self, inputs: Sequence[Codes], n: int, k: int, y: int, x: int) -> Cell:
         """One output in plain ints."""
@@ -152,7 +145,7 @@ class EltwiseSum(Combined):
             return Cell(code, None, Events(0, event))
         values = [code - f.zero() for code, f in zip(codes, self.fixed, strict=True)]
         if self.steps is not None:
-            total = self._float_sum(values, self.steps)
+            total = self._in_steps(values, self.steps)
         else:
             total = sum(term_value(value, term) for value, term in zip(values, self.terms, strict=True))
         code, event = finish(total, 0, self.epilogue)

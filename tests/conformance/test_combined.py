@@ -13,7 +13,7 @@ import pytest
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Activation, Multiplier, Output, Scaling
-from hwsim.contract.operand import FloatSteps, Operand
+from hwsim.contract.operand import FloatSteps, Operand, fused_sum, offset_product
 from hwsim.contract.scaling import float32_multiplier, quantized_multiplier
 from hwsim.errors import ContractError
 from hwsim.execute.single import run_layer
@@ -290,8 +290,55 @@ def test_float_steps_are_numpys_float32():
         assert low <= want.min() and (want.max() <= high), case.name
 
 
+def round32(exact: Fraction) -> Fraction:
+    """The nearest number of 24 bits, ties to even: no exponent here leaves float32's."""
+    if exact == 0:
+        return exact
+    grid = Fraction(1)
+    while abs(exact) / grid >= 1 << 24:
+        grid *= 2
+    while abs(exact) / grid < 1 << 23:
+        grid /= 2
+    return rounded(exact / grid, Rounding.TIES_EVEN) * grid
+
+
+@cache
+def offset_cases() -> list[tuple[Case, list[int]]]:
+    """Fused multiply-adds and products with an offset, by Fractions that are rounded after each operation."""
+    found = []
+    for i in range(8):
+        rng, signed = generator(f"offset {i}"), i % 2 == 0
+        s1, s2, so = (f32(v) for v in ((0.3, 0.1, 0.2) if i % 4 == 0 else np.exp(rng.uniform(-3, 0, 3))))
+        zeros = [int(z) for z in rng.integers(-128, 128, 3) + (0 if signed else 128)]
+        f, g, out = (Affine(8, s, z, signed) for s, z in zip((s1, s2, so), zeros, strict=True))
+        a, b = operands_of(f"offset {i}", (f, g), (SHAPE, SHAPE))
+        steps = fused_sum((f, g), out)
+        ra, rb = Fraction(f32(np.float32(s1) / np.float32(so))), Fraction(f32(np.float32(s2) / np.float32(so)))
+        offset = round32(zeros[2] - round32(ra * zeros[0] + round32(rb * zeros[1])))
+        assert (steps.scales, steps.offset) == ((float(ra), float(rb)), float(offset))
+        pairs = list(zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
+        want = [round32(x * ra + round32(y * rb + offset)) for x, y in pairs]
+        found.append((Case(f"fused sum {i}", EltwiseSum((f, g), Output(out), steps), (a, b)), want))
+        out = Affine(8, f32(s1 * s2 * 60), zeros[2], signed)
+        steps = offset_product((f, g), out)
+        scale = Fraction(f32(np.float32(s1) * np.float32(s2) / np.float32(out.step())))
+        want = [round32(round32((x - zeros[0]) * (y - zeros[1]) * scale) + zeros[2]) for x, y in pairs]
+        assert (steps.scales, steps.offset) == ((float(scale),), float(zeros[2]))
+        found.append((Case(f"offset product {i}", EltwiseProduct((f, g), Output(out), steps), (a, b)), want))
+    return found
+
+
+def test_offsets_are_rounded_with_the_rest():
+    for case, want in offset_cases():
+        out = case.layer.output.format
+        clipped = [min(max(rounded(value, Rounding.TIES_EVEN), out.low), out.high) for value in want]
+        assert by_spec(case).codes.ravel().tolist() == clipped, case.name
+        low, high = case.layer.bounds.output
+        assert low <= min(want) + Fraction(1, 2) and max(want) - Fraction(1, 2) <= high, case.name
+
+
 def test_every_backend_takes_the_same_float_steps(target):
-    for case, _ in float_cases():
+    for case, _ in (*float_cases(), *offset_cases()):
         conforms_or_refuses(target, case)
 
 
@@ -364,7 +411,20 @@ ONE = np.zeros((3, 1, 1), np.int8)
         (lambda: EltwiseSum((S8, catalog.E4M3), OUT, (Operand(), Operand())), "operands: found one beside a minifloat"),
         (lambda: EltwiseSum((S32, S8), OUT, (Operand(9, high(0.5)), Operand())), "HIGH_MULTIPLY takes 32 bits, found 41"),
         (lambda: EltwiseSum((FixedPoint(48, 0), S8), OUT, (Operand(14), Operand())), "63 bits wide, allowed 62"),
-        (lambda: EltwiseSum((S8, S8), OUT, FloatSteps((0.5,), 1.0)), "found 1 scales, allowed one for each of the 2"),
+        (lambda: EltwiseSum((S8, S8), OUT, FloatSteps((0.5,), 1.0)), "FloatSteps with 1 scales, allowed 2"),
+        (lambda: EltwiseProduct((A8, A8), Output(A8), FloatSteps((0.5, 0.5), 1.0, 3.0)), "FloatSteps with 2 scales, allowed 1"),
+        (
+            lambda: EltwiseProduct((S32, S32), Output(A8), FloatSteps((0.5,), 1.0, 3.0)),
+            "64 bits wide, allowed 62 before an offset",
+        ),
+        (
+            lambda: EltwiseSum(
+                (A8, A8), Output(A8, activation=Activation.RELU_BEFORE_REQUANTIZE), FloatSteps((0.5, 0.5), 1.0, 3.0)
+            ),
+            "with an offset, allowed is a clamp",
+        ),
+        (lambda: FloatSteps((0.5,), 2.0, 3.0), "found 2.0 with an offset"),
+        (lambda: FloatSteps((0.5,), 1.0, 0.1), "offset: found 0.1"),
         (lambda: EltwiseProduct((A8, A8), Output(A8, scaling=high(0.1)), FloatSteps((0.5, 0.5), 1.0)), "behind FloatSteps"),
         (lambda: EltwiseProduct((S8, S8), Output(S8, Rounding.FLOOR), FloatSteps((0.5, 0.5), 1.0)), "behind FloatSteps"),
         (lambda: EltwiseProduct((S32, S32, S8), OUT), "the exact product is 70 bits wide, allowed 64"),

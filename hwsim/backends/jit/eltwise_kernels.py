@@ -18,7 +18,7 @@ from hwsim.formats import Minifloat
 from hwsim.formats.catalog import BINARY32
 from hwsim.layers import ArithmeticShiftRight, EltwiseMax, EltwiseMin, EltwiseProduct, EltwiseSum, ImageEncoding, Rescale
 from hwsim.layers.combined import Combined
-from hwsim.layers.float_steps import float_codes
+from hwsim.layers.float_steps import step_codes
 from hwsim.layers.image import MEAN_LENGTH
 
 
@@ -76,7 +76,8 @@ class SumKernel(ValueKernel):
         """Return the sums, int64 [N][H][W][C]."""
         n, operands = inputs[0].n, operands_of(self.layer, inputs)
         if self.layer.steps is not None:
-            return in_steps(self, n, operands, self.layer.steps, product=False)
+            fused = self.layer.steps.offset is not None
+            return in_steps(self, codes_of(self.layer, inputs) if fused else operands, self.layer.steps, product=False)
         totals = self.empty(n)
         totals[...] = 0
         for values, term in zip(operands, self.layer.terms, strict=True):
@@ -88,13 +89,16 @@ class SumKernel(ValueKernel):
         return totals
 
 
-def in_steps(kernel: JitKernel, n: int, operands: Sequence[np.ndarray], steps: FloatSteps, product: bool) -> np.ndarray:
-    """Return the integers that operands combined in float32 make, [N][H][W][C]."""
-    totals, (scales, divisor) = kernel.empty(n), float_codes(steps)
+def in_steps(kernel: JitKernel, operands: Sequence[np.ndarray], steps: FloatSteps, product: bool) -> np.ndarray:
+    """Return the integers that operands combined in float32 make, [N][H][W][C]; operands: less zero points, if no offset."""
+    totals, p = kernel.empty(len(operands[0])), step_codes(steps)
     whole = np.stack([np.broadcast_to(values, totals.shape) for values in operands])
-    codes = np.array(scales, dtype=np.int64)
-    mode = int(kernel.layer.epilogue.rounding)
-    over_rows(eltwise_loops.float_steps, n * kernel.output_shape.h, whole, codes, divisor, product, mode, BINARY32.layout, totals)
+    last = (p.divisor, int(kernel.layer.epilogue.rounding), BINARY32.layout, totals)
+    scales, rows = np.array(p.scales, dtype=np.int64), len(totals) * kernel.output_shape.h
+    if steps.offset is None:
+        over_rows(eltwise_loops.float_steps, rows, whole, scales, product, *last)
+    else:
+        over_rows(eltwise_loops.fused_sums, rows, whole, scales, p.offset, *last)
     return totals
 
 
@@ -105,13 +109,18 @@ class ProductKernel(ValueKernel):
 
     def values(self, inputs: Sequence[Buffer]) -> np.ndarray:
         """Return the products, int64 [N][H][W][C]."""
-        operands = operands_of(self.layer, inputs)
-        if self.layer.steps is not None:
-            return in_steps(self, inputs[0].n, operands, self.layer.steps, product=True)
-        totals = self.empty(inputs[0].n)
-        totals[...] = operands[0]
+        operands, steps = operands_of(self.layer, inputs), self.layer.steps
+        if steps is not None and steps.offset is None:
+            return in_steps(self, operands, steps, product=True)
+        products = self.empty(inputs[0].n)
+        products[...] = operands[0]
         for values in operands[1:]:
-            totals *= values
+            products *= values
+        if steps is None:
+            return products
+        totals, p = np.empty_like(products), step_codes(steps)
+        last = (p.scales[0], p.offset, p.divisor, int(self.layer.epilogue.rounding), BINARY32.layout, totals)
+        over_rows(eltwise_loops.offset_products, inputs[0].n * self.output_shape.h, products, *last)
         return totals
 
 

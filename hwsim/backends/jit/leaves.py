@@ -111,6 +111,8 @@ LEAVES = (
     float_order.code_of_key,
     operand.term_value,
     float_steps.float_term,
+    float_steps.fused_term,
+    float_steps.offset_term,
     float_steps.divide_floats,
     float_steps.float_integer,
     float_walk.unpack_term,
