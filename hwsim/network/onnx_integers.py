@@ -163,10 +163,20 @@ def _quantize_linear(build: IntegerBuild, node: OnnxNode) -> Value:
     build.whole.update(node.outputs)
     if isinstance(value, np.ndarray):
         axis = a["axis"] % max(value.ndim, 1)
+        _check_axis(fmt, value, axis)
         codes = quantize_linear(value, fmt, axis)
         build.stored[node.outputs[0]] = Stored(codes, fmt, axis)
         return codes
     return _quantized(build, node, build.tensor(node.inputs[0]), Quantize(_single(fmt)))
+
+
+def _check_axis(fmt: Grid, array: np.ndarray, axis: int) -> None:
+    """Refuse scales per channel that are not as many as the places along the axis."""
+    if not fmt.per_channel:
+        return
+    count = len(fmt.fractional_length) if isinstance(fmt, FixedPoint) else fmt.channels  # type: ignore[arg-type]
+    if axis >= array.ndim or array.shape[axis] != count:
+        raise InputError(f"it has {count} scales along axis {axis} of shape {array.shape}; one for each place is needed.")
 
 
 def _single(fmt: Grid) -> Grid:
@@ -193,6 +203,7 @@ def _dequantize_linear(build: IntegerBuild, node: OnnxNode) -> Value:
             raise InputError(f"it dequantizes a constant of type {value.dtype}; integers are needed.")
         fmt = build.grid(node, 1, 2, value.dtype)
         axis = a["axis"] % max(value.ndim, 1)
+        _check_axis(fmt, value, axis)
         build.stored[node.outputs[0]] = Stored(value, fmt, axis)
         return dequantize_linear(value, fmt, axis)
     return as_format(build, node, node.inputs[0], 1, 2)
@@ -231,6 +242,7 @@ def _stored_input(build: IntegerBuild, node: OnnxNode, index: int, scale: int, z
         raise InputError("its weights must be a constant of integers.")
     name = f"{node.inputs[index]}:real:{node.name}:{index}"
     fmt = build.grid(node, scale, zero, codes.dtype) if scale >= 0 else _unscaled(build, node, zero, codes)
+    _check_axis(fmt, codes, axis)
     build.stored[name] = Stored(codes, fmt, axis)
     build.values[name] = dequantize_linear(codes, fmt, axis)
     return name
@@ -310,8 +322,9 @@ def _quant(build: IntegerBuild, node: OnnxNode) -> Value:
     value = build.value(node.inputs[0])
     overflow = Overflow.SATURATE_SYMMETRIC if a["narrow"] else Overflow.SATURATE
     if isinstance(value, np.ndarray):
+        _check_axis(fmt, value, axis)
         codes = fmt.encode_array(value, rounding, overflow, axis)
-        build.stored[node.outputs[0]] = Stored(codes, fmt, axis)
+        build.stored[node.outputs[0]] = Stored(np.asarray(codes), fmt, axis)
         return np.asarray(fmt.to_real(codes, axis).astype(np.float32))
     return _quantized(build, node, build.tensor(node.inputs[0]), Quantize(_single(fmt), rounding, overflow))
 

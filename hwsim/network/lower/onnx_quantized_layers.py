@@ -86,7 +86,7 @@ def quantize_linear(real: np.ndarray, fmt: Affine, axis: int = 0) -> np.ndarray:
     scale, zero = _spread(fmt.scale, np.float32, real.ndim, axis), _spread(fmt.zero_point, np.float64, real.ndim, axis)
     with np.errstate(all="ignore"):
         codes = np.rint(real.astype(np.float32) / scale).astype(np.float64) + zero
-    return np.clip(codes, fmt.low, fmt.high).astype(fmt.dtype)
+    return np.asarray(np.clip(codes, fmt.low, fmt.high).astype(fmt.dtype))
 
 
 def dequantize_linear(codes: np.ndarray, fmt: Affine, axis: int = 0) -> np.ndarray:
@@ -96,7 +96,7 @@ def dequantize_linear(codes: np.ndarray, fmt: Affine, axis: int = 0) -> np.ndarr
     array([ 1., -1.], dtype=float32)
     """
     with np.errstate(over="ignore"):
-        return fmt.to_real(codes, axis).astype(np.float32)
+        return np.asarray(fmt.to_real(codes, axis).astype(np.float32))
 
 
 def _spread(value: Any, dtype: Any, ndim: int, axis: int) -> np.ndarray:
