@@ -8,6 +8,7 @@ from hwsim.layers.conv import Convolution
 from hwsim.layers.deconv import Deconvolution
 from hwsim.layers.elementwise import ReLU, Rescale
 from hwsim.layers.eltwise_sum import EltwiseSum
+from hwsim.layers.float_lrn import SteppedLRN
 from hwsim.layers.fully_connected import FullyConnected
 from hwsim.layers.host import HostLRN, Region, Softmax
 from hwsim.layers.image import ImageEncoding
@@ -59,6 +60,7 @@ __all__ = [
     "Shares",
     "Slice",
     "Softmax",
+    "SteppedLRN",
     "SoftmaxFixed",
     "Window",
 ]

@@ -142,11 +142,15 @@ def _pooling(p: Any, blobs: Blobs) -> Op:
     )
 
 
-def _lrn(p: Any, blobs: Blobs) -> Op:
+def _lrn(p: Any, blobs: Blobs, stepped: bool = False) -> Op:
     c = p.lrn_param
     within = enum_name("NormRegion", c.norm_region) == "WITHIN_CHANNEL"
     # Caffe's within-channel layer is built from others and has no k: 1 stands where k would.
-    return LRN(Region.WITHIN if within else Region.ACROSS, c.local_size, c.alpha, c.beta, 1.0 if within else c.k)
+    return LRN(Region.WITHIN if within else Region.ACROSS, c.local_size, c.alpha, c.beta, 1.0 if within else c.k, stepped)
+
+
+def _stepped_lrn(p: Any, blobs: Blobs) -> Op:
+    return _lrn(p, blobs, stepped=True)
 
 
 def _batch_norm(p: Any, blobs: Blobs) -> Op:
@@ -236,6 +240,7 @@ CONVERTERS: dict[str, Callable[[Any, Blobs], Op]] = {
     "Flatten": _flatten,
     "InnerProduct": _inner_product,
     "LRN": _lrn,
+    "LRNRistretto": _stepped_lrn,
     "PReLU": _prelu,
     "Pooling": _pooling,
     "ReLU": lambda p, blobs: ReLU(p.relu_param.negative_slope),

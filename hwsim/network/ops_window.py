@@ -85,6 +85,7 @@ class LRN(Op):
     ACROSS: local_size channels around c, the mean divides by local_size, and missing channels count as 0.
     WITHIN: a window of local_size x local_size around the pixel; the mean divides by the window's area as Caffe's
     average pooling does, and k is 1.  local_size is odd.
+    stepped: where this becomes minifloats, every step is rounded to the format (ACROSS; Ristretto's type LRNRistretto).
     """
 
     region: Region
@@ -92,6 +93,7 @@ class LRN(Op):
     alpha: float = 1.0
     beta: float = 0.75
     k: float = 1.0
+    stepped: bool = False
 
     def __post_init__(self) -> None:
         if not (1 <= self.local_size <= MAX_SIDE and self.local_size % 2):

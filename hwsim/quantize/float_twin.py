@@ -31,6 +31,7 @@ from hwsim.layers import (
     ResizeNearest,
     Slice,
     Softmax,
+    SteppedLRN,
     Window,
 )
 from hwsim.layers.move import whole_factors
@@ -137,6 +138,7 @@ TWINS: dict[type, Callable[[Any], ops.Op]] = {
     AveragePool: _average_pool,
     HostLRN: _lrn,
     IntegerLRN: _lrn,
+    SteppedLRN: lambda layer: ops.LRN(ops.Region.ACROSS, layer.local_size, layer.alpha, layer.beta, layer.k, stepped=True),
     Clamp: _clamp,
     Pad: _pad,
     ResizeNearest: _resize,

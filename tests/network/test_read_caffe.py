@@ -105,6 +105,7 @@ def test_every_parameter_of_every_layer_arrives(tmp_path):
         layer { name: "r" type: "ReLU" bottom: "b" top: "r" relu_param { negative_slope: 0.5 } }
         layer { name: "l" type: "LRN" bottom: "r" top: "l" lrn_param { local_size: 3 alpha: 2 beta: 0.5 k: 7 } }
         layer { name: "w" type: "LRN" bottom: "r" top: "w" lrn_param { norm_region: WITHIN_CHANNEL k: 7 } }
+        layer { name: "v" type: "LRNRistretto" bottom: "r" top: "v" quantization_param { precision: MINIFLOAT } }
         layer { name: "e" type: "Eltwise" bottom: "l" bottom: "w" top: "e" }
         layer { name: "p" type: "Pooling" bottom: "e" top: "p" pooling_param { kernel_size: 3 stride: 2 pad: 1 } }
         layer { name: "q" type: "Pooling" bottom: "e" top: "q" pooling_param {
@@ -129,6 +130,7 @@ def test_every_parameter_of_every_layer_arrives(tmp_path):
     assert ops["r"] == ReLU(0.5)
     assert ops["l"] == LRN(Region.ACROSS, 3, 2.0, 0.5, 7.0)
     assert ops["w"] == LRN(Region.WITHIN, 5, 1.0, 0.75, 1.0)
+    assert ops["v"] == LRN(Region.ACROSS, 5, 1.0, 0.75, 1.0, stepped=True)
     assert ops["e"] == EltwiseSum() and ops["j"] == Concat()
     assert ops["p"] == Pooling(PoolMethod.MAX, (3, 3), (2, 2), (1, 1), True, CountRule.CAFFE)
     assert ops["q"] == Pooling(PoolMethod.AVERAGE, (3, 3), (2, 2), (1, 1), False, CountRule.CAFFE)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import hwsim
-from hwsim.contract.dialects import RISTRETTO_GPU
-from hwsim.layers import HostLRN, IntegerLRN
+from hwsim.contract.dialects import EXACT32, RISTRETTO_GPU
+from hwsim.layers import HostLRN, IntegerLRN, SteppedLRN
 from hwsim.layers.lrn_table import TableDesign
 from hwsim.network import ops
 from hwsim.network.graph import Network, Node
@@ -111,3 +113,31 @@ def test_cifar10_full_keeps_the_accuracy_of_float_wholly_in_integers(data_dir, o
     assert not [kind for kind in kinds(q) if kind.startswith("host")]
     assert q["conv1"].layer.output_format.signed is False
     assert hwsim.score(q, folder / "test_first500.npz").top1 >= 0.826
+
+
+def stepped_network() -> Network:
+    return Network("stepped", tuple(
+        replace(node, op=replace(node.op, stepped=True)) if isinstance(node.op, ops.LRN) else node for node in normalized()
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", [EXACT32, RISTRETTO_GPU])
+def test_ristrettos_lrn_rounds_every_step_where_the_network_is_in_minifloats(onnxruntime, dialect):
+    q = hwsim.quantize(stepped_network(), pixels(8), scheme=hwsim.Scheme.MINIFLOAT, dialect=dialect)
+    layer = q["norm2"].layer
+    assert isinstance(q["norm1"].layer, HostLRN) and isinstance(layer, SteppedLRN)
+    assert layer.steps.bits == 8 and layer.rounding is dialect.rounding and layer.running
+    images = pixels(1)[0]
+    spec, jit = (hwsim.run(q, images, backend=name) for name in ("spec", "jit"))
+    for a, b in zip(spec, jit, strict=True):
+        np.testing.assert_array_equal(a.codes, b.codes, a.name)
+        assert a.events == b.events, a.name
+    real, x = layer.steps.to_real(jit["norm2"].codes), layer.format.to_real(jit["norm2"].inputs[0])
+    squares = np.pad(x * x, ((0, 0), (2, 2), (0, 0), (0, 0)))
+    near = sum(squares[:, i : i + x.shape[1]] for i in range(5))
+    want = x * (2.0 + 2.0 / 5 * near) ** -0.5
+    assert np.abs(real - want).max() <= 0.25 * np.abs(want).max(), "three bits of fraction, five roundings"
+
+
+def test_in_integers_ristrettos_lrn_is_as_any_other(onnxruntime):
+    assert isinstance(hwsim.quantize(stepped_network(), pixels(4))["norm2"].layer, IntegerLRN)

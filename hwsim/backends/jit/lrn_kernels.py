@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 import hwsim.backends.jit.leaves  # noqa: F401  registers the leaves before they are compiled into the loops
+from hwsim.arith.float_lrn import add_square
 from hwsim.arith.lrn import look_up
+from hwsim.arith.minifloat import cast_float, multiply_floats
 from hwsim.arith.requantize import finish
 from hwsim.backends.base import Prepare, Taps, zero_of
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit.compile import compiled
 from hwsim.backends.jit.kernels import JitKernel
 from hwsim.backends.threads import over_rows
+from hwsim.layers.float_lrn import SteppedLRN
 from hwsim.layers.host import Region
 from hwsim.layers.lrn import IntegerLRN
 
@@ -62,4 +65,52 @@ class LRNKernel(JitKernel):
         out.inner[...] = codes
 
 
-LRN_TABLE: dict[str, Prepare] = {"lrn": LRNKernel}
+@compiled
+def step_by_step(first, last, x, size, running, powers, of_x, f, mode, codes):
+    """codes = x * power(sum of squares of size neighbours), channel by channel, every step rounded; returns (steps', outputs').
+
+    x: codes int64 [N][H][W][C] of format of_x, cast to f first.
+    """
+    _, height, width, channels = codes.shape
+    at_steps, at_output, reach = 0, 0, size // 2
+    own = np.empty(channels, np.int64)
+    for i in range(first, last):
+        n, y = i // height, i % height
+        for column in range(width):
+            for k in range(channels):
+                own[k] = cast_float(x[n, y, column, k], of_x, f, mode)[0]
+            total = np.int64(f.zero)
+            for k in range(channels):
+                low = max(k - reach, 0)
+                if running and k > 0:
+                    low = k + reach
+                if not running:
+                    total = np.int64(f.zero)
+                for c in range(low, min(k + reach + 1, channels)):
+                    total, event = add_square(total, own[c], 0, f, mode)
+                    at_steps += event
+                if running and k > reach:
+                    total, event = add_square(total, own[k - reach - 1], 1, f, mode)
+                    at_steps += event
+                code, event = multiply_floats(own[k], f, powers[total], f, f, mode)
+                codes[n, y, column, k] = code
+                at_output += event
+    return at_steps, at_output
+
+
+class SteppedLRNKernel(JitKernel):
+    """Every step in one minifloat format."""
+
+    layer: SteppedLRN
+
+    def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
+        """Compute into `out`."""
+        layer, codes = self.layer, self.empty(out.n)
+        x, size = np.ascontiguousarray(inputs[0].inner, dtype=np.int64), min(layer.local_size, 1 << 17 | 1)
+        powers, formats = layer.table.astype(np.int64), (layer.format.layout, layer.steps.layout)
+        numbers = (size, layer.running, powers, *formats, int(layer.rounding))
+        taps.events[:2] += over_rows(step_by_step, out.n * self.output_shape.h, x, *numbers, codes)
+        out.inner[...] = codes
+
+
+LRN_TABLE: dict[str, Prepare] = {"lrn": LRNKernel, "stepped_lrn": SteppedLRNKernel}

@@ -31,6 +31,7 @@ from hwsim.layers import (
     ResizeNearest,
     Slice,
     Softmax,
+    SteppedLRN,
     Window,
 )
 from hwsim.layers.move import whole_factors
@@ -38,6 +39,7 @@ from hwsim.network import ops
 from hwsim.network.lower.clip import clamp_codes, real_code
 from hwsim.network.lower.settle import AnyOutput, Real
 from hwsim.network.lower.sites import Site
+from hwsim.network.ranges import covering_minifloat
 
 if TYPE_CHECKING:
     from hwsim.network.lower.layers import Lowering
@@ -94,10 +96,13 @@ def _product(lowering: Lowering, site: Site, op: ops.EltwiseProduct, formats: Fo
 
 
 def _lrn(lowering: Lowering, site: Site, op: ops.LRN, formats: Formats) -> Layer:
-    """In integers, or in float on the host: where that is asked for, among minifloats, and where Ristretto leaves floats."""
+    """In integers; among minifloats in steps where the network says so; else in float on the host, as Ristretto leaves it."""
     region = Region.WITHIN_CHANNEL if op.region is ops.Region.WITHIN else Region.ACROSS_CHANNELS
     output, design, fmt = lowering.output(site), lowering.widths.lrn, formats[0]
     constants = (region, op.local_size, op.alpha, op.beta, op.k)
+    if op.stepped and region is Region.ACROSS_CHANNELS and lowering.in_floats and isinstance(fmt, Minifloat):
+        steps = lowering.minifloat or covering_minifloat(lowering.ranges[site.name].largest)
+        return SteppedLRN.from_real(steps, *constants[1:], lowering.dialect.rounding, format=fmt)
     in_float = lowering.dialect.ranges == RangeRule.RISTRETTO or not isinstance(fmt, FixedPoint)
     if design is None or in_float or not isinstance(output, Output):
         return HostLRN(fmt, *constants, output)
