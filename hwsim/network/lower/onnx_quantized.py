@@ -8,54 +8,33 @@ point: QONNX's power-of-two scales.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, MacContract, Output
-from hwsim.contract.operand import FloatSteps
+from hwsim.contract import Output
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint
-from hwsim.layers import (
-    AveragePool,
-    ChannelShuffle,
-    Clamp,
-    Concat,
-    Convolution,
-    CountRule,
-    EltwiseSum,
-    Flatten,
-    FullyConnected,
-    ImageEncoding,
-    Layer,
-    MaxPool,
-    Pad,
-    Rescale,
-    ResizeNearest,
-    Sampling,
-    Shape,
-    Slice,
-    Softmax,
-    Window,
-)
+from hwsim.layers import Concat, ImageEncoding, Layer, Rescale, Shape, Softmax
 from hwsim.network import ops
 from hwsim.network.caffe_input import Wish
 from hwsim.network.graph import Network, Node
 from hwsim.network.lower.onnx_quantized_image import encoding, pixels
-from hwsim.network.lower.onnx_quantized_layers import (
-    DIALECT,
-    WIDE_BITS,
-    bias_codes,
-    contract,
-    multiplier,
-    quantize_linear,
-    rescaling,
-    sum_contract,
+from hwsim.network.lower.onnx_quantized_layers import DIALECT, bias_codes, quantize_linear, rescaling, sum_contract
+from hwsim.network.lower.onnx_quantized_makers import (
+    MAKERS,
+    MOVES,
+    Clamps,
+    Codes,
+    Waiting,
+    all_fixed,
+    as_affine,
+    multiplying,
+    stage,
+    weights,
 )
 from hwsim.network.lower.settle import naming
+from hwsim.network.onnx_build import OnnxNode
 from hwsim.network.onnx_integers import Accumulated, Grid, IntegerBuild, Quantize, moves_codes, nearest
 from hwsim.network.onnx_operators import per_channel_axis
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -64,39 +43,20 @@ QONNX = "qonnx"
 """What a network of QONNX's fixed-point formats says of its school."""
 
 
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """A node of the result and the format of its codes."""
-
-    node: str
-    format: Grid
-
-
-@dataclass(frozen=True, eq=False)
-class Waiting:
-    """An operation whose result nobody has quantized yet. low, high: of the activations behind it."""
-
-    node: Node
-    inputs: tuple[Codes, ...]
-    low: float | None = None
-    high: float | None = None
-    bias: np.ndarray | None = None
-
-
 def lower_quantized(network: Network, build: IntegerBuild, wish: Wish) -> QuantizedNetwork:
     """The network in integers.
 
     wish: what a pixel means; without a mean or a scale, pixels are codes.  Errors: InputError, naming the node, for a
     result that a layer needs and that nothing quantizes, and for what hwsim does not run in integers.
     """
-    walk = _Walk(network, build, wish)
+    walk = Walk(network, build, wish)
     for node in network:
         with naming(f"network {network.name!r}, node {node.name!r}"):
             walk.take(node)
     return walk.result()
 
 
-class _Walk:
+class Walk:
     """One walk over the nodes: which are codes by now, and which wait to be quantized."""
 
     def __init__(self, network: Network, build: IntegerBuild, wish: Wish) -> None:
@@ -115,7 +75,7 @@ class _Walk:
             self.found[node.name] = self.quantized(node, op)
         elif isinstance(op, Accumulated):
             self.found[node.name] = self.accumulated(node, self.waiting(node.inputs[0]))
-        elif isinstance(op, (ops.ReLU, ops.Clip)):
+        elif isinstance(op, ops.Clip) or isinstance(op, ops.ReLU) and not op.negative_slope:
             self.found[node.name] = self.activated(node, op)
         elif isinstance(op, ops.Scale):
             self.found[node.name] = self.biased(node, op)
@@ -171,8 +131,6 @@ class _Walk:
 
     def activated(self, node: Node, op: ops.ReLU | ops.Clip) -> Waiting:
         """ReLU or Clip: behind what waits its limits, behind codes a layer of its own that waits."""
-        if isinstance(op, ops.ReLU) and op.negative_slope:
-            raise InputError(f"negative_slope is {op.negative_slope}; hwsim reads ReLU and Clip in quantized ONNX files.")
         low, high = (0.0, None) if isinstance(op, ops.ReLU) else (op.low, op.high)
         value = self.found.get(node.inputs[0])
         if not isinstance(value, Waiting):
@@ -193,23 +151,23 @@ class _Walk:
             raise InputError("hwsim adds and multiplies constants in quantized ONNX files only as a matrix product's bias.")
         return replace(value, bias=op.bias)
 
-    def clamp(self, value: Waiting, fmt: Grid) -> tuple[int | None, int | None]:
+    def clamp(self, value: Waiting, fmt: Grid) -> Clamps:
         """Codes of the limits of an activation, in this format."""
         step = float(np.ldexp(1.0, -fmt.fl())) if isinstance(fmt, FixedPoint) else fmt.step()
         limits = (value.low, value.high)
         low, high = (None if v is None else min(max(nearest(v, step, fmt.zero()), fmt.low), fmt.high) for v in limits)
         return (None if low == fmt.low else low), (None if high == fmt.high else high)
 
-    def rescale(self, x: Grid, op: Quantize, clamp: tuple[int | None, int | None] = (None, None)) -> Output:
+    def rescale(self, x: Grid, op: Quantize, clamp: Clamps = (None, None)) -> Output:
         """The output stage between two formats."""
-        if isinstance(x, FixedPoint) and isinstance(op.format, FixedPoint):
-            return Output(op.format, op.rounding, op.overflow, clamp_low=clamp[0], clamp_high=clamp[1])
-        return rescaling(x, _affine(op.format), clamp)
+        if all_fixed(x, op.format):
+            return stage(op, clamp)
+        return rescaling(x, as_affine(op.format), clamp)
 
     def layer(self, value: Waiting, op: Quantize) -> Codes:
         """The layer of an operation whose result is quantized here."""
         node, clamp = value.node, self.clamp(value, op.format)
-        for kind, make in _MAKERS.items():
+        for kind, make in MAKERS.items():
             if isinstance(node.op, kind):
                 return self.add(node.name, tuple(each.node for each in value.inputs), make(self, value, op, clamp))
         if isinstance(node.op, ops.Concat):
@@ -232,8 +190,8 @@ class _Walk:
         x = value.inputs[0].format
         assert isinstance(x, Affine) and isinstance(weight, Affine)
         mac = sum_contract(x, weight)
-        codes = quantize_linear(_weights(value.node.op), weight, 0)
-        return self.add(node.name, (value.inputs[0].node,), _mac(value.node.op, mac, codes, None))
+        codes = quantize_linear(weights(value.node.op), weight, 0)
+        return self.add(node.name, (value.inputs[0].node,), multiplying(value.node.op, mac, codes, None))
 
     def stored_weight(self, value: Waiting) -> Grid:
         """The weights' format, its channels along the first axis; InputError where the file has no codes of them."""
@@ -247,7 +205,7 @@ class _Walk:
 
     def stored_bias(self, value: Waiting, x: Grid, weight: Grid) -> np.ndarray | None:
         """Bias codes on the accumulator's grid: as stored, or from float numbers."""
-        origin, channels = self.build.origin[value.node.name], len(_weights(value.node.op))
+        origin, channels = self.build.origin[value.node.name], len(weights(value.node.op))
         real = value.bias if value.bias is not None else value.node.op.bias  # type: ignore[attr-defined]
         if real is None:
             return None
@@ -256,15 +214,15 @@ class _Walk:
             lengths = tuple(x.fl() + weight.fl(k) for k in range(channels))
             return FixedPoint(32, lengths).encode_array(real).astype(np.int64)
         if stored is None or stored.codes.dtype != np.int32:
-            return bias_codes(np.broadcast_to(real, (channels,)), _affine(x), _affine(weight), channels)
-        self.check_bias(stored.format, _affine(x), _affine(weight), origin.kind)
+            return bias_codes(np.broadcast_to(real, (channels,)), as_affine(x), as_affine(weight), channels)
+        self.check_bias(stored.format, as_affine(x), as_affine(weight), origin)
         return np.broadcast_to(stored.codes.reshape(-1).astype(np.int64), (channels,))
 
-    def check_bias(self, fmt: Grid, x: Affine, weight: Affine, kind: str) -> None:
+    def check_bias(self, fmt: Grid, x: Affine, weight: Affine, origin: OnnxNode) -> None:
         """A bias must be worth what the products are; an integer operator's is by definition."""
         assert isinstance(fmt, Affine)
         wanted, given = np.float64(x.step()) * np.asarray(weight.scale), np.asarray(fmt.scale)
-        if fmt == Affine(32, 1.0) and kind == "Conv":
+        if origin.name.endswith(":sum"):
             return
         if np.any(np.asarray(fmt.zero_point)) or not np.allclose(given, wanted, rtol=1e-4, atol=0):
             raise InputError(f"its biases are stored as {fmt}, but its products are worth {np.min(wanted):g}; store them so.")
@@ -280,7 +238,7 @@ class _Walk:
         elif isinstance(op, ops.Softmax):
             layer = Softmax(fmt)
         else:
-            layer = _MOVES[type(op)](op, fmt)
+            layer = MOVES[type(op)](op, fmt)
         return self.add(node.name, tuple(each.node for each in inputs), layer)
 
     def result(self) -> QuantizedNetwork:
@@ -291,116 +249,3 @@ class _Walk:
         name = self.network.name
         shape = Shape(*self.shapes[self.network.input.name])
         return QuantizedNetwork(name, tuple(self.nodes), shape, self.preprocessing, QONNX if fixed else DIALECT)
-
-
-def _affine(fmt: Grid) -> Affine:
-    """The format as an Affine: a fixed point's step is a scale."""
-    if isinstance(fmt, Affine):
-        return fmt
-    lengths = fmt.fractional_length
-    scale = tuple(2.0**-fl for fl in lengths) if isinstance(lengths, tuple) else 2.0**-lengths
-    return Affine(fmt.bits, scale, 0, fmt.signed)
-
-
-def _weights(op: Any) -> np.ndarray:
-    weight: np.ndarray = op.weight
-    return weight
-
-
-def _mac(op: Any, mac: MacContract, codes: np.ndarray, bias: np.ndarray | None) -> Layer:
-    if isinstance(op, ops.InnerProduct):
-        return FullyConnected(mac, codes, bias)
-    return Convolution(mac, codes, bias, op.stride, op.pad, op.dilation, op.groups, op.pad_end)
-
-
-def _sum_of_products(walk: _Walk, value: Waiting, op: Quantize, clamp: tuple[int | None, int | None]) -> Layer:
-    x, weight = value.inputs[0].format, walk.stored_weight(value)
-    bias = walk.stored_bias(value, x, weight)
-    if isinstance(x, FixedPoint) and isinstance(weight, FixedPoint) and isinstance(op.format, FixedPoint):
-        output = Output(op.format, op.rounding, op.overflow, clamp_low=clamp[0], clamp_high=clamp[1])
-        mac = MacContract(x, weight, output, Accumulator(32 if max(x.bits, weight.bits) <= 8 else WIDE_BITS))
-        codes = weight.encode_array(_weights(value.node.op))
-    else:
-        if isinstance(x, FixedPoint):
-            raise InputError(f"it reads {x} with weights or outputs of other scales; hwsim runs one kind of scales in a layer.")
-        mac = contract(x, _affine(weight), _affine(op.format), clamp)
-        codes = quantize_linear(_weights(value.node.op), _affine(weight), 0)
-    return _mac(value.node.op, mac, codes, bias)
-
-
-def _clipped(walk: _Walk, value: Waiting, op: Quantize, clamp: tuple[int | None, int | None]) -> Layer:
-    fmt = value.inputs[0].format
-    if fmt == op.format:
-        return Clamp(fmt, fmt.low if clamp[0] is None else clamp[0], fmt.high if clamp[1] is None else clamp[1])
-    return Rescale(fmt, walk.rescale(fmt, op, clamp))
-
-
-def _summed(walk: _Walk, value: Waiting, op: Quantize, clamp: tuple[int | None, int | None]) -> Layer:
-    formats = tuple(each.format for each in value.inputs)
-    output = Output(op.format, op.rounding, op.overflow, clamp_low=clamp[0], clamp_high=clamp[1])
-    if all(isinstance(fmt, FixedPoint) for fmt in (*formats, op.format)):
-        return EltwiseSum(formats, output)
-    scales = tuple(float(np.float32(_affine(fmt).step())) for fmt in formats)
-    return EltwiseSum(formats, output, FloatSteps(scales, float(np.float32(_affine(op.format).step()))))
-
-
-def _averaged(walk: _Walk, value: Waiting, op: Quantize, clamp: tuple[int | None, int | None]) -> Layer:
-    """An average of whole windows is a convolution with weights of 1, scaled by x_scale / (y_scale * pixels) in float32."""
-    pool, x = value.node.op, value.inputs[0].format
-    assert isinstance(pool, ops.Pooling)
-    channels, *sides = walk.shapes[value.node.inputs[0]]
-    kernel = tuple(sides) if pool.global_pooling else pool.kernel
-    padded = any((*pool.pad, *(pool.pad_end or pool.pad))) or pool.ceil_mode
-    if isinstance(x, FixedPoint) or padded and not pool.global_pooling:
-        return _pooled(pool, x, op, clamp)
-    y = _affine(op.format)
-    scale = np.float32(x.step()) / (np.float32(y.step()) * np.float32(kernel[0] * kernel[1]))
-    output = Output(y, Rounding.TIES_EVEN, scaling=multiplier(scale), clamp_low=clamp[0], clamp_high=clamp[1])
-    mac = MacContract(x, Affine(2, 1.0), output, Accumulator(32 if x.bits <= 8 else WIDE_BITS))
-    stride = (1, 1) if pool.global_pooling else pool.stride
-    return Convolution(mac, np.ones((channels, 1, *kernel), np.int8), None, stride, groups=channels)
-
-
-def _pooled(pool: ops.Pooling, x: Grid, op: Quantize, clamp: tuple[int | None, int | None]) -> Layer:
-    """An average by exact division, in one format or between fixed points."""
-    if x != op.format and not (isinstance(x, FixedPoint) and isinstance(op.format, FixedPoint)):
-        raise InputError("a padded average goes into another format; quantize it with its input's scale and zero point.")
-    window = Window(None) if pool.global_pooling else Window(pool.kernel, pool.stride, pool.pad, pool.ceil_mode, pool.pad_end)
-    output = Output(op.format, op.rounding, op.overflow, clamp_low=clamp[0], clamp_high=clamp[1])
-    if pool.count is not CountRule.EXCLUDE_PADDING and x.zero():
-        raise InputError(
-            "a padded average counts its padding, and a zero point stands there; hwsim runs that without zero point."
-        )
-    return AveragePool(x, window, pool.count, output)
-
-
-_MAKERS: dict[type | tuple[type, ...], Callable[..., Layer]] = {
-    (ops.Convolution, ops.InnerProduct): _sum_of_products,
-    (ops.ReLU, ops.Clip): _clipped,
-    ops.EltwiseSum: _summed,
-    ops.Pooling: _averaged,
-}
-
-
-def _pad(op: ops.Pad, fmt: Grid) -> Layer:
-    step = float(np.ldexp(1.0, -fmt.fl())) if isinstance(fmt, FixedPoint) else fmt.step()
-    code = nearest(op.value, step, fmt.zero())
-    if not fmt.low <= code <= fmt.high:
-        raise InputError(f"it pads with {op.value:g}, which {fmt} cannot hold.")
-    return Pad(fmt, op.before, op.after, code)
-
-
-def _max_pool(op: ops.Pooling, fmt: Grid) -> Layer:
-    if op.global_pooling:
-        return MaxPool(fmt, Window(None))
-    return MaxPool(fmt, Window(op.kernel, op.stride, op.pad, op.ceil_mode, op.pad_end))
-
-
-_MOVES: dict[type, Callable[[Any, Grid], Layer]] = {
-    ops.ChannelShuffle: lambda op, fmt: ChannelShuffle(fmt, op.groups),
-    ops.Flatten: lambda op, fmt: Flatten(fmt),
-    ops.Pad: _pad,
-    ops.Pooling: _max_pool,
-    ops.ResizeNearest: lambda op, fmt: ResizeNearest(fmt, Sampling(1, op.factors[0]), Sampling(1, op.factors[1])),
-    ops.Slice: lambda op, fmt: Slice(fmt, op.begin, op.end, op.step),
-}
