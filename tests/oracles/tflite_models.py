@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from oracles import tflite_rules as rules
+from hwsim.network.caffe_input import Wish
 from oracles.litert import Op, T, build, constant
 
 FUSED = (0, 0, 0, 1, 2, 3)
-LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
+LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
+STRETCH = 256
+"""16-bit input codes are (pixel - 128) * 256."""
 
 
 class Draft:
@@ -26,6 +28,8 @@ class Draft:
         rows, columns = (int(n) for n in self.rng.integers(3, 9, 2))
         self.tensors = [T((1, rows, columns, channels), dtype, (self.scale(),), (self.zero(),), name="image")]
         self.ops: list[Op] = []
+        # what 16-bit kernels add, and how their options name it
+        self.bias_types = (np.int64, 4) if self.rng.random() < 0.5 else (np.int32, 2)
 
     def scale(self, near: float = 0.1, octaves: float = 3) -> float:
         """A float32 scale around `near`; every fourth is a power of two times it."""
@@ -33,7 +37,9 @@ class Draft:
         return float(np.float32(near * 2.0 ** (round(exponent) if self.rng.random() < 0.25 else exponent)))
 
     def zero(self) -> int:
-        """A zero point, often at an end."""
+        """A zero point, often at an end; 0 with 16 bits."""
+        if self.dtype == "int16":
+            return 0
         return int(self.rng.choice([self.low, self.high, 0, *self.rng.integers(self.low, self.high + 1, 3)]))
 
     def fused(self) -> int:
@@ -69,32 +75,37 @@ class Draft:
         scale, zero = scale or self.scale(self.tensors[index].scales[0], 2), self.zero() if zero is None else zero
         return T(self.tensors[index].shape, self.dtype, (scale,), (zero,))
 
+    def bias_type(self) -> dict[str, int]:
+        """The option of 16-bit layers that names their bias."""
+        return {"quantizedBiasType": self.bias_types[1]} if self.dtype == "int16" else {}
+
     def model(self) -> bytes:
         """The file: from the image to the last tensor."""
         return build(self.tensors, self.ops, [0], [len(self.tensors) - 1])
 
 
 def weights(draft: Draft, shape: tuple[int, ...], axis: int, scales: int) -> T:
-    """Weights: of int8 without zero point, one scale or `scales` of them on `axis`; of uint8 one scale and zero point."""
+    """Weights: int8 without zero point, one scale or `scales` of them on `axis`; uint8 with one scale and zero point."""
     if draft.dtype == "uint8":
         return constant(draft.codes(shape), (draft.scale(0.01),), (int(draft.rng.integers(0, 256)),))
     count = scales if draft.rng.random() < 0.7 else 1
-    return constant(draft.codes(shape), tuple(draft.scale(0.01) for _ in range(count)), (0,) * count, axis)
+    return constant(draft.codes(shape, "int8"), tuple(draft.scale(0.01) for _ in range(count)), (0,) * count, axis)
 
 
-def _accumulated(draft: Draft, weight: T, taps: int, crafted: int) -> tuple[T, T]:
+def _accumulated(draft: Draft, weight: T, taps: int, crafted: int, source: int = 0) -> tuple[T, T]:
     """Bias and output of a sum of so many products: scales such that codes are spread, and biases near ties."""
-    step = draft.tensors[0].scales[0] * np.array(weight.scales, np.float64)
-    reach = 100.0 * 100.0 * np.sqrt(taps)
-    out = T((), draft.dtype, (float(np.float32(step.max() * reach / 40)),), (draft.zero(),))
+    wide = draft.dtype == "int16"
+    step = draft.tensors[source].scales[0] * np.array(weight.scales, np.float64)
+    reach = 100.0 * (10000.0 if wide else 100.0) * np.sqrt(taps)
+    out = T((), draft.dtype, (float(np.float32(step.max() * reach / (8000 if wide else 40))),), (draft.zero(),))
     real = np.broadcast_to(step / out.scales[0], (crafted,))
-    bias = np.round((draft.rng.integers(-100, 100, crafted) + draft.rng.choice([0, 0.5], crafted)) / real) + draft.rng.integers(
-        -2, 3, crafted
-    )
+    near = draft.rng.integers(-100, 100, crafted) * (200 if wide else 1) + draft.rng.choice([0, 0.5], crafted)
+    bias, limit = np.round(near / real) + draft.rng.integers(-2, 3, crafted), 1 << 29
     far = draft.rng.random(crafted) < 0.1
-    bias = np.where(far, draft.rng.integers(-(1 << 29), 1 << 29, crafted), np.clip(bias, -(1 << 29), 1 << 29)).astype(np.int32)
+    bias = np.where(far, draft.rng.integers(-limit, limit, crafted), np.clip(bias, -limit, limit))
     scales = tuple(float(np.float32(s)) for s in step)
-    return constant(bias, scales, (0,) * len(scales)), out
+    kind = draft.bias_types[0] if wide else np.int32
+    return constant(bias.astype(kind), scales, (0,) * len(scales)), out
 
 
 def _shaped(out: T, shape: tuple[int, ...]) -> T:
@@ -116,6 +127,8 @@ def convolution(dtype: str, seed: int) -> bytes:
     if stride == [1, 1] and rng.random() < 0.3:
         dilation = [int(d) for d in rng.integers(1, 3, 2)]
         valid = valid and all((k - 1) * d < n for k, d, n in zip(kernel, dilation, (rows, columns), strict=True))
+    if depthwise:
+        draft.bias_types = (np.int64, 4)  # its kernel takes no other
     multiplier = int(rng.integers(1, 4))
     made = channels * multiplier if depthwise else int(rng.integers(2, 40))
     shape = (1, *kernel, made) if depthwise else (made, *kernel, channels)
@@ -124,7 +137,7 @@ def convolution(dtype: str, seed: int) -> bytes:
     sizes = [_extent(n, k, s, d, valid) for n, k, s, d in zip((rows, columns), kernel, stride, dilation, strict=True)]
     fields = {"padding": int(valid), "strideH": stride[0], "strideW": stride[1], "fusedActivationFunction": draft.fused()}
     fields |= {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
-    fields |= {"depthMultiplier": multiplier} if depthwise else {}
+    fields |= {"depthMultiplier": multiplier} if depthwise else draft.bias_type()
     inputs = (0, draft.add(weight), draft.add(bias))
     code, options = ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions") if depthwise else ("CONV_2D", "Conv2DOptions")
     draft.op(code, inputs, _shaped(out, (1, *sizes, made)), options, fields, 3)
@@ -142,6 +155,7 @@ def transposed(dtype: str, seed: int) -> bytes:
     sizes = [(n - 1) * s + max(k, s) if valid else n * s for n, k, s in zip((rows, columns), kernel, stride, strict=True)]
     fields = {"padding": int(valid), "strideH": stride[0], "strideW": stride[1], "fusedActivationFunction": draft.fused()}
     shape = (1, *sizes, made)
+    fields |= draft.bias_type()
     inputs = (draft.add(constant(np.array(shape, np.int32))), draft.add(weight), 0)
     if rng.random() < 0.7:
         inputs += (draft.add(bias),)
@@ -160,7 +174,7 @@ def fully_connected(dtype: str, seed: int) -> bytes:
     weight = weights(draft, (made, taps), 0, made)
     bias, out = _accumulated(draft, weight, taps, made)
     inputs = (source, draft.add(weight), draft.add(bias))
-    fields = {"fusedActivationFunction": draft.fused()}
+    fields = {"fusedActivationFunction": draft.fused()} | draft.bias_type()
     draft.op("FULLY_CONNECTED", inputs, _shaped(out, (1, made)), "FullyConnectedOptions", fields, 4)
     return draft.model()
 
@@ -201,7 +215,8 @@ def combination(dtype: str, seed: int) -> bytes:
     first, second = draft.tensors[0].scales[0], draft.tensors[other].scales[0]
     near = first * second * 30 if code == "MUL" else max(first, second)
     inputs = (0, other) if rng.random() < 0.5 else (other, 0)
-    fields = {"fusedActivationFunction": draft.fused()}
+    fields: dict[str, Any] = {"fusedActivationFunction": draft.fused()}
+    fields |= {"potScaleInt16": False} if dtype == "int16" and code != "MUL" else {}
     draft.op(code, inputs, draft.like(0, draft.scale(near, 2)), f"{code.capitalize()}Options", fields)
     return draft.model()
 
@@ -296,6 +311,55 @@ def softmax(dtype: str, seed: int) -> bytes:
     return draft.model()
 
 
+def inverted_residual(dtype: str, seed: int) -> bytes:
+    """MobileNet v2 in small: expand, depthwise with a stride behind an explicit PAD or none, project, ADD, MEAN, classes."""
+    draft = Draft(dtype, seed, 3)
+    width = int(draft.rng.integers(4, 12))
+    first = _layer(draft, 0, "CONV_2D", width, 3, int(draft.rng.integers(1, 3)), 3)
+    block = _layer(draft, first, "CONV_2D", 3 * width, 1, 1, 3)
+    block = _layer(draft, block, "DEPTHWISE_CONV_2D", 3 * width, 3, 1, 3)
+    block = _layer(draft, block, "CONV_2D", width, 1, 1, 0)
+    near = max(draft.tensors[first].scales[0], draft.tensors[block].scales[0])
+    total = draft.op("ADD", (first, block), draft.like(first, draft.scale(near, 1)), "AddOptions", {"fusedActivationFunction": 0})
+    source, last = draft.tensors[total], total
+    if draft.rng.random() < 0.5:
+        pads = draft.add(constant(np.array([[0, 0], [0, 1], [0, 1], [0, 0]], np.int32)))
+        shape = (1, source.shape[1] + 1, source.shape[2] + 1, source.shape[3])
+        last = draft.op("PAD", (total, pads), T(shape, dtype, source.scales, source.zero_points), "PadOptions")
+    last = _layer(draft, last, "DEPTHWISE_CONV_2D", width, 2 if last != total else 3, 2, 3, last != total)
+    tensor = draft.tensors[last]
+    axes = draft.add(constant(np.array([1, 2], np.int32)))
+    out = T((1, 1, 1, width), dtype, (draft.scale(tensor.scales[0], 1),), (draft.zero(),))
+    pooled = draft.op("MEAN", (last, axes), out, "ReducerOptions", {"keepDims": True})
+    weight = weights(draft, (10, width), 0, 10)
+    bias, out = _accumulated(draft, weight, width, 10, pooled)
+    inputs = (pooled, draft.add(weight), draft.add(bias))
+    logits = draft.op("FULLY_CONNECTED", inputs, _shaped(out, (1, 10)), "FullyConnectedOptions", {}, 4)
+    draft.op("SOFTMAX", (logits,), T((1, 10), dtype, (1 / 256,), (draft.low,)), "SoftmaxOptions", {"beta": 1.0})
+    return draft.model()
+
+
+def _layer(draft: Draft, source: int, code: str, made: int, kernel: int, stride: int, fused: int, valid: bool = False) -> int:
+    """A convolution of a tensor, padded SAME unless valid."""
+    _, rows, columns, channels = draft.tensors[source].shape
+    depthwise = code[0] == "D"
+    shape = (1, kernel, kernel, made) if depthwise else (made, kernel, kernel, channels)
+    weight = weights(draft, shape, 3 if depthwise else 0, made)
+    bias, out = _accumulated(draft, weight, kernel * kernel * (1 if depthwise else channels), made, source)
+    sizes = [_extent(n, kernel, stride, 1, valid) for n in (rows, columns)]
+    fields = {"padding": int(valid), "strideH": stride, "strideW": stride, "fusedActivationFunction": fused}
+    fields |= {"depthMultiplier": 1} if depthwise else {}
+    inputs = (source, draft.add(weight), draft.add(bias))
+    options = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
+    return draft.op(code, inputs, _shaped(out, (1, *sizes, made)), options, fields, 3)
+
+
+def wide(dtype: str, seed: int) -> bytes:
+    """16-bit codes: convolutions and fully connected layers with biases of 64 bits, or of 32, sums, products, pools."""
+    kinds = (convolution, transposed, fully_connected, pool, combination, extreme)
+    return kinds[seed % len(kinds)](dtype, seed)
+
+
 MODELS: dict[str, Callable[[str, int], bytes]] = {
     "convolution": convolution,
     "transposed": transposed,
@@ -306,6 +370,8 @@ MODELS: dict[str, Callable[[str, int], bytes]] = {
     "value": value,
     "move": move,
     "softmax": softmax,
+    "inverted_residual": inverted_residual,
+    "wide": wide,
 }
 
 
@@ -321,7 +387,21 @@ def image_codes(model: T, count: int, seed: int) -> np.ndarray:
 def as_codes(pixels: np.ndarray, dtype: str) -> np.ndarray:
     """The pixels as the model's input codes, N H W C."""
     moved = pixels.transpose(0, 2, 3, 1).astype(np.int64)
-    return (moved + LIMITS[dtype][0]).astype(dtype)
+    return ((moved - 128) * STRETCH if dtype == "int16" else moved + LIMITS[dtype][0]).astype(dtype)
 
 
-__all__ = ["MODELS", "Draft", "as_codes", "image_codes", "rules"]
+def as_planes(tensor: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A tensor of one image, flattened or not, as C, H, W."""
+    channels, rows, columns = shape
+    return tensor.reshape(rows, columns, channels).transpose(2, 0, 1)
+
+
+def wish(image: Any) -> Wish:
+    """What a reader is told of the pixels: nothing where they are codes."""
+    return Wish((128.0,), STRETCH * image.scales[0]) if image.dtype == "int16" else Wish()
+
+
+TYPES = {
+    "wide": ("int16",),
+}
+"""Types of the codes of those that do not take uint8 and int8."""

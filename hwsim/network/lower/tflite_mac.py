@@ -11,12 +11,9 @@ from hwsim.errors import InputError
 from hwsim.formats import Affine
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer
 from hwsim.network.lower import tflite_scales as scales
-from hwsim.network.lower.tflite_site import Site, plane_shape
+from hwsim.network.lower.tflite_site import INT64_CODE, Site, plane_shape
 from hwsim.network.tflite_file import Tensor
 from hwsim.network.tflite_schema import ConvOptions, DenseOptions, DepthwiseOptions, Fused, Padding, TransposeConvOptions
-
-INT32_CODE, INT64_CODE = 2, 4
-"""Codes of types in the schema, as options name a bias's."""
 
 
 def pads(padding: Padding, extent: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -62,9 +59,10 @@ def _convolved(site: Site, options: ConvOptions | DepthwiseOptions, raw: np.ndar
     for name, values in (("stride", stride), ("dilation", dilation)):
         site.check_pair(name, values)
     ends = [pads(options.padding, *numbers) for numbers in zip(site.shape[1:], weight.shape[2:], stride, dilation, strict=True)]
-    bias = site.bias(len(weight), getattr(options, "bias_type", INT64_CODE))
+    declared = options.bias_type if isinstance(options, ConvOptions) else INT64_CODE
+    bias = site.bias(len(weight), declared)
     return Convolution(
-        _contract(site, axis, options.fused, bias), weight, bias, stride, (ends[0][0], ends[1][0]), dilation,
+        _contract(site, axis, options.fused, declared), weight, bias, stride, (ends[0][0], ends[1][0]), dilation,
         site.shape.c // weight.shape[1], (ends[0][1], ends[1][1]),
     )  # fmt: skip
 
@@ -81,19 +79,19 @@ def transposed(site: Site) -> Layer:
         before = pads(options.padding, made, kernel, step)[0]
         cuts.append((before, (inputs - 1) * step + kernel - before - made))
     bias = site.bias(len(weight), options.bias_type)
-    contract = _contract(site, 0, options.fused, bias)
+    contract = _contract(site, 0, options.fused, options.bias_type)
     return Deconvolution(contract, weight, bias, stride, (cuts[0][0], cuts[1][0]), pad_end=(cuts[0][1], cuts[1][1]))
 
 
-def _contract(site: Site, axis: int, fused: Fused, bias: np.ndarray | None) -> MacContract:
-    """Products (x - zx)(w - zw) summed in int32 (16-bit codes with an int64 bias: int64), then the operator's multiplier."""
+def _contract(site: Site, axis: int, fused: Fused, declared: int) -> MacContract:
+    """Products (x - zx)(w - zw) summed in the type of the bias, then the operator's multiplier."""
     x, out = site.input_format(0), site.output_format()
     w = weights_format(site.tensor(1), axis, site.where)
     if not x.signed and w.per_channel:
         raise InputError(f"{site.where}: found one scale per channel with uint8; allowed is a single one.")
     real = scales.double_real if x.signed else scales.mixed_real
     reals = [real(x.step(), step, out.step()) for step in _steps(w)]
-    wide = bias is not None and bias.dtype == np.int64
+    wide = site.wide(declared)
     scaling = scales.once_rounded(reals) if wide else scales.twice_rounded(reals)
     return MacContract(x, w, scales.stage(out, scaling, fused), Accumulator(64 if wide else 32))
 
@@ -131,8 +129,8 @@ def fully_connected(site: Site) -> Layer:
     bias = site.bias(len(weight), options.bias_type)
     x, out, w = site.input_format(0), site.output_format(), weights_format(site.tensor(1), 0, site.where)
     reals = [scales.double_real(x.step(), step, out.step()) for step in _steps(w)]
-    wide = bias is not None and bias.dtype == np.int64
-    contract = MacContract(x, w, scales.stage(out, scales.in_double(reals), options.fused), Accumulator(64 if wide else 32))
+    accumulator = Accumulator(64 if site.wide(options.bias_type) else 32)
+    contract = MacContract(x, w, scales.stage(out, scales.in_double(reals), options.fused), accumulator)
     layer = FullyConnected(contract, ours, bias)
     reach = max(abs(layer.numbers.exact_low), abs(layer.numbers.exact_high)) * max(reals)
     if reach >= (1 << 31) - 1:

@@ -14,6 +14,8 @@ from hwsim.network.tflite_schema import Options
 
 WIDTHS = {"uint8": (8, False), "int8": (8, True), "int16": (16, True)}
 MAX_STEP = 1 << 15
+INT32_CODE, INT64_CODE = 2, 4
+"""Codes of types in the schema, as options name that of a bias."""
 
 
 def activation_format(tensor: Tensor, where: str) -> Affine:
@@ -97,21 +99,21 @@ class Site:
         return tensor.data
 
     def bias(self, channels: int, declared: int) -> np.ndarray | None:
-        """The bias, int32 or with 16-bit codes also int64, one for each channel; None where there is none.
-
-        declared: the type's code in the options: the 16-bit kernels take an int64 bias where they say nothing.
-        """
+        """The bias, in the type that the kernel sums in, one for each channel; None where there is none."""
         if len(self.operator.inputs) < 3 or self.operator.inputs[2] < 0:
             return None
         bias = self.constant(2, 1)
-        wide = self.tensor(0).dtype == "int16"
-        kinds = ("int32", "int64") if wide and declared == 2 else ("int64",) if wide else ("int32",)
-        if self.tensor(2).dtype not in kinds or len(bias) != channels or any(self.tensor(2).zero_points):
+        kind = "int64" if self.wide(declared) else "int32"
+        if self.tensor(2).dtype != kind or len(bias) != channels or any(self.tensor(2).zero_points):
             raise InputError(
-                f"{self.where}: found a bias of {len(bias)} x {self.tensor(2).dtype}, allowed {channels} x {' or '.join(kinds)} "
+                f"{self.where}: found a bias of {len(bias)} x {self.tensor(2).dtype}, allowed {channels} x {kind} "
                 "without a zero point."
             )
         return bias
+
+    def wide(self, declared: int) -> bool:
+        """Whether the kernel sums in 64 bits: of 16-bit codes, unless the options declare a bias of int32."""
+        return self.tensor(0).dtype == "int16" and declared != INT32_CODE
 
     def check_pair(self, name: str, values: tuple[int, int]) -> None:
         """Refuse a stride, dilation or window that is no number of pixels."""
