@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,13 @@ MAX_TABLE_INPUT = 16
 """Bits of what indexes a table."""
 
 
+class TableFunction(IntEnum):
+    """What the entries of a table are values of, where it is known: another format then gets a table of its own."""
+
+    SIGMOID = 0
+    TANH = 1
+
+
 @dataclass(frozen=True, eq=False)
 class LookupTable(OneInput):
     """code = table[code_in - low]; with fraction_bits, the line between two entries that the code's low bits choose a point of.
@@ -28,6 +36,7 @@ class LookupTable(OneInput):
     on; with fraction_bits f one for each 2**f codes, and one behind the last for the line to end at.
     dropped_bits, rounding: the line's point is an integer on a grid finer by f bits, of which so many are rounded away; the
     entries are then codes of output_format without its last f - dropped_bits bits.
+    function: what the table stands for; the table alone decides.
     What is TABLE of int16 in TOSA has f = 7 and drops none; TensorFlow Lite's drops all 7, ties up.
 
     >>> from hwsim.formats import FixedPoint
@@ -42,6 +51,7 @@ class LookupTable(OneInput):
     fraction_bits: int = 0
     dropped_bits: int = 0
     rounding: Rounding = Rounding.TIES_UP
+    function: TableFunction | None = None
 
     kind: ClassVar[str] = "lookup_table"
 
@@ -55,6 +65,9 @@ class LookupTable(OneInput):
         check_int("lookup_table.dropped_bits", self.dropped_bits, 0, self.fraction_bits)
         if not isinstance(self.rounding, Rounding):
             raise ContractError(f"lookup_table.rounding: found {self.rounding!r}, allowed {', '.join(r.name for r in Rounding)}.")
+        if self.function is not None and not isinstance(self.function, TableFunction):
+            names = ", ".join(function.name for function in TableFunction)
+            raise ContractError(f"lookup_table.function: found {self.function!r}, allowed None, {names}.")
         object.__setattr__(self, "table", self._checked(np.asarray(self.table)))
 
     def _checked(self, table: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.errors import ContractError
 from hwsim.formats import Affine, FixedPoint
-from hwsim.layers.lookup import LookupTable
+from hwsim.layers.lookup import LookupTable, TableFunction
 
 Curve = Callable[[Fraction, int], tuple[Fraction, Fraction]]
 """(low, high) around a function's value at a number, nearer to each other the more digits are asked for."""
@@ -90,6 +90,10 @@ def hard_sigmoid(slope: Fraction = Fraction(1, 6), middle: Fraction = Fraction(1
 
 hard_swish = exact(lambda x: x * min(max(x / 6 + Fraction(1, 2), Fraction(0)), Fraction(1)))
 """x * hard_sigmoid(x)."""
+
+
+CURVES: dict[TableFunction, Curve] = {TableFunction.SIGMOID: sigmoid, TableFunction.TANH: tanh}
+"""The curve that each name stands for."""
 
 
 def round_entry(curve: Curve, x: Fraction, output: FixedPoint | Affine, rounding: Rounding, overflow: Overflow) -> int:

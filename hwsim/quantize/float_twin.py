@@ -22,9 +22,11 @@ from hwsim.layers import (
     ImageEncoding,
     IntegerLRN,
     Layer,
+    LookupTable,
     MacLayer,
     MaxPool,
     Pad,
+    PReLU,
     Region,
     ReLU,
     Rescale,
@@ -34,6 +36,7 @@ from hwsim.layers import (
     SteppedLRN,
     Window,
 )
+from hwsim.layers.lookup import TableFunction
 from hwsim.layers.move import whole_factors
 from hwsim.layers.pool import CountRule
 from hwsim.network import ops
@@ -125,6 +128,12 @@ def _resize(layer: ResizeNearest) -> ops.Op:
     return ops.ResizeNearest(factors)
 
 
+def _curve(layer: LookupTable) -> ops.Op:
+    if layer.function is None:
+        raise InputError("a lookup_table of no known function has no float baseline; score without one.")
+    return ops.Sigmoid() if layer.function is TableFunction.SIGMOID else ops.Tanh()
+
+
 def _max_pool(layer: MaxPool) -> ops.Op:
     return _pooling(ops.PoolMethod.MAX, layer.window, CountRule.EXCLUDE_PADDING)
 
@@ -144,6 +153,8 @@ TWINS: dict[type, Callable[[Any], ops.Op]] = {
     ResizeNearest: _resize,
     Slice: lambda layer: ops.Slice(layer.start, layer.stop, layer.step),
     ChannelShuffle: lambda layer: ops.ChannelShuffle(layer.groups),
+    LookupTable: _curve,
+    PReLU: lambda layer: ops.PReLU(layer.slope_format.to_real(layer.slope)),
     ReLU: lambda layer: ops.ReLU(),
     Concat: lambda layer: ops.Concat(),
     EltwiseSum: lambda layer: ops.EltwiseSum(),

@@ -58,6 +58,11 @@ CASES = {
     "uneven pooling": network(ops.Pooling(ops.PoolMethod.MAX, (3, 2), (2, 2), (0, 1), pad_end=(1, 0))),
     "deconvolution": network(deconvolution(stride=(2, 3), pad=(1, 0)), ops.ReLU()),
     "deconvolution, uneven": network(deconvolution(stride=(2, 2), pad=(0, 1), pad_end=(1, 0), output_padding=(1, 1)), RELU6),
+    "leaky": network(ops.ReLU(0.1)),
+    "steep below": network(ops.ReLU(-1.5)),
+    "prelu": network(ops.PReLU(np.array([0.25, 0.0, -0.3, 1.0, 0.07]))),
+    "sigmoid": network(ops.Sigmoid()),
+    "tanh": network(ops.Tanh()),
     "maximum": network(conv(RNG, (5, 5, 1, 1), 1.0), joins=ops.EltwiseMax()),
     "product": network(conv(RNG, (5, 5, 1, 1), 1.0), ops.ReLU(), joins=ops.EltwiseProduct()),
     "one factor per channel": network(POOL, conv(RNG, (5, 5, 1, 1), 1.0), RELU6, joins=ops.EltwiseProduct()),
@@ -123,7 +128,7 @@ def test_other_bits_move_what_is_real(onnxruntime, name):
 
     finer = quantized(name)
     for node in finer.nodes:
-        if hasattr(node.layer, "contract") or hasattr(node.layer, "output") or node.layer.kind == "eltwise_max":
+        if hasattr(node.layer, "contract") or hasattr(node.layer, "output") or node.layer.kind in ("eltwise_max", "lookup_table"):
             bits = min(node.layer.output_format.bits + 4, 16)
             finer = finer.with_bits(node.name, output=bits)
     for node in finer.mac_nodes:
@@ -181,3 +186,20 @@ def test_a_maximum_of_ristretto_reads_one_format_through_rescales():
     q = hwsim.quantize(CASES["maximum"], pixels(8), dialect=hwsim.dialects.RISTRETTO_GPU)
     formats = {q[name].layer.output_format for name in q["join"].inputs}
     assert len(formats) == 1
+
+
+def test_a_table_is_made_anew_for_other_formats():
+    """As quantizing for these formats would have made it, each entry rounded once."""
+    q = quantized("tanh").with_bits("conv1", output=10).with_bits("op0", output=12)
+    table = q["op0"].layer
+    assert len(table.table) == 1 << 10 and table.output_format.bits == 12
+    places = table.format.to_real(np.arange(table.format.low, table.format.high + 1))
+    np.testing.assert_array_equal(table.table, np.rint(np.tanh(places) * 2.0 ** table.output_format.fl()))
+    wide = q.with_bits("conv1", output=16)["op0"].layer
+    assert wide.fraction_bits == 6 and len(wide.table) == 1025
+
+
+def test_slopes_are_as_wide_as_weights():
+    prelu = quantized("prelu")["op0"].layer
+    assert prelu.slope_format == FixedPoint(8, 6)
+    assert prelu.slope.tolist() == [16, 0, -19, 64, 4]

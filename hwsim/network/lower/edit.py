@@ -11,13 +11,15 @@ from hwsim.contract import Accumulator, ExactSum, FloatAccumulator, FloatMacCont
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
-from hwsim.layers import MacLayer
+from hwsim.layers import LookupTable, MacLayer
 from hwsim.network.lower.clip import on_format
+from hwsim.network.lower.curves import function_table
 from hwsim.network.lower.mac_layers import bias_room
 from hwsim.network.lower.refit import refitted
 from hwsim.network.lower.settle import joint_format, naming, output_stage, recoded, with_output
 from hwsim.network.lower.sites import input_name
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
+from hwsim.network.ranges import Range
 
 AnyAccumulator = int | Accumulator | ExactSum | FloatAccumulator
 AFFINE = "its scales go with its multipliers, so one width cannot change alone; quantize the network again with other widths."
@@ -74,16 +76,27 @@ def _with_output_bits(network: QuantizedNetwork, node: QuantizedNode, bits: int)
     joint = joint_format(node.layer)
     if isinstance(joint, FixedPoint):
         return replace(node, layer=refitted(node.layer, (joint.with_bits(bits),) * len(node.inputs)))
+    seen = network.ranges.get(node.name)
+    if isinstance(node.layer, LookupTable):
+        return replace(node, layer=_with_table_bits(node.layer, bits, seen))
     stage = output_stage(node.layer)
     if stage is None:
         raise InputError(f"a {node.layer.kind} passes its input's format on; change the output of {node.inputs[0]!r} instead.")
     if not isinstance(stage, Output):
         raise InputError("a minifloat's width follows from its fields; edit the layer's output in the file instead.")
-    seen = network.ranges.get(node.name)
     if isinstance(stage.format, Affine) or stage.scaling is not None:
         raise InputError(AFFINE)
     fmt = stage.format.with_bits(bits) if seen is None else seen.format(bits, stage.format.signed)
     return replace(node, layer=with_output(node.layer, on_format(stage, fmt)))
+
+
+def _with_table_bits(layer: LookupTable, bits: int, seen: Range | None) -> LookupTable:
+    """The table of the same function in codes of other bits."""
+    read, old = layer.format, layer.output_format
+    if layer.function is None or not (isinstance(read, FixedPoint) and isinstance(old, FixedPoint)):
+        raise InputError("a lookup_table of no known function, or of affine codes, has no other width; write its table anew.")
+    fmt = old.with_bits(bits) if seen is None else seen.format(bits, old.signed)
+    return function_table(layer.function, read, fmt, Rounding.TIES_EVEN)
 
 
 def with_accumulator(

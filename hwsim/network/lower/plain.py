@@ -26,6 +26,7 @@ from hwsim.layers import (
     Layer,
     MaxPool,
     Pad,
+    PReLU,
     Region,
     ReLU,
     ResizeNearest,
@@ -34,17 +35,24 @@ from hwsim.layers import (
     SteppedLRN,
     Window,
 )
+from hwsim.layers.lookup import TableFunction
 from hwsim.layers.move import whole_factors
 from hwsim.network import ops
 from hwsim.network.lower.clip import clamp_codes, real_code
+from hwsim.network.lower.curves import function_table
 from hwsim.network.lower.settle import AnyOutput, Real
 from hwsim.network.lower.sites import Site
-from hwsim.network.ranges import covering_minifloat
+from hwsim.network.ranges import covering_length, covering_minifloat
 
 if TYPE_CHECKING:
     from hwsim.network.lower.layers import Lowering
 
 Formats = tuple[Real, ...]
+
+Build = Callable[[Any, Site, Any, Formats], Layer]
+
+MAX_SLOPE_LENGTH = 24
+"""Binary places of a slope: a finer one is 0 to any input, and would need shifts that leave int64."""
 
 MAX_LIFT = 24
 """AveragePool: most bits between the grids of its input and its output."""
@@ -67,7 +75,7 @@ def _pooling(lowering: Lowering, site: Site, op: ops.Pooling, formats: Formats) 
 
 def _relu(lowering: Lowering, site: Site, op: ops.ReLU, formats: Formats) -> Layer:
     if op.negative_slope:
-        raise InputError(f"ReLU with negative_slope {op.negative_slope}; only 0 runs in integers yet.")
+        return _prelu(lowering, site, ops.PReLU(np.array([op.negative_slope])), formats)
     return ReLU(formats[0])
 
 
@@ -83,6 +91,24 @@ def _concat(lowering: Lowering, site: Site, op: ops.Concat, formats: Formats) ->
 
 def _sum(lowering: Lowering, site: Site, op: ops.EltwiseSum, formats: Formats) -> Layer:
     return EltwiseSum(formats, lowering.output(site))
+
+
+def _prelu(lowering: Lowering, site: Site, op: ops.PReLU, formats: Formats) -> Layer:
+    """Slopes as wide as weights, on the finest grid that holds them."""
+    fmt, output, bits = _integers(op, formats[0]), lowering.output(site), lowering.widths.weights
+    assert isinstance(output, Output)
+    low, high = min(float(op.slope.min()), 0.0), max(float(op.slope.max()), 0.0)
+    slopes = FixedPoint(bits, min(covering_length(low, high, bits, True), MAX_SLOPE_LENGTH))
+    return PReLU(fmt, slopes, slopes.encode_array(op.slope, lowering.dialect.rounding), output)
+
+
+def _curve(function: TableFunction) -> Build:
+    def build(lowering: Lowering, site: Site, op: ops.Op, formats: Formats) -> Layer:
+        fmt, output = _integers(op, formats[0]), lowering.output(site)
+        assert isinstance(output, Output) and isinstance(output.format, FixedPoint)
+        return function_table(function, fmt, output.format, lowering.dialect.rounding)
+
+    return build
 
 
 def _max(lowering: Lowering, site: Site, op: ops.EltwiseMax, formats: Formats) -> Layer:
@@ -138,12 +164,13 @@ def _integers(op: ops.Op, fmt: Real) -> FixedPoint:
     return fmt
 
 
-Build = Callable[[Any, Site, Any, Formats], Layer]
-
 PLAIN: dict[type[ops.Op], Build] = {
     ops.Input: _image,
     ops.Pooling: _pooling,
     ops.ReLU: _relu,
+    ops.PReLU: _prelu,
+    ops.Sigmoid: _curve(TableFunction.SIGMOID),
+    ops.Tanh: _curve(TableFunction.TANH),
     ops.Clip: _clip,
     ops.Concat: _concat,
     ops.EltwiseSum: _sum,

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from hwsim.arith.rounding import Rounding
 from hwsim.formats import FixedPoint
-from hwsim.layers import Clamp, Concat, ImageEncoding, IntegerLRN, Layer, Pad
+from hwsim.layers import Clamp, Concat, ImageEncoding, IntegerLRN, Layer, LookupTable, Pad
 from hwsim.network import ops
 from hwsim.network.lower.clip import clamp_codes, real_code
+from hwsim.network.lower.curves import function_table
 
 Formats = tuple[Any, ...]
 
@@ -56,6 +58,13 @@ def _clamped(layer: Clamp, formats: Formats) -> Layer:
     return Clamp(new, new.low if codes[0] is None else codes[0], new.high if codes[1] is None else codes[1])
 
 
+def _looked_up(layer: LookupTable, formats: Formats) -> Layer:
+    """A table of a known function is made anew; another one is of codes, and stays."""
+    if layer.function is None or not isinstance(formats[0], FixedPoint) or not isinstance(layer.output_format, FixedPoint):
+        return replace(layer, format=formats[0])
+    return function_table(layer.function, formats[0], layer.output_format, Rounding.TIES_EVEN)
+
+
 def _padded(layer: Pad, formats: Formats) -> Layer:
     code = None if layer.code is None else real_code(formats[0], float(layer.format.decode(layer.code)))
     return replace(layer, format=formats[0], code=code)
@@ -66,6 +75,7 @@ REFIT: dict[type, Callable[[Any, Formats], Layer]] = {
     Concat: _counted,
     IntegerLRN: _normalized,
     Clamp: _clamped,
+    LookupTable: _looked_up,
     Pad: _padded,
 }
 """Kinds that do more than take the formats."""
