@@ -22,6 +22,12 @@ typedef struct hw_step {
     int32_t dwords;          /* that hold them */
 } hw_step;
 
+/* A weight beyond bytes on the path of bytes: what the packed weight lacks of it is multiplied apart. */
+typedef struct hw_extra {
+    int64_t k, r, s, channel;
+    int32_t weight;
+} hw_extra;
+
 typedef struct hw_conv_op {
     hw_op op;
     hw_conv conv;            /* its pointers are NULL: the copies are below */
@@ -31,6 +37,8 @@ typedef struct hw_conv_op {
     bool in_signed;          /* what the products read may be negative */
     int64_t zero;            /* the input's zero point */
     int64_t staged_offset;   /* subtracted from every code as it is staged: 32768 of unsigned halves, or the zero point */
+    bool depthwise;          /* one input channel to each output channel: conv_depth.c */
+    int64_t repeat;          /* staged copies have each input channel so many times: output channels to one of depthwise */
     bool merged;             /* one step runs over the taps of a kernel row: needs a channel pitch of exactly c */
     int64_t blocks;          /* of 16 output channels */
     int64_t span;            /* input channels that a block reads */
@@ -38,7 +46,11 @@ typedef struct hw_conv_op {
     hw_step *step;
     int64_t window;          /* channels that a step reads at most, all taps of them before the next ones; 0: a step's bytes */
     int64_t *first_channel;  /* [blocks], input channel */
-    uint8_t *packed;         /* [blocks][steps][16 dwords][16 channels][4 bytes] */
+    int64_t block_bytes;     /* of a block's packed weights */
+    uint8_t *packed;         /* [blocks][steps][16 dwords][16 channels][4 bytes]; of depthwise see conv_depth.c */
+    int64_t extras;
+    hw_extra *extra;         /* [extras], by output channel */
+    int64_t *extra_first;    /* [blocks + 1], which of them belong to a block */
     uint8_t *packed_high;    /* SPLIT_HALVES with weights beyond 8 bits: their high halves */
     int32_t *start[2][2];    /* [blocks * 16] what a sum starts from: [bytes read as x + 128][bias folded in] */
     int64_t *wide_start;     /* same for int64 sums, never folded */
@@ -70,6 +82,7 @@ typedef struct hw_gemm {
     const int32_t *start;    /* [blocks][16] */
     int32_t *acc;
     int64_t plane;           /* elements from block to block */
+    const struct hw_depth *depth; /* of depthwise */
 } hw_gemm;
 
 /* A register block whose sums are to be proven: pixels first..last-1 of a segment are stored, from `start` on computed. */
@@ -93,6 +106,14 @@ hw_gemm_fn hw_gemm_s16s16s32__portable, hw_gemm_s16s16s32__avx2, hw_gemm_s16s16s
 hw_gemm_fn hw_gemm_u8s8s32__avx512vnni, hw_gemm_s8s8s32__avx512vnni;
 /* These leave the sums in the tiles; hw_tiles_collect stores them. */
 hw_gemm_fn hw_gemm_u8s8s32__amx, hw_gemm_s8s8s32__amx, hw_tiles_collect;
+
+/* Depthwise: acc[block][pixel][lane] = start + sum over r, s of the lane's own channel. s8 reads x + 128, as above. */
+hw_gemm_fn hw_depth_s16__portable, hw_depth_s16__avx2, hw_depth_s16__avx512vnni;
+hw_gemm_fn hw_depth_u8__avx512vnni, hw_depth_s8__avx512vnni;
+bool hw_depth_takes(const hw_conv *conv);
+int hw_depth_pack(hw_conv_op *op, const int32_t *weights, hw_status *status);
+hw_gemm_fn *hw_depth_function(const hw_conv_op *op);
+void hw_depth_plan(const hw_conv_op *op, hw_plan *plan);
 
 extern const hw_family hw_conv_family;
 int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status);

@@ -20,9 +20,13 @@ static int check_geometry(const hw_conv *v, hw_status *status)
     return HW_OK;
 }
 
+typedef struct spread {
+    int64_t low, high;       /* of all weights, 0 included */
+    int64_t beyond_bytes;    /* how many are */
+} spread;
+
 /* Per channel: the range that the exact sum, and every partial sum, stays in. A padded tap is 0, so 0 is in it. */
-static int range_totals(const hw_conv *v, int64_t *low, int64_t *high, int64_t *weight_low, int64_t *weight_high,
-                        hw_status *status)
+static int range_totals(const hw_conv *v, int64_t *low, int64_t *high, spread *weights, hw_status *status)
 {
     const int64_t per_channel = v->c / v->groups * v->r * v->s;
     const int64_t in_low = min64(v->in_low, 0), in_high = max64(v->in_high, 0);
@@ -31,8 +35,9 @@ static int range_totals(const hw_conv *v, int64_t *low, int64_t *high, int64_t *
             const int64_t w = v->weights[k * per_channel + i];
             if (w < -UINT16_MAX || w > UINT16_MAX)
                 return hw_fail(status, HW_OUT_OF_RANGE, k, w);
-            *weight_low = min64(*weight_low, w);
-            *weight_high = max64(*weight_high, w);
+            weights->low = min64(weights->low, w);
+            weights->high = max64(weights->high, w);
+            weights->beyond_bytes += w < INT8_MIN || w > INT8_MAX;
             low[k] += w > 0 ? w * in_low : w * in_high;
             high[k] += w > 0 ? w * in_high : w * in_low;
         }
@@ -49,14 +54,23 @@ static bool can_prove(const hw_conv_op *op, const hw_conv *conv, const int64_t *
     return op->order->exact && conv->in_low >= INT16_MIN && conv->in_high <= INT16_MAX;
 }
 
+/* Bytes take a few weights beyond them one by one: uint8 weights less their zero point have 9 bits, but most channels' have 8. */
+static bool fit_bytes(const hw_conv_op *op, const spread *weights)
+{
+    enum { AS_LONG_AS = 256, ALWAYS = 4096 };
+    if (op->proves)
+        return weights->beyond_bytes == 0;
+    return weights->beyond_bytes * AS_LONG_AS <= op->conv.k * op->taps + (weights->beyond_bytes ? ALWAYS : 0);
+}
+
 /* What the products read, low..high, must be bytes or halves of one sign. */
-static void choose_path(hw_conv_op *op, int64_t weight_low, int64_t weight_high)
+static void choose_path(hw_conv_op *op, const spread *weights)
 {
     const int64_t zero = op->proves ? 0 : op->zero; /* else x - zero is staged */
     const int64_t low = op->conv.in_low + zero, high = op->conv.in_high + zero;
     const bool int32_sums = op->proves || (!(op->order && !op->order->settled) && (op->stage.narrow || op->stage.fits_sum32));
-    const bool byte_weights = weight_low >= INT8_MIN && weight_high <= INT8_MAX;
-    const bool half_weights = weight_low >= INT16_MIN && weight_high <= INT16_MAX;
+    const bool half_weights = weights->low >= INT16_MIN && weights->high <= INT16_MAX;
+    const bool byte_weights = half_weights && fit_bytes(op, weights);
     op->in_signed = low < 0;
     const bool byte_inputs = op->in_signed ? low >= INT8_MIN && high <= INT8_MAX : high <= UINT8_MAX;
     if (op->op.isa >= HW_ISA_AVX512VNNI && byte_weights && byte_inputs && int32_sums)
@@ -70,6 +84,9 @@ static void choose_path(hw_conv_op *op, int64_t weight_low, int64_t weight_high)
     if (offset_halves && op->in_signed)
         op->path = PATH_ANY; /* a range wider than 16 bits */
     op->element = op->path == PATH_BYTES ? 1 : 2;
+    op->extras = op->path == PATH_BYTES ? weights->beyond_bytes : 0;
+    op->depthwise = (op->path == PATH_BYTES || op->path == PATH_HALVES) && !op->proves && hw_depth_takes(&op->conv);
+    op->repeat = op->depthwise ? op->conv.k / op->conv.c : 1;
 }
 
 /* The stage behind accumulators that come walked: they lie in the register's range, with bias and shift in them. */
@@ -135,22 +152,24 @@ static int take_fields(hw_conv_op *op, const hw_conv *conv, hw_status *status)
 static int fill(hw_conv_op *op, const hw_conv *conv, hw_status *status)
 {
     op->taps = conv->c / conv->groups * conv->r * conv->s;
-    int64_t weight_low = 0, weight_high = 0;
+    spread weights = {0, 0, 0};
     int64_t *low = hw_alloc(2 * (size_t)conv->k * sizeof(int64_t), status);
     if (!low)
         return status->code;
     int64_t *high = low + conv->k;
-    if (conv->shift_add || range_totals(conv, low, high, &weight_low, &weight_high, status) == HW_OK)
+    if (conv->shift_add || range_totals(conv, low, high, &weights, status) == HW_OK)
         init_stage(op, conv, low, high, status);
     free(low);
     if (status->code)
         return status->code;
     if (conv->shift_add)
         return take_fields(op, conv, status) ? status->code : hw_rounded_init(op, conv, status);
-    choose_path(op, weight_low, weight_high);
+    choose_path(op, &weights);
     op->proves = op->proves && (op->path == PATH_BYTES || op->path == PATH_HALVES);
-    if (op->order && !op->order->settled && !op->proves)
+    if (op->order && !op->order->settled && !op->proves) {
         op->path = PATH_WALK;
+        op->depthwise = false;
+    }
     if (op->path == PATH_ANY || op->path == PATH_WALK || op->proves)
         op->weights = copy(conv->weights, (size_t)(conv->k * op->taps) * sizeof(int32_t), status);
     if (status->code || op->path == PATH_ANY)
@@ -194,6 +213,8 @@ const char *hw_op_path(const hw_op *handle)
 {
     static const char *const bytes[2][2] = {{"avx512vnni u8s8s32", "avx512vnni s8s8s32"}, {"amx u8s8s32", "amx s8s8s32"}};
     static const char *const halves[3] = {"portable s16s16s32", "avx2 s16s16s32", "avx512vnni s16s16s32"};
+    static const char *const depth_bytes[2] = {"avx512vnni depthwise u8", "avx512vnni depthwise s8"};
+    static const char *const depth_halves[3] = {"portable depthwise s16", "avx2 depthwise s16", "avx512vnni depthwise s16"};
     static const char *const split[3] = {"portable s16s16s64", "avx2 s16s16s64", "avx512vnni s16s16s64"};
     if (handle->family == &hw_float_conv_family)
         return hw_float_conv_path(handle);
@@ -201,6 +222,8 @@ const char *hw_op_path(const hw_op *handle)
         return hw_isa_name(handle->isa);
     const hw_conv_op *op = (const hw_conv_op *)handle;
     const int half_isa = (int)min64(handle->isa, HW_ISA_AVX512VNNI) - HW_ISA_PORTABLE;
+    if (op->depthwise)
+        return op->path == PATH_BYTES ? depth_bytes[op->in_signed] : depth_halves[half_isa];
     switch (op->path) {
     case PATH_BYTES: return bytes[handle->isa == HW_ISA_AMX][op->in_signed];
     case PATH_HALVES: return halves[half_isa];

@@ -73,6 +73,12 @@ static int32_t magnitude(int32_t w, int64_t element)
     return positive > most ? most : positive;
 }
 
+/* What the path of bytes can hold of a weight. */
+static int32_t packed_weight(const hw_conv_op *op, int32_t w)
+{
+    return op->path != PATH_BYTES ? w : w < INT8_MIN ? INT8_MIN : w > INT8_MAX ? INT8_MAX : w;
+}
+
 static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t block, int64_t step)
 {
     const int64_t per_dword = 4 / op->element;
@@ -84,7 +90,7 @@ static void pack_block_step(hw_conv_op *op, const int32_t *weights, int64_t bloc
             const int64_t cell = op->op.isa == HW_ISA_PORTABLE ? i * LANES + lane : paired;
             const int32_t low = op->path == PATH_SPLIT_HALVES ? (int8_t)w : w;
             if (op->element == 1)
-                ((int8_t *)op->packed + at)[cell] = (int8_t)w;
+                ((int8_t *)op->packed + at)[cell] = (int8_t)packed_weight(op, w);
             else
                 ((int16_t *)(void *)(op->packed + at))[cell] = (int16_t)low;
             if (op->packed_magnitudes && op->element == 1)
@@ -104,11 +110,13 @@ static void set_starts(hw_conv_op *op, const int32_t *weights)
     const int64_t per_channel = op->conv.c / op->conv.groups * op->conv.r * op->conv.s;
     const int64_t shown = op->staged_offset - op->zero; /* the products read x - zero - shown */
     for (int64_t k = 0; k < op->conv.k; k++) {
-        int64_t sum = 0;
-        for (int64_t i = 0; i < per_channel; i++)
+        int64_t sum = 0, packed = 0;
+        for (int64_t i = 0; i < per_channel; i++) {
             sum += weights[k * per_channel + i];
+            packed += packed_weight(op, weights[k * per_channel + i]);
+        }
         op->wide_start[k] = shown * sum;
-        const uint32_t start = op->path == PATH_SPLIT_HALVES ? 0 : (uint32_t)op->wide_start[k], read = (uint32_t)(-128 * sum);
+        const uint32_t start = op->path == PATH_SPLIT_HALVES ? 0 : (uint32_t)op->wide_start[k], read = (uint32_t)(-128 * packed);
         const uint32_t folded = (uint32_t)op->stage.bias32[k] + (uint32_t)op->stage.folded_add[k];
         op->start[0][0][k] = (int32_t)start;
         op->start[0][1][k] = (int32_t)(start + folded);
@@ -224,6 +232,39 @@ static int cut_order(hw_conv_op *op, hw_status *status)
     return status->code;
 }
 
+/* The weights that bytes do not hold, in the order of the output channels. */
+static int list_extras(hw_conv_op *op, const int32_t *weights, hw_status *status)
+{
+    const hw_conv *v = &op->conv;
+    const int64_t c_group = v->c / v->groups;
+    op->extra_first = hw_alloc((size_t)(op->blocks + 1) * sizeof(int64_t), status);
+    op->extra = hw_alloc((size_t)op->extras * sizeof(hw_extra), status);
+    if (status->code)
+        return status->code;
+    int64_t count = 0;
+    for (int64_t i = 0; op->extras && i < v->k * op->taps; i++) {
+        const int32_t rest = weights[i] - packed_weight(op, weights[i]);
+        const int64_t k = i / op->taps, tap = i % op->taps, first = k / (v->k / v->groups) * c_group;
+        if (rest == 0)
+            continue;
+        op->extra[count++] = (hw_extra){.k = k, .r = tap / v->s % v->r, .s = tap % v->s, .weight = rest,
+                                        .channel = op->repeat > 1 ? k : first + tap / (v->r * v->s)};
+        op->extra_first[k / LANES + 1] = count;
+    }
+    for (int64_t b = 1; b <= op->blocks; b++)
+        op->extra_first[b] = max64(op->extra_first[b], op->extra_first[b - 1]);
+    return HW_OK;
+}
+
+static int allocate_starts(hw_conv_op *op, hw_status *status)
+{
+    const size_t lanes = (size_t)op->blocks * LANES;
+    for (int i = 0; i < 4; i++)
+        op->start[i / 2][i % 2] = hw_alloc(lanes * sizeof(int32_t), status);
+    op->wide_start = hw_alloc(lanes * sizeof(int64_t), status);
+    return status->code;
+}
+
 int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
 {
     const hw_conv *v = &op->conv;
@@ -231,22 +272,24 @@ int hw_conv_pack(hw_conv_op *op, const int32_t *weights, hw_status *status)
     op->first_channel = hw_alloc((size_t)op->blocks * sizeof(int64_t), status);
     if (!op->first_channel)
         return status->code;
+    if (allocate_starts(op, status) || list_extras(op, weights, status))
+        return status->code;
+    set_starts(op, weights);
+    if (op->depthwise)
+        return hw_depth_pack(op, weights, status);
     place_blocks(op);
     if (lay_out(op, 0, status) || (op->proves && cut_order(op, status)))
         return status->code;
     const size_t lanes = (size_t)op->blocks * LANES, bytes = (size_t)(op->blocks * op->steps) * BLOCK_BYTES;
     op->segment_start = hw_alloc((size_t)op->segments * lanes * sizeof(int32_t), status);
     op->packed = hw_alloc(bytes, status);
-    for (int i = 0; i < 4; i++)
-        op->start[i / 2][i % 2] = hw_alloc(lanes * sizeof(int32_t), status);
-    op->wide_start = hw_alloc(lanes * sizeof(int64_t), status);
+    op->block_bytes = op->steps * BLOCK_BYTES;
     if (op->path == PATH_SPLIT_HALVES && beyond_bytes(op, weights))
         op->packed_high = hw_alloc(bytes, status);
     if (op->proves)
         op->packed_magnitudes = hw_alloc(bytes, status);
     if (status->code)
         return status->code;
-    set_starts(op, weights);
     set_segment_starts(op, weights);
     for (int64_t block = 0; block < op->blocks; block++)
         for (int64_t step = 0; step < op->steps; step++)

@@ -60,14 +60,13 @@ static void plan_segments(const hw_conv_op *op, hw_plan *plan, int64_t block_pix
     plan->conv.blocks = ceil_div(plan->conv.length, block_pixels);
 }
 
-/* table: the steps' byte offsets, then the first weight block of each group (a group: blocks computed together), then, where
- * outputs are proven, the byte offsets
- * of the columns' entries. */
+/* table: the steps' byte offsets, then the first weight block of each group (a group: blocks computed together), then the byte
+ * offsets of weights beyond bytes or, where outputs are proven, of the columns' entries. */
 static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw_status *status)
 {
     const hw_conv *v = &op->conv;
     const hw_tensor *in = &plan->input;
-    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1 + op->lanes.entries) * sizeof(int64_t), status);
+    plan->table = hw_alloc((size_t)(op->steps + op->blocks + 1 + op->extras + op->lanes.entries) * sizeof(int64_t), status);
     if (!plan->table)
         return status->code;
     for (int64_t i = 0; i < op->steps; i++) {
@@ -78,10 +77,15 @@ static int plan_table(const hw_conv_op *op, hw_plan *plan, int64_t per_group, hw
     int64_t *groups = plan->table + op->steps;
     for (int64_t b = 0; b < op->blocks; b++) {
         const int64_t *open = &groups[plan->conv.groups - 1];
-        if (b == 0 || b - *open >= per_group || op->first_channel[b] != op->first_channel[*open])
+        const bool apart = !op->depthwise && b > 0 && op->first_channel[b] != op->first_channel[*open];
+        if (b == 0 || b - *open >= per_group || apart)
             groups[plan->conv.groups++] = b;
     }
     groups[plan->conv.groups] = op->blocks;
+    for (int64_t i = 0; i < op->extras; i++) {
+        const hw_extra *e = &op->extra[i];
+        groups[op->blocks + 1 + i] = e->r * v->dilation_h * in->stride_h + e->s * v->dilation_w * in->stride_w + e->channel;
+    }
     return op->proves ? hw_prove_plan(op, plan, status) : HW_OK;
 }
 
@@ -129,14 +133,16 @@ static int conv_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
     if (hw_conv_plan_staging(op, plan, status))
         return status->code;
     enum { TILE_ROWS = 16, TILE_GROUP = 2, PLAIN_PIXELS = 24 };
-    bool tiles = op->path == PATH_BYTES && op->op.isa == HW_ISA_AMX;
-    plan_segments(op, plan, tiles ? MAX_PIXELS : PLAIN_PIXELS);
+    bool tiles = op->path == PATH_BYTES && op->op.isa == HW_ISA_AMX && !op->depthwise;
+    plan_segments(op, plan, tiles || op->depthwise ? MAX_PIXELS : PLAIN_PIXELS);
     if (tiles && plan->conv.length < TILE_ROWS) {
         tiles = false;
         plan_segments(op, plan, PLAIN_PIXELS);
     }
     plan->conv.min_pixels = tiles ? TILE_ROWS : 1;
-    plan->conv.gemm = gemm_function(op, tiles, op->in_signed);
+    plan->conv.gemm = op->depthwise ? hw_depth_function(op) : gemm_function(op, tiles, op->in_signed);
+    if (op->depthwise)
+        hw_depth_plan(op, plan);
     plan->conv.magnitude_gemm = gemm_function(op, tiles, false);
 #ifdef HW_AMX
     plan->conv.collect = tiles ? hw_tiles_collect : NULL;
@@ -215,6 +221,21 @@ static void compute_block(const hw_plan *plan, hw_gemm *gemm, hw_worker *worker,
         plan->conv.gemm(gemm);
 }
 
+/* What the packed weights lack, where they are bytes and a weight is not. */
+static void add_extras(const hw_plan *plan, const hw_gemm *gemm, int64_t weight_block)
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const int64_t *offsets = plan->table + op->steps + op->blocks + 1;
+    const uint8_t *pixel = gemm->in - op->first_channel[weight_block];
+    for (int64_t i = op->extra_first[weight_block]; i < op->extra_first[weight_block + gemm->blocks]; i++) {
+        const hw_extra *e = &op->extra[i];
+        int32_t *acc = gemm->acc + (e->k / LANES - weight_block) * gemm->plane + e->k % LANES;
+        const uint8_t *from = pixel + offsets[i];
+        for (int64_t p = 0; p < gemm->pixels; p++, from += gemm->pixel_stride, acc += LANES)
+            *acc += e->weight * (op->in_signed ? *(const int8_t *)from : *from);
+    }
+}
+
 static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y, int64_t x, int64_t events[HW_COUNTERS])
 {
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
@@ -284,10 +305,12 @@ static void run_blocks(const hw_plan *plan, hw_gemm *gemm, int64_t weight_block,
         if (plan->conv.collect) {
             gemm->acc = block == &blocks[0] ? worker->sums : worker->high_sums;
             plan->conv.collect(gemm);
+            add_extras(plan, gemm, weight_block);
             block->sums = gemm->acc;
             before = block;
             block = block == &blocks[0] ? &blocks[1] : &blocks[0];
         } else {
+            add_extras(plan, gemm, weight_block);
             block->sums = gemm->acc;
             store_block(plan, block, worker, events);
         }
@@ -306,8 +329,8 @@ static void run_chunk(const hw_plan *plan, int64_t task, hw_worker *worker, int6
     const int64_t last_group = min64(plan->conv.groups, first_group + plan->conv.groups_per_chunk);
     const int64_t *groups = plan->table + op->steps;
     hw_gemm gemm = {.pixel_stride = plan->conv.pixel_stride, .offsets = plan->table, .step = op->step,
-                    .steps = op->steps, .weight_stride = op->steps * BLOCK_BYTES, .acc = worker->sums,
-                    .plane = MAX_PIXELS * LANES};
+                    .steps = op->steps, .weight_stride = op->block_bytes, .acc = worker->sums,
+                    .plane = MAX_PIXELS * LANES, .depth = &plan->conv.depth};
     const int64_t together = op->proves ? 1 : to - from; /* groups share what was read of a block to be walked */
     if (op->proves)
         hw_prove_begin(plan, worker);
@@ -355,6 +378,8 @@ static void conv_free(hw_op *handle)
     free(op->step);
     free(op->first_channel);
     free(op->packed);
+    free(op->extra);
+    free(op->extra_first);
     free(op->packed_high);
     for (int i = 0; i < 4; i++)
         free(op->start[i / 2][i % 2]);

@@ -32,13 +32,14 @@ int hw_conv_plan_staging(const hw_conv_op *op, hw_plan *plan, hw_status *status)
     if (border_h > max64(v->pad_h, v->pad_end_h) || border_w > max64(v->pad_w, v->pad_end_w))
         return hw_fail(status, HW_BAD_SHAPE, 2, max64(out->h, out->w));
     const bool magnitudes = op->proves && op->in_signed;
-    const bool as_it_is = in->type == type && !op->staged_offset && !magnitudes;
+    const bool as_it_is = in->type == type && !op->staged_offset && !magnitudes && op->repeat == 1;
     const bool ready = as_it_is && in->border_h >= border_h && in->border_w >= border_w;
     if (ready && (!op->merged || in->stride_w == in->c))
         return HW_OK;
     in->type = type;
     in->border_h = (int32_t)border_h;
     in->border_w = (int32_t)border_w;
+    in->c *= op->repeat;
     in->stride_w = in->c;
     in->stride_h = (in->w + 2 * border_w) * in->c;
     in->stride_n = (in->h + 2 * border_h) * in->stride_h;
@@ -108,12 +109,15 @@ static void stage_row(const hw_plan *plan, int64_t row)
     }
     fill(hw_pixel(to, n, y, -border), to->type, border * to->c, padding);
     fill(hw_pixel(to, n, y, to->w), to->type, border * to->c, padding);
-    if (from->stride_w == from->c) {
+    if (from->stride_w == from->c && op->repeat == 1) {
         convert(hw_pixel(to, n, y, 0), to->type, hw_pixel(from, n, y, 0), from->type, to->w * to->c, offset);
         return;
     }
-    for (int64_t x = 0; x < to->w; x++)
+    for (int64_t x = 0; x < to->w && op->repeat == 1; x++)
         convert(hw_pixel(to, n, y, x), to->type, hw_pixel(from, n, y, x), from->type, to->c, offset);
+    for (int64_t x = 0; x < to->w && op->repeat > 1; x++)
+        for (int64_t k = 0; k < to->c; k++)
+            hw_store(hw_pixel(to, n, y, x), to->type, k, hw_load(hw_pixel(from, n, y, x), from->type, k / op->repeat) - offset);
 }
 
 void hw_conv_stage_row(const hw_plan *plan, int64_t row)

@@ -44,6 +44,15 @@ struct hw_op {
     int32_t isa;
 };
 
+/* Which bytes a depthwise register block reads. Columns: input pixels from the first pixel's first tap on, `column` bytes apart;
+ * pixel p's tap s reads column p * pixel_step + s * tap_step. */
+typedef struct hw_depth {
+    int64_t rows, taps;      /* of the kernel */
+    int64_t row, column;     /* bytes */
+    int64_t pixel_step, tap_step;
+    int64_t together;        /* pixels whose columns are made at once; 1: pixel_step does not hold, the next one lies elsewhere */
+} hw_depth;
+
 struct hw_plan {
     const hw_op *op;
     const hw_call *call;
@@ -64,6 +73,7 @@ struct hw_plan {
         int64_t magnitudes;  /* bytes from the input to its magnitudes */
         void (*magnitude_gemm)(const struct hw_gemm *);
         bool folded;         /* start holds the stage's bias */
+        hw_depth depth;
     } conv;
 };
 

@@ -1,0 +1,2 @@
+#define HW_DEPTH hw_depth_s16__portable
+#include "depth.inc"
