@@ -17,6 +17,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding, round_ratio
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint
+from hwsim.network.finite import not_finite
 from hwsim.network.graph import ChannelShuffle, Concat, Dropout, Flatten, Op, Pooling, PoolMethod, ResizeNearest, Slice
 from hwsim.network.lower.onnx_quantized_layers import affine, dequantize_linear, quantize_linear
 from hwsim.network.onnx_attributes import allow, take
@@ -164,6 +165,9 @@ def _quantize_linear(build: IntegerBuild, node: OnnxNode) -> Value:
     if isinstance(value, np.ndarray):
         axis = a["axis"] % max(value.ndim, 1)
         _check_axis(fmt, value, axis)
+        if value.dtype.kind != "f" or (bad := not_finite(value)) is not None:
+            found = bad if value.dtype.kind == "f" else f"type {value.dtype}"
+            raise InputError(f"it quantizes a constant that holds {found}; finite real numbers are needed.")
         codes = quantize_linear(value, fmt, axis)
         build.stored[node.outputs[0]] = Stored(codes, fmt, axis)
         return codes
@@ -344,8 +348,8 @@ def _qonnx_format(build: IntegerBuild, node: OnnxNode, signed: bool, narrow: boo
         raise InputError(f"its scales have shape {scale.shape}; one for all, or one per channel, is needed.")
     zeros = np.broadcast_to(zero.reshape(-1) if zero.size == scale.size else zero.reshape(-1)[:1], (scale.size,))
     scales = scale.astype(np.float64).reshape(-1)
-    if not ((scales > 0) & np.isfinite(scales)).all() or not (zeros == np.rint(zeros)).all():
-        raise InputError("its scales must be positive and finite, its zero points whole.")
+    if not ((scales > 0) & np.isfinite(scales)).all() or not ((np.abs(zeros) < 1 << 31) & (zeros == np.rint(zeros))).all():
+        raise InputError("its scales must be positive and finite, its zero points whole numbers of 32 bits.")
     exponents = [math.frexp(s) for s in scales.tolist()]
     if not zeros.any() and all(mantissa == 0.5 for mantissa, _ in exponents):
         lengths = tuple(1 - exponent for _, exponent in exponents)

@@ -16,6 +16,7 @@ from hwsim.network.onnx_build import Build, OnnxNode
 from hwsim.network.onnx_fold import fold
 from hwsim.network.onnx_integers import QUANTIZERS, IntegerBuild
 from hwsim.network.onnx_operators import OPERATORS
+from hwsim.network.onnx_pixels import with_kept
 from hwsim.network.onnx_tensors import attributes, to_array, type_name
 from hwsim.network.onnx_wire import read_model
 from hwsim.network.quantized import QuantizedNetwork
@@ -32,12 +33,16 @@ DEFAULT_DOMAIN = ("", "ai.onnx")
 def read_onnx(path: Path, wish: Wish) -> Network | QuantizedNetwork:
     """The network of an ONNX file: NCHW, a batch of 1 or free, weights inside the file; in integers where it quantizes.
 
-    Nodes are named as in the file, or as their outputs.  What the outputs do not need is left out.  What the file cannot
-    say about pixels comes from the wish; without one the network has no preprocessing.
+    Nodes are named as in the file, or as their outputs.  What the outputs do not need is left out.  What a pixel means comes
+    from the wish, or from the metadata of a file that hwsim wrote; else the network has no preprocessing.
     Raises InputError, naming file, node and what was found.
     """
     model = read_model(path)
     graph = Graph(model, path)
+    try:
+        wish = with_kept(wish, model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     integers = any(each.kind in QUANTIZERS for each in graph.needed())
     node, flat = make_input(graph, wish, integers)
     build = IntegerBuild(graph.opset) if integers else Build(graph.opset)

@@ -19,6 +19,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.arith.scale import Scaling
 from hwsim.contract import MacContract, Output
 from hwsim.contract.mac import Activation, real_step
+from hwsim.contract.operand import FloatSteps
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import (
@@ -29,6 +30,8 @@ from hwsim.layers import (
     Convolution,
     CountRule,
     Deconvolution,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     Flatten,
     FullyConnected,
@@ -47,6 +50,7 @@ from hwsim.layers.base import Unchanged
 from hwsim.layers.integer_unit import IntegerUnit
 from hwsim.layers.move import FlattenOrder
 from hwsim.network.lower.onnx_quantized_layers import requantizer
+from hwsim.network.onnx_pixels import keep_preprocessing
 from hwsim.network.onnx_wire import onnx_package
 from hwsim.network.ops_mac import channels_first
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -107,6 +111,7 @@ def to_qdq(network: QuantizedNetwork) -> Any:
     result = helper.make_tensor_value_info(f"r:{last}", TensorProto.FLOAT, ["N", *network.shapes()[last]])
     body = helper.make_graph(graph.nodes, network.name, [entry], [result], graph.constants)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="hwsim")
+    keep_preprocessing(model, network.preprocessing)
     model.doc_string = "\n".join([f"image: {network.preprocessing}", *differences(network)])
     return model
 
@@ -288,6 +293,8 @@ def _max_pool(graph: _Graph, node: QuantizedNode, layer: MaxPool, inputs: list[s
 
 
 def _average_pool(graph: _Graph, node: QuantizedNode, layer: AveragePool, inputs: list[str]) -> str:
+    if layer.window.kernel is None:
+        return graph.add("GlobalAveragePool", inputs, name=node.name)
     attributes = _window(layer.window, graph.shapes[node.inputs[0]])
     if layer.count is CountRule.INCLUDE_PADDING and layer.window.ceil_mode:
         raise InputError("an average in ceil mode that divides by its whole kernel is none of ONNX's.")
@@ -298,9 +305,20 @@ def _average_pool(graph: _Graph, node: QuantizedNode, layer: AveragePool, inputs
 def _sum(graph: _Graph, node: QuantizedNode, layer: EltwiseSum, inputs: list[str]) -> str:
     if layer.constant is not None or isinstance(layer.operands, tuple) or layer.stretch:
         raise InputError("a sum with a constant, stretched, or with operands scaled in integers is not written.")
+    return _chained(graph, "Add", node, inputs)
+
+
+def _product(graph: _Graph, node: QuantizedNode, layer: EltwiseProduct, inputs: list[str]) -> str:
+    if layer.constant is not None or layer.output.scaling is not None:
+        raise InputError("a product with a constant, or scaled in integers, is not written.")
+    return _chained(graph, "Mul", node, inputs)
+
+
+def _chained(graph: _Graph, kind: str, node: QuantizedNode, inputs: list[str]) -> str:
+    """An operator of two inputs over several, from the first on."""
     total = inputs[0]
     for i, other in enumerate(inputs[1:]):
-        total = graph.add("Add", [total, other], name=node.name if i == len(inputs) - 2 else "")
+        total = graph.add(kind, [total, other], name=node.name if i == len(inputs) - 2 else "")
     return total
 
 
@@ -360,6 +378,8 @@ _EMIT: dict[type, Callable[[_Graph, QuantizedNode, Any, list[str]], str]] = {
     Concat: _plain("Concat", axis=1),
     Convolution: _convolution,
     Deconvolution: _deconvolution,
+    EltwiseMax: _plain("Max"),
+    EltwiseProduct: _product,
     EltwiseSum: _sum,
     Flatten: _flatten,
     FullyConnected: _fully_connected,
@@ -379,10 +399,10 @@ def differences(network: QuantizedNetwork) -> tuple[str, ...]:
 
     Equal means: on the same codes of the image.  Real numbers for the image may round to other codes at a tie.
     """
-    return tuple(f"{node.name}: {reason}" for node in network.nodes for reason in _reasons(node.layer))
+    return tuple(f"{node.name}: {reason}" for node in network.nodes for reason in _reasons(node.layer, node.inputs))
 
 
-def _reasons(layer: Layer) -> Iterator[str]:
+def _reasons(layer: Layer, inputs: tuple[str, ...]) -> Iterator[str]:
     output = getattr(layer, "output", None) or getattr(getattr(layer, "contract", None), "output", None)
     if isinstance(output, Output):
         if output.rounding is not Rounding.TIES_EVEN:
@@ -392,10 +412,15 @@ def _reasons(layer: Layer) -> Iterator[str]:
             yield "wraps at its output; QuantizeLinear saturates."
     if isinstance(layer, (Convolution, Deconvolution, FullyConnected)):
         yield from _mac_reasons(layer)
-    if isinstance(layer, AveragePool):
-        yield "divides exactly; onnxruntime averages in float32, which may move a tie."
-    if isinstance(layer, EltwiseSum) and isinstance(layer.operands, tuple):
-        yield "scales its operands in integers; onnxruntime adds in float32."
+    if isinstance(layer, AveragePool) and not (layer.window.kernel is None and isinstance(layer.format, Affine)):
+        yield "averages in integers; onnxruntime averages in float32, which may move a tie."
+    elif isinstance(layer, AveragePool) and (layer.division is None or layer.division.rule is not Scaling.FLOAT32):
+        yield "averages by another rule than onnxruntime's float32 scale."
+    steps = layer.operands if isinstance(layer, EltwiseSum) else layer.steps if isinstance(layer, EltwiseProduct) else None
+    if isinstance(steps, FloatSteps) and (steps.offset is None or len(set(inputs)) < len(inputs)):
+        yield "combines in float32 step by step; onnxruntime's fused operator, if it takes one, rounds elsewhere."
+    if isinstance(layer, EltwiseProduct) and steps is None and layer.width > EXACT_BITS:
+        yield f"its products may reach {layer.width} bits; onnxruntime rounds them to float32's 24."
 
 
 def _mac_reasons(layer: Any) -> Iterator[str]:

@@ -149,6 +149,7 @@ def test_a_product_of_two_is_qlinearmul(tmp_path):
 def test_sums_that_nothing_fuses_are_float32_step_by_step(tmp_path, optimized):
     combined(tmp_path, [("Add", "xd pd", "c"), ("Relu", "c", "r"), *quantized("r")], optimized)
     combined(tmp_path, [("Sum", "xd pd xd", "c"), *quantized("c")], optimized, ys=f32(0.7))
+    combined(tmp_path, [("Mul", "xd xd", "c"), *quantized("c")], optimized, ys=f32(2.9))
     combined(tmp_path, [("Mul", "xd pd", "c"), ("Clip", "c zero six", "r"), *quantized("r")], optimized)
 
 

@@ -12,6 +12,8 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.contract.mac import Activation
+from hwsim.contract.operand import fused_sum, offset_product
+from hwsim.contract.reciprocals import float32_reciprocal
 from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import (
@@ -21,6 +23,8 @@ from hwsim.layers import (
     Convolution,
     CountRule,
     Deconvolution,
+    EltwiseMax,
+    EltwiseProduct,
     EltwiseSum,
     FullyConnected,
     ImageEncoding,
@@ -40,7 +44,7 @@ from hwsim.network.preprocessing import ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.network.write_onnx import differences, to_qdq, write_onnx
 from support.networks import branching, pixels
-from support.onnx_files import run
+from support.onnx_files import run, save
 
 pytestmark = pytest.mark.usefixtures("onnxruntime")
 RNG = np.random.default_rng(31)
@@ -118,6 +122,12 @@ LAYERS = {
     "rescale": (Rescale(S8, Output(FixedPoint(6, -2))),),
     "relu and clamp": (ReLU(S8), Clamp(S8, 5, 90)),
     "sum": (EltwiseSum((S8, S8), Output(FixedPoint(8, -1))),),
+    "product": (EltwiseProduct((S8, S8), Output(FixedPoint(8, -6))),),
+    "maximum": (EltwiseMax((S8, S8)),),
+    "global average of powers of two": (
+        Slice(S8, (0, 0, 0), (3, 4, 8)),
+        AveragePool(S8, Window(None), CountRule.CAFFE, Output(FixedPoint(8, 3))),
+    ),
     "moves": (
         Pad(S8, (0, 1, 2), (0, 0, 1), 7),
         Slice(S8, (0, 1, 0), (3, 8, 14), (1, 2, 3)),
@@ -166,6 +176,19 @@ def test_affine_layers_are_onnxruntimes(weight):
     agree(network, optimized=(True,))
 
 
+def test_sums_and_averages_of_affine_codes_are_onnxruntimes_fused_operators():
+    x, y = Affine(8, 0.5, 3), Affine(8, float(np.float32(0.3)), -20)
+    total = EltwiseSum((x, x), Output(y), fused_sum((x, x), y))
+    real = np.float32(y.step()) / (np.float32(0.5) * np.float32(77))
+    pool = AveragePool(y, Window(None), CountRule.CAFFE, Output(x), division=float32_reciprocal(77, float(real)))
+    for layers in ((total,), (EltwiseProduct((x, x), Output(y), offset_product((x, x), y)),), (total, pool)):
+        network = chain(MaxPool(x, Window((3, 3), (1, 1), (1, 1))), *layers, first=x)
+        nodes = [replace(node, inputs=("data", "l0")) if len(node.inputs) == 2 else node for node in network]
+        network = replace(network, nodes=tuple(nodes))  # of one tensor twice onnxruntime makes no fused operator
+        assert differences(network) == ()
+        agree(network, optimized=(True,))
+
+
 def test_branches_join(tmp_path):
     network = branching()
     images = pixels(2)
@@ -178,9 +201,19 @@ def test_branches_join(tmp_path):
 def test_what_was_written_is_read_back_as_the_same_codes(tmp_path):
     network = chain(*LAYERS["weights per channel"])
     path = write_onnx(network, tmp_path / "net.onnx")
-    back = hwsim.read(path, mean=(104.0, 117.0, 123.5), scale=1.0, channel_order=hwsim.ChannelOrder.BGR)
+    back = hwsim.read(path)  # what a pixel means is in the file's metadata
+    assert back.preprocessing.channel_order is ChannelOrder.BGR and back.preprocessing.mean == (104.0, 117.0, 123.5)
     images = pixels(2)
     np.testing.assert_array_equal(ours(back, images), ours(network, images))
+
+
+@pytest.mark.parametrize(("key", "value"), [("hwsim.scale", "nan"), ("hwsim.mean", "1,x"), ("hwsim.channel_order", "CMYK")])
+def test_metadata_that_no_pixel_follows_are_refused(tmp_path, key, value):
+    made = to_qdq(chain(*LAYERS["rescale"]))
+    next(entry for entry in made.metadata_props if entry.key == key).value = value
+    with pytest.raises(InputError, match="net.onnx: its metadata .* are damaged"):
+        hwsim.read(save(made, tmp_path))
+    assert hwsim.read(tmp_path / "net.onnx", mean=(1.0, 2.0, 3.0)).preprocessing.mean == (1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize(

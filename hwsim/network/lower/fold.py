@@ -33,6 +33,8 @@ def fold(network: Network) -> Network:
     float32), which keeps its name; Flatten goes because an InnerProduct takes C, H, W.  Raises InputError, naming the
     layer, where one of them cannot go: no such layer before it, or another layer that reads the unscaled result.
     """
+    if not isinstance(network, Network):
+        raise InputError(f"network {network.name!r} is in integers already; run it as it is, or quantize its network in floats.")
     readers = Counter(name for node in network for name in node.inputs)
     kept: dict[str, Node] = {}
     stands_for: dict[str, str] = {}  # name of a removed layer -> the kept layer whose output is now its output

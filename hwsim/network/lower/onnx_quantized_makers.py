@@ -152,8 +152,13 @@ def _multiplied(walk: Walk, value: Waiting, op: Quantize, clamp: Clamps) -> Laye
 
 
 def _fuses(value: Waiting, op: Quantize, clamp: Clamps) -> bool:
-    """Whether onnxruntime has one operator for it: two inputs of 8 bits, nothing between it and the QuantizeLinear."""
-    return len(value.inputs) == 2 and clamp == (None, None) and all(f.bits == 8 for f in (*_formats(value), op.format))
+    """Whether onnxruntime has one operator for it: two tensors of 8 bits, nothing between it and the QuantizeLinear."""
+    distinct = {each.node for each in value.inputs}
+    return (
+        len(distinct) == len(value.inputs) == 2
+        and clamp == (None, None)
+        and all(f.bits == 8 for f in (*_formats(value), op.format))
+    )
 
 
 def _formats(value: Waiting) -> tuple[Grid, ...]:
