@@ -16,8 +16,8 @@ Progress = Callable[[int, int], None]
 
 BORN_IN_INTEGERS = (".tflite", ".onnx")
 BACKENDS = ("auto", "spec", "jit", "native")
-DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu")
-SCHEMES = ("dynamic_fixed_point", "power_of_two", "minifloat")
+DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu", "dpu", "tflite", "tflite_single", "tosa", "cmsis_nn", "onnxruntime")
+SCHEMES = ("dynamic_fixed_point", "power_of_two", "minifloat", "affine")
 OVERFLOWS = ("wrap", "saturate", "saturate_symmetric", "trap")
 ORDERS = ("crs", "csr", "rcs", "rsc", "scr", "src")
 MINIFLOATS = (
@@ -58,9 +58,9 @@ class RoundingWord(click.ParamType):
 
 
 def model_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
-    """MODEL.prototxt WEIGHTS.caffemodel"""
-    command = click.argument("weights", metavar="WEIGHTS.caffemodel", type=click.Path())(command)
-    return click.argument("model", metavar="MODEL.prototxt", type=click.Path())(command)
+    """MODEL.prototxt WEIGHTS.caffemodel, or MODEL.onnx alone"""
+    command = click.argument("weights", metavar="[WEIGHTS.caffemodel]", type=click.Path(), required=False)(command)
+    return click.argument("model", metavar="MODEL.prototxt|MODEL.onnx", type=click.Path())(command)
 
 
 def accumulator_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,8 +119,8 @@ def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def network_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """NET.hwnet|NET.tflite"""
-    return click.argument("network", metavar="NET.hwnet|NET.tflite", type=click.Path())(command)
+    """NET.hwnet|NET.tflite|NET.onnx"""
+    return click.argument("network", metavar="NET.hwnet|NET.tflite|NET.onnx", type=click.Path())(command)
 
 
 def open_network(path: str) -> Any:

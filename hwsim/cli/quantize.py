@@ -31,11 +31,12 @@ EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"
 @click.option("--calibration", metavar="DATA", required=True, help=f"Images that show the ranges: {DATA_HELP}.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first N calibration images.  [all]")
 @click.option("--bits", type=int, help="Width of weights and activations.  [8]")
-@click.option("--scheme", type=click.Choice(SCHEMES), default=SCHEMES[0], help="Kind of numbers.  [dynamic_fixed_point]")
+@click.option("--scheme", type=click.Choice(SCHEMES), help="Kind of numbers.  [affine for tflite and its like, else the first]")
 @click.option("--weight-bits", type=int, help="Width of the weights alone.  [--bits; 4 for powers of two]")
 @accumulator_options
 @click.option("--per-channel/--per-tensor", default=None, help="How many weight formats a layer has.  [the dialect's]")
-@click.option("--dialect", type=click.Choice(DIALECTS), default="exact32", help="School of arithmetic.  [exact32]")
+@click.option("--dialect", type=click.Choice(DIALECTS), help="School of arithmetic.  [exact32; tflite for scheme affine]")
+@click.option("--unsigned", is_flag=True, help="Of scheme affine: uint8 codes; weights have zero points, too.")
 @click.option("--method", type=click.Choice(CALIBRATIONS), help="How a range follows from what was seen.")
 @click.option("--lrn-entries", type=int, help="Size of the table of each LRN, in integers.  [256]")
 @click.option("--host-lrn", is_flag=True, help="Leave LRN to the host, in float.")
@@ -43,10 +44,11 @@ EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"
 @pixel_options
 @out_option("NET.hwnet", "network.json", "Directory to write.")
 @json_option
-def quantize(model: str, weights: str, calibration: str, out: str, force: bool, as_json: bool, **choices: Any) -> None:
+def quantize(model: str, weights: str | None, calibration: str, out: str, force: bool, as_json: bool, **choices: Any) -> None:
     """Choose number formats by calibration images, and write the network in integers to a directory."""
     import hwsim
 
+    _name_the_school(choices)
     order = None if choices["channels"] is None else hwsim.ChannelOrder[choices["channels"]]
     net = hwsim.read(model, weights, mean=choices["mean"], scale=choices["scale"], channel_order=order, shape=choices["shape"])
     images = hwsim.images(calibration, net.preprocessing, limit=choices["limit"])
@@ -60,6 +62,17 @@ def quantize(model: str, weights: str, calibration: str, out: str, force: bool, 
         q = hwsim.quantize(net, images, dialect=dialect, progress=bar, **formats)
     q.save(out, force=force)
     emit(q, as_json)
+
+
+def _name_the_school(choices: dict[str, Any]) -> None:
+    """Scheme and dialect, where one of them is named the other's own."""
+    import hwsim
+
+    if choices["dialect"] is None:
+        choices["dialect"] = "tflite" if choices["scheme"] == "affine" else "exact32"
+    if choices["scheme"] is None:
+        affine = getattr(hwsim.dialects, choices["dialect"].upper()).affine
+        choices["scheme"] = SCHEMES[0] if affine is None else "affine"
 
 
 def _lrn(choices: dict[str, Any], dialect: Any) -> dict[str, Any]:
@@ -117,6 +130,7 @@ INTEGER_OPTIONS = (
     "method",
 )  # fmt: skip
 FLOAT_OPTIONS = ("minifloat", "float_accumulator")
+NOT_AFFINE = ("accumulator_dropped_bits", "accumulator_fit", "rounding")
 
 
 def _scheme(choices: dict[str, Any], dialect: Any) -> dict[str, Any]:
@@ -128,7 +142,12 @@ def _scheme(choices: dict[str, Any], dialect: Any) -> dict[str, Any]:
         _refuse(choices, FLOAT_OPTIONS)
         if scheme is hwsim.Scheme.POWER_OF_TWO:
             _refuse(choices, ("per_channel",))
-        return {"scheme": scheme}
+        if scheme is not hwsim.Scheme.AFFINE:
+            _refuse(choices, ("unsigned",))
+            return {"scheme": scheme}
+        _refuse(choices, NOT_AFFINE, "whose dialects have rules of their own there; remove it")
+        return {"scheme": scheme, "signed": not choices["unsigned"]}
+    _refuse(choices, ("unsigned",))
     _refuse(choices, INTEGER_OPTIONS)
     if choices["minifloat"] is not None or dialect.ranges is not hwsim.dialects.RangeRule.RISTRETTO:
         _refuse(choices, ("bits",), "whose formats have widths of their own; choose one with --minifloat")

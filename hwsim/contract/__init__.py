@@ -14,10 +14,16 @@ from hwsim.contract.accumulator import (
     ZeroSkip,
 )
 from hwsim.contract.dialects import (
+    CMSIS_NN,
     DIALECTS,
+    DPU,
     EXACT32,
+    ONNXRUNTIME,
     RISTRETTO_CPU,
     RISTRETTO_GPU,
+    TFLITE,
+    TFLITE_SINGLE,
+    TOSA,
     BiasRule,
     Dialect,
     Minifloats,
@@ -31,10 +37,16 @@ from hwsim.contract.scaling import Multiplier
 from hwsim.contract.stochastic import DrawOrder, Lfsr, Reset, StochasticRounding, Tail
 
 __all__ = [
+    "CMSIS_NN",
     "DIALECTS",
+    "DPU",
     "EXACT32",
+    "ONNXRUNTIME",
     "RISTRETTO_CPU",
     "RISTRETTO_GPU",
+    "TFLITE",
+    "TFLITE_SINGLE",
+    "TOSA",
     "Accumulator",
     "Activation",
     "Axis",

@@ -9,16 +9,28 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.contract.float_mac import ExactSum, FloatAccumulator
 from hwsim.contract.mac import Accumulator, Activation
+from hwsim.contract.requantizers import (
+    CMSIS_NN_RULES,
+    ONNXRUNTIME_RULES,
+    TFLITE_RULES,
+    TFLITE_SINGLE_RULES,
+    TOSA_RULES,
+    AffineRules,
+)
 from hwsim.errors import ContractError
 from hwsim.formats.catalog import BINARY16, BINARY32
 from hwsim.formats.minifloat import Minifloat
 
 
 class BiasRule(Enum):
-    """The bias's format: the accumulator's grid and width, or the weights' format (which saturates it)."""
+    """The bias's format: the accumulator's grid and width, the weights' format (which saturates it), or one of its own.
+
+    OWN_FORMAT: as wide as the weights, on the grid that holds it.
+    """
 
     ACCUMULATOR = "accumulator"
     WEIGHT_FORMAT = "weight_format"
+    OWN_FORMAT = "own_format"
 
 
 class RangeRule(Enum):
@@ -36,12 +48,13 @@ class Scheme(Enum):
     """Which kind of numbers a network stores and multiplies.
 
     DYNAMIC_FIXED_POINT: integers, each tensor on its own grid.  POWER_OF_TWO: weights +-2**e and a shift-add unit, activations
-    as before.  MINIFLOAT: weights and activations.
+    as before.  MINIFLOAT: weights and activations.  AFFINE: scales and zero points from smallest and largest values.
     """
 
     DYNAMIC_FIXED_POINT = "dynamic_fixed_point"
     POWER_OF_TWO = "power_of_two"
     MINIFLOAT = "minifloat"
+    AFFINE = "affine"
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,7 @@ class Dialect:
     logit_bits: width of the network's last output, which the host reads.
     fit_accumulator: give each layer's accumulator the grid on which what was seen of its output leaves one bit free, where the
     products' grid does not; else the products' own, or as the accumulator says.
+    affine: what the scheme AFFINE takes; None where this school has no affine codes.
     """
 
     name: str
@@ -93,6 +107,7 @@ class Dialect:
     logit_bits: int = 16
     fit_accumulator: bool = False
     source: str = ""
+    affine: AffineRules | None = None
 
 
 EXACT32 = Dialect(
@@ -128,4 +143,62 @@ RISTRETTO_GPU = replace(
     source="Ristretto for Caffe, base_ristretto_layer.cu: rint is ties even; the published logs",
 )
 
-DIALECTS = {dialect.name: dialect for dialect in (EXACT32, RISTRETTO_CPU, RISTRETTO_GPU)}
+DPU = replace(
+    EXACT32,
+    name="dpu",
+    rounding=Rounding.TIES_UP,
+    bias=BiasRule.OWN_FORMAT,
+    unsigned_after_relu=False,
+    logit_bits=8,
+    source="Vitis AI's quantizer: scales are powers of two, nearest with ties up (its `half up`), bias of the weights' width "
+    "on a grid of its own that is aligned to the products'",
+)
+
+TFLITE = Dialect(
+    name="tflite",
+    accumulator=Accumulator(32),
+    rounding=Rounding.TIES_AWAY,
+    overflow=Overflow.SATURATE,
+    activation=Activation.NONE,
+    bias=BiasRule.ACCUMULATOR,
+    ranges=RangeRule.COVER,
+    requantize_inputs=False,
+    unsigned_after_relu=False,
+    source="LiteRT 2.3.0, reference kernels: MultiplyByQuantizedMultiplier with two roundings; fully connected layers in doubles",
+    affine=TFLITE_RULES,
+)
+
+TFLITE_SINGLE = replace(
+    TFLITE,
+    name="tflite_single",
+    source="TensorFlow Lite built with TFLITE_SINGLE_ROUNDING: one rounding of the 64-bit product, ties up",
+    affine=TFLITE_SINGLE_RULES,
+)
+
+TOSA = replace(
+    TFLITE,
+    name="tosa",
+    source="TOSA specification, RESCALE with scale32 and DOUBLE_ROUND, as networks from TensorFlow Lite are legalized",
+    affine=TOSA_RULES,
+)
+
+CMSIS_NN = replace(
+    TFLITE,
+    name="cmsis_nn",
+    source="CMSIS-NN, arm_nn_requantize without CMSIS_NN_USE_SINGLE_ROUNDING; of 16-bit codes with a 64-bit bias "
+    "arm_nn_requantize_s64 with REDUCE_MULTIPLIER, with a 32-bit bias arm_nn_requantize",
+    affine=CMSIS_NN_RULES,
+)
+
+ONNXRUNTIME = replace(
+    TFLITE,
+    name="onnxruntime",
+    rounding=Rounding.TIES_EVEN,
+    source="ONNX Runtime, QLinearConv and MLAS's requantize: the accumulator as float32 times a float32 scale, ties to even",
+    affine=ONNXRUNTIME_RULES,
+)
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (EXACT32, RISTRETTO_CPU, RISTRETTO_GPU, DPU, TFLITE, TFLITE_SINGLE, TOSA, CMSIS_NN, ONNXRUNTIME)
+}

@@ -16,6 +16,7 @@ import numpy as np
 from hwsim.arith.overflow import code_max, code_min
 from hwsim.contract.dialects import RangeRule
 from hwsim.errors import ContractError
+from hwsim.formats.affine import Affine, from_range, symmetric
 from hwsim.formats.catalog import E4M3, E5M2, ristretto
 from hwsim.formats.fixed import FixedPoint
 from hwsim.formats.minifloat import Minifloat
@@ -31,6 +32,9 @@ that leaves int64."""
 SEARCH = 8
 """How many fractional lengths beyond the covering one are tried: clipping to 2**-8 of the range has never paid."""
 
+
+SHRINKS = tuple(0.5 ** (i / 8) for i in range(25))
+"""Parts of a range that are tried for the least squared error: to an eighth of it."""
 
 RISTRETTO_POWERS = PowerOfTwo(-8, -1, ZeroCode.NONE)
 """Ristretto's weights: 1 + 3 bits."""
@@ -99,8 +103,9 @@ class Range:
     """What calibration saw of one tensor, and the rule that its format follows.
 
     low, high: smallest and largest value, 0 included.  clip_low, clip_high: the same without the values of largest
-    magnitude beyond the percentile.  least_signed, least_unsigned: fractional length of least squared error for each
-    width of 2..16 bits.  rule, method: how format() chooses.
+    magnitude beyond the percentile; in the scheme AFFINE with LEAST_SQUARES, the ends of least squared error.
+    least_signed, least_unsigned: fractional length of least squared error for each width of 2..16 bits.  rule, method: how
+    format() chooses.
     """
 
     low: float
@@ -128,6 +133,12 @@ class Range:
     def format(self, bits: int, signed: bool) -> FixedPoint:
         """Return the format of `bits` bits that the rule and the method give."""
         return FixedPoint(bits, self._length(bits, signed), signed)
+
+    def affine(self, bits: int, signed: bool) -> Affine:
+        """Return the affine format of `bits` bits that holds what the method keeps: all, or what lies within the clip's ends."""
+        if self.method == Calibration.MAXIMUM:
+            return from_range(self.low, self.high, bits, signed)
+        return from_range(self.clip_low, self.clip_high, bits, signed)
 
     def _length(self, bits: int, signed: bool) -> int:
         if self.rule == RangeRule.RISTRETTO:
@@ -165,6 +176,26 @@ class WeightRule:
             lengths = [min(fl, int(m)) for fl, m in zip(lengths, most, strict=True)]
         return FixedPoint(bits, tuple(lengths))
 
+    def affine(self, weight: np.ndarray, bits: int, signed: bool, least: np.ndarray | None = None) -> Affine:
+        """Return the weights' affine format: symmetric if signed, else from smallest and largest; a scale per channel, or one.
+
+        least: smallest scale that each channel may have.  A channel of zeros has the largest scale of the others.
+        """
+        flat = weight.reshape(len(weight), -1).astype(np.float64)
+        if not self.per_channel:
+            flat = flat.reshape(1, -1)
+        formats = [_weight_range(row, bits, signed, self.method) for row in flat]
+        steps = np.array([fmt.step() for fmt in formats])
+        some = flat.any(axis=1)
+        steps = np.where(some, steps, steps[some].max(initial=0.0) or 1.0)
+        if least is not None:
+            raised = least if self.per_channel else least.max(initial=0.0, keepdims=True)
+            steps = np.where(raised > steps, next_float32(raised), steps)
+        zeros = tuple(fmt.zero() for fmt in formats)
+        if not self.per_channel:
+            return Affine(bits, float(steps[0]), zeros[0], signed, signed)
+        return Affine(bits, tuple(steps.tolist()), 0 if signed else zeros, signed, signed)
+
     def powers(self, weight: np.ndarray, bits: int, most: np.ndarray | None = None) -> PowerOfTwo:
         """Return the powers of two of `bits` bits, a code for zero among them, that reach the one nearest to the largest weight.
 
@@ -190,6 +221,29 @@ class WeightRule:
         if self.method == Calibration.MAXIMUM:
             return cover
         return min(range(cover, cover + SEARCH + 1), key=lambda fl: squared_error(values, FixedPoint(bits, fl)))
+
+
+def _weight_range(values: np.ndarray, bits: int, signed: bool, method: Calibration) -> Affine:
+    """The format of one channel's weights, or of all: what holds them, or shrunk to the least squared error."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+
+    def shrunk(part: float) -> Affine:
+        return symmetric(max(-low, high) * part, bits) if signed else from_range(low * part, high * part, bits, signed)
+
+    if method == Calibration.MAXIMUM or low == high:
+        return shrunk(1.0)
+    return min(map(shrunk, SHRINKS), key=lambda fmt: affine_error(values, fmt))
+
+
+def affine_error(values: np.ndarray, fmt: Affine) -> float:
+    """Return the sum of (value - what the format keeps of it)**2, in float64."""
+    kept = np.clip(np.rint(values / fmt.step()) + fmt.zero(), fmt.low, fmt.high) - fmt.zero()
+    return float(np.square(values - kept * fmt.step()).sum())
+
+
+def next_float32(values: np.ndarray) -> np.ndarray:
+    """Return the float32 numbers right above, as float64."""
+    return np.nextafter(values.astype(np.float32), np.float32(np.inf)).astype(np.float64)
 
 
 def covering_minifloat(largest: float) -> Minifloat:

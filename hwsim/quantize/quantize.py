@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 
 import numpy as np
 
-from hwsim.contract.dialects import EXACT32, Dialect, Minifloats, RangeRule, Scheme
+from hwsim.contract.dialects import DIALECTS, EXACT32, TFLITE, Dialect, Minifloats, RangeRule, Scheme
 from hwsim.errors import ContractError, InputError
 from hwsim.images import Image, ImageSet
 from hwsim.images import images as open_images
 from hwsim.layers.lrn_table import TableDesign
 from hwsim.network.graph import Network
+from hwsim.network.lower.affine import lower_affine
 from hwsim.network.lower.fold import fold
 from hwsim.network.lower.layers import DEFAULT_TABLE, Widths, lower
 from hwsim.network.lower.sites import answering, measured_tensors, sites
@@ -36,7 +38,7 @@ def quantize(
     network: Network,
     images: Images,
     bits: int = 8,
-    dialect: Dialect = EXACT32,
+    dialect: Dialect | None = None,
     method: Calibration = Calibration.LEAST_SQUARES,
     *,
     weight_bits: int | None = None,
@@ -45,14 +47,17 @@ def quantize(
     percent: float = PERCENT,
     limit: int | None = None,
     progress: Progress | None = None,
-    scheme: Scheme = Scheme.DYNAMIC_FIXED_POINT,
+    scheme: Scheme | None = None,
     minifloats: Minifloats = MINIFLOATS,
     lrn_table: TableDesign | None = DEFAULT_TABLE,
+    signed: bool = True,
 ) -> QuantizedNetwork:
     """Return the network in integers: ranges from the images by float execution, formats from the ranges.
 
     images: an ImageSet, DATA as the command line takes it, or uint8 pixels [N][C][H][W]; labels are not looked at.
-    scheme: which kind of numbers; minifloats: what Scheme.MINIFLOAT takes.
+    scheme: which kind of numbers; None: AFFINE with a dialect that has affine codes, else DYNAMIC_FIXED_POINT.  dialect: None:
+    TFLITE for AFFINE, else EXACT32.  minifloats: what Scheme.MINIFLOAT takes.  signed: of AFFINE: int8 rather than uint8, whose
+    weights have zero points, too.
     bits: of weights and activations, 2..16; weight_bits: of the weights alone. Powers of two have 4 bits unless weight_bits says
     otherwise (2..7); minifloats have those of their format, unless Ristretto's rule makes one of `bits`.
     method: which part of a range activations keep; weight_method: the same for weights.
@@ -65,7 +70,8 @@ def quantize(
     Errors: InputError (no images, onnxruntime absent, a layer that integers cannot do), ProofError (an accumulator that
     cannot be proven safe: the sentence names the layer and the width that would do).
     """
-    widths = _widths(bits, weight_bits, scheme, minifloats, lrn_table)
+    scheme, dialect = _school(scheme, dialect)
+    widths = _widths(bits, weight_bits, scheme, minifloats, lrn_table, signed)
     if limit is not None and limit < 1:
         raise InputError(f"quantize: found limit {limit}, allowed 1 or more.")
     if not 0 < percent <= 100:
@@ -124,18 +130,45 @@ def choose(
     follows_ristretto = dialect.ranges == RangeRule.RISTRETTO
     if follows_ristretto:
         weight_method = Calibration.MAXIMUM
-    weight_rule = WeightRule(dialect.ranges, weight_method, not follows_ristretto if per_channel is None else per_channel)
+    by_default = not follows_ristretto if dialect.affine is None else dialect.affine.per_channel
+    weight_rule = WeightRule(dialect.ranges, weight_method, by_default if per_channel is None else per_channel)
+    if widths.scheme is Scheme.AFFINE:
+        return lower_affine(network, _affine_ranges(tallies, ranges, widths), widths, dialect, weight_rule)
     return lower(network, ranges, widths, dialect, weight_rule)
 
 
-def _widths(bits: int, weight_bits: int | None, scheme: Scheme, minifloats: Minifloats, lrn: TableDesign | None) -> Widths:
+def _affine_ranges(tallies: dict[str, Tally], ranges: dict[str, Range], widths: Widths) -> dict[str, Range]:
+    """The ranges with the ends that affine formats of least squared error have, where that is the method."""
+    found = dict(ranges)
+    for key, seen in ranges.items():
+        if seen.method is Calibration.LEAST_SQUARES:
+            low, high = tallies[key].affine_ends(widths.outputs, widths.signed)
+            found[key] = replace(seen, clip_low=low, clip_high=high)
+    return found
+
+
+def _school(scheme: Scheme | None, dialect: Dialect | None) -> tuple[Scheme, Dialect]:
+    """The scheme and the dialect, where one of them is named the other's own."""
+    if dialect is None:
+        dialect = TFLITE if scheme is Scheme.AFFINE else EXACT32
+    if scheme is None:
+        scheme = Scheme.DYNAMIC_FIXED_POINT if dialect.affine is None else Scheme.AFFINE
+    if (scheme is Scheme.AFFINE) != (dialect.affine is not None):
+        has = ", ".join(name for name, known in DIALECTS.items() if known.affine is not None)
+        raise InputError(f"quantize: found {scheme.name} with dialect {dialect.name!r}, allowed with AFFINE and no other: {has}.")
+    return scheme, dialect
+
+
+def _widths(
+    bits: int, weight_bits: int | None, scheme: Scheme, minifloats: Minifloats, lrn: TableDesign | None, signed: bool
+) -> Widths:
     for name, value, kind in (("scheme", scheme, Scheme), ("minifloats", minifloats, Minifloats)):
         if not isinstance(value, kind):
             members = f": {', '.join(member.name for member in Scheme)}" if kind is Scheme else ""
             raise ContractError(f"quantize: found {name}={value!r}, allowed {kind.__name__}{members}.")
     default = POWER_BITS if scheme is Scheme.POWER_OF_TWO else _width("bits", bits)
     chosen = default if weight_bits is None else _width("weight_bits", weight_bits)
-    return Widths(chosen, _width("bits", bits), scheme, minifloats, lrn)
+    return Widths(chosen, _width("bits", bits), scheme, minifloats, lrn, signed)
 
 
 def _width(name: str, bits: int) -> int:

@@ -8,8 +8,9 @@ import numpy as np
 
 from hwsim.contract.dialects import RangeRule
 from hwsim.errors import InputError
+from hwsim.formats.affine import Affine, from_range
 from hwsim.formats.fixed import FixedPoint
-from hwsim.network.ranges import NARROWEST, SEARCH, WIDEST, Calibration, Range, ceil_log2, covering_length
+from hwsim.network.ranges import NARROWEST, SEARCH, SHRINKS, WIDEST, Calibration, Range, ceil_log2, covering_length
 
 BINS = 2048
 """Bins on each side of zero: where a step is finer than a bin, rounding is taken as uniform within it."""
@@ -90,6 +91,21 @@ class Tally:
         """Return the fractional length of least squared error at this width."""
         cover = covering_length(self.low, self.high, bits, signed)
         return min(range(cover, cover + SEARCH + 1), key=lambda fl: self.squared_error(FixedPoint(bits, fl, signed)))
+
+    def affine_ends(self, bits: int, signed: bool) -> tuple[float, float]:
+        """Return the ends (low, high) of the affine format of least squared error, of those that shrink both ends alike."""
+        ends = [(self.low * part, self.high * part) for part in SHRINKS]
+        return min(ends, key=lambda pair: self._affine_error(from_range(pair[0], pair[1], bits, signed)))
+
+    def _affine_error(self, fmt: Affine) -> float:
+        """The sum of squared errors, each value taken at the middle of its bin; what a bin spreads is the same for all."""
+        if self.exponent is None:
+            return 0.0
+        width, step = float(np.ldexp(1.0, self.exponent - 11)), fmt.step()
+        middles = (np.arange(-BINS, BINS) + 0.5) * width
+        quotient = middles / step + fmt.zero()
+        kept = np.clip(np.rint(quotient) if step >= width else quotient, fmt.low, fmt.high) - fmt.zero()
+        return float((self.counts * (np.square(middles - kept * step) + min(step, width) ** 2 / 12)).sum())
 
     def range(self, percent: float, rule: RangeRule, method: Calibration) -> Range:
         """Return what a network keeps of this tensor."""

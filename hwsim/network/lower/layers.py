@@ -33,7 +33,7 @@ class Widths:
     """What a network stores: bits of weights and of the outputs between layers, and the kind of numbers.
 
     minifloats: what MINIFLOAT takes; outputs is then the width of Ristretto's format alone.
-    lrn: the table of each LRN in integers; None for float on the host.
+    lrn: the table of each LRN in integers; None for float on the host.  signed: of AFFINE: int8 rather than uint8.
     """
 
     weights: int = 8
@@ -41,6 +41,7 @@ class Widths:
     scheme: Scheme = Scheme.DYNAMIC_FIXED_POINT
     minifloats: Minifloats = Minifloats()
     lrn: TableDesign | None = DEFAULT_TABLE
+    signed: bool = True
 
 
 def lower(
