@@ -29,7 +29,7 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-enum { HW_ABI_VERSION = 3, HW_SLACK = 4096 };
+enum { HW_ABI_VERSION = 4, HW_SLACK = 4096 };
 
 /* Counters of a call: how often an exact result did not fit, by place, and of these the transient ones (the exact final
  * value fits the accumulator); then how many outputs were proven free of events by their bounds, by their sums, or walked
@@ -338,6 +338,37 @@ typedef struct hw_float_sum {
     hw_output output;        /* as in hw_float_conv */
 } hw_float_sum;
 
+/* out[y, x, c] = in[rows[y], columns[x], channels[c]], or `fill` where one of them is negative; same element type. */
+typedef struct hw_move {
+    int64_t in_h, in_w, in_c, h, w, c;
+    const int32_t *rows;     /* [h], below in_h */
+    const int32_t *columns;  /* [w], below in_w */
+    const int32_t *channels; /* [c], below in_c */
+    int64_t fill;
+} hw_move;
+
+/* value(p) = round((t[i] * 2^f + (t[i + 1] - t[i]) * (p mod 2^f)) / 2^dropped_bits), i = p >> f, of p = code - low, with f =
+ * fraction_bits; the entry itself where f is 0. Words of minifloats are codes from 0 on. */
+typedef struct hw_lookup {
+    int64_t low, high;       /* of the input codes, at most 2^16 of them */
+    int64_t entries;         /* ((high - low) >> f) + 1, and one more where f > 0 */
+    const int64_t *table;    /* [entries]; times 2^(f - dropped_bits) within -2^47..2^48 - 1 */
+    int32_t fraction_bits;   /* 0..15 */
+    int32_t dropped_bits;    /* 0..f */
+    int32_t rounding;        /* hw_rounding */
+    int32_t reserved;
+} hw_lookup;
+
+/* Through the last stage, v = code - zero: v by multiplier[0] and shift[0] where v >= 0, else v * slope by the second ones. */
+typedef struct hw_prelu {
+    int64_t c, slopes;       /* channels; 1 or c */
+    int64_t low, high, zero; /* of the input codes; subtracted */
+    const int32_t *slope;    /* [slopes]; v * slope stays within +-2^62 */
+    int64_t multiplier[2];
+    int32_t shift[2];
+    hw_output output;        /* its multiplier is not read */
+} hw_prelu;
+
 typedef struct hw_op hw_op;
 
 /* Makers: NULL and a filled status on error. isa: hw_isa. */
@@ -349,6 +380,11 @@ hw_op *hw_average_pool_new(const hw_pool *pool, int32_t isa, hw_status *status);
 hw_op *hw_sum_new(const hw_sum *sum, int32_t isa, hw_status *status);
 /* the inputs' channels one after the other; same element type everywhere. */
 hw_op *hw_concat_new(int64_t n, hw_status *status);
+hw_op *hw_move_new(const hw_move *move, hw_status *status);
+/* the image's codes as the channels of one pixel, in the order c, y, x or (channels_last) y, x, c; same element type. */
+hw_op *hw_flatten_new(int32_t channels_last, hw_status *status);
+hw_op *hw_lookup_new(const hw_lookup *lookup, hw_status *status);
+hw_op *hw_prelu_new(const hw_prelu *prelu, hw_status *status);
 hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
 /* inputs: exact values [n][h][w][k] of any type, then int64 [n][1][1][1]: the turn in which each image begins. */
 hw_op *hw_noise_new(const hw_noise *noise, hw_status *status);

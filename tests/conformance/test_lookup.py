@@ -165,3 +165,23 @@ def test_slopes_of_affine_codes(target, i):
     case, want = affine_case(i)
     assert_same(case, "spec", want, by_spec(case))
     conforms_or_refuses(target, case)
+
+
+@cache
+def scaled_case(rule: Scaling) -> Case:
+    """Every rule of scaling on both sides, a zero point, a clamp, and slopes of either sign for each channel."""
+    rng, f = generator(f"prelu {rule.name}"), Affine(16, 0.1, 999)
+    numbers = {Scaling.FLOAT32: (11259375, 31), Scaling.FLOAT64: (6755399441055744, 60)}.get(rule, (1431655765, 38))
+    rounding = Rounding.TIES_EVEN if rule in (Scaling.FLOAT32, Scaling.FLOAT64) else Rounding.TIES_UP
+    below = (numbers[0] - 77, numbers[1] + 7)
+    output = Output(Affine(8, 0.2, -9), rounding, scaling=Multiplier(rule, *numbers), clamp_low=-100)
+    slopes = np.array([-128, -3, 0, 1, 90, 127])
+    layer = PReLU(f, FixedPoint(8, 0), slopes, output, Multiplier(rule, *below))
+    return Case(f"prelu {rule.name}", layer, (codes(rng, FixedPoint(16, 0), SIZE),))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in Scaling if rule is not Scaling.SHIFT], ids=lambda rule: rule.name)
+def test_slopes_under_every_rule_of_scaling(target, rule):
+    case = scaled_case(rule)
+    assert len(np.unique(by_spec(case).codes)) > 40 and by_spec(case).events.output > 0
+    conforms_or_refuses(target, case)

@@ -2,6 +2,7 @@
 
 from hwsim.backends.base import Backend, by_format, has_minifloat
 from hwsim.backends.host import HOST_TABLE
+from hwsim.backends.native.deconv_kernels import DeconvolutionKernel, skips_beyond
 from hwsim.backends.native.float_kernels import mac_kernel
 from hwsim.backends.native.kernels import (
     AveragePoolKernel,
@@ -14,6 +15,7 @@ from hwsim.backends.native.kernels import (
     RescaleKernel,
 )
 from hwsim.backends.native.library import NativeInfo, available, info, require
+from hwsim.backends.native.move_kernels import FlattenKernel, LookupKernel, MoveKernel, PReluKernel
 from hwsim.backends.native.noise import NativeNoisyKernel
 from hwsim.backends.native.program import native_program
 from hwsim.backends.native.value_kernels import (
@@ -25,7 +27,7 @@ from hwsim.backends.native.value_kernels import (
     sums_beyond,
 )
 from hwsim.formats import IntegerFormat
-from hwsim.layers import EltwiseSum, Layer, MacLayer
+from hwsim.layers import Deconvolution, EltwiseSum, Layer, MacLayer
 from hwsim.layers.base import Real
 from hwsim.layers.float_unit import FloatUnit
 
@@ -35,6 +37,8 @@ BEYOND = ("operands", "stretch", "division", "of_codes")
 
 def lacks(layer: Layer) -> bool:
     """Return whether the C core has no operator for this layer, though for others of its kind."""
+    if skips_beyond(layer):
+        return True
     if has_minifloat(layer) or isinstance(layer, MacLayer) and isinstance(layer.unit, FloatUnit):
         return sums_beyond(layer) or uneven(layer) or any(isinstance(f, IntegerFormat) and f.bits > 32 for f in formats(layer))
     return isinstance(layer, EltwiseSum) and (layer.stretch or layer.constant is not None or layer.steps is not None)
@@ -43,6 +47,8 @@ def lacks(layer: Layer) -> bool:
 def uneven(layer: Layer) -> bool:
     """Return whether padding differs between two sides."""
     window = getattr(layer, "window", None)
+    if isinstance(layer, Deconvolution):
+        return False  # by then it is cut off, or put around
     return getattr(layer, "pad_end", None) is not None or window is not None and window.pad_end is not None
 
 
@@ -64,6 +70,11 @@ NATIVE = Backend(
         "eltwise_sum": by_format(EltwiseSumKernel, FloatSumKernel),
         "concat": ConcatKernel,
         "clamp": ClampKernel,
+        **dict.fromkeys(("pad", "slice", "resize_nearest", "channel_shuffle"), MoveKernel),
+        "flatten": FlattenKernel,
+        "lookup_table": LookupKernel,
+        "prelu": PReluKernel,
+        "deconvolution": DeconvolutionKernel,
         **HOST_TABLE,
     },
     native_program,

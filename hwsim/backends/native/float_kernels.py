@@ -12,7 +12,7 @@ from hwsim.arith.minifloat import FloatLayout
 from hwsim.arith.overflow import Overflow
 from hwsim.backends.native.kernels import MacKernel, NativeKernel
 from hwsim.backends.native.library import Library
-from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
+from hwsim.contract.accumulator import PaddedTaps, Schedule, ZeroSkip
 from hwsim.contract.float_mac import FloatAccumulator
 from hwsim.contract.stochastic import Tail
 from hwsim.formats import FixedPoint, Minifloat
@@ -42,9 +42,13 @@ class FloatMacKernel(NativeKernel):
         if unit.accumulator is None:
             filling.exact_sum()
         else:
-            filling.float_register(unit.accumulator, self.layer.extents(self.input_shapes[0]))
+            filling.float_register(unit.accumulator, self.tap_table(unit.accumulator.schedule))
         filling.output()
         return library.lib.hw_float_conv_new(conv, isa, status)
+
+    def tap_table(self, schedule: Schedule) -> np.ndarray:
+        """Return the table of steps: [steps][lanes] taps, -1 for an idle lane."""
+        return schedule.table(*self.layer.extents(self.input_shapes[0]))
 
     @property
     def path(self) -> str:
@@ -102,7 +106,7 @@ class Filling:
         conv.bias = self.pointer([to_words(bias, words) for bias in unit.aligned_bias], "int64")
         conv.lanes = conv.steps = 1
 
-    def float_register(self, register: FloatAccumulator, extents: tuple[int, int, int]) -> None:
+    def float_register(self, register: FloatAccumulator, table: np.ndarray) -> None:
         """The register's format, and the order of the steps."""
         conv, schedule, walk = self.conv, register.schedule, self.unit.walk
         conv.register_format, conv.register_rounding = self.layout(register.format.layout), walk.mode
@@ -110,7 +114,6 @@ class Filling:
             conv.product_rounds, conv.product = 1, self.layout(register.product.layout)
             conv.product_rounding = int(register.product_rounding)
         conv.words, conv.bias = 1, self.pointer(self.unit.bias_codes, "int64")
-        table = schedule.table(*extents)
         conv.table, (conv.steps, conv.lanes) = self.pointer(table, "int64"), table.shape
         conv.pairing, conv.bias_last, conv.packed = walk.pairing, walk.bias_last, int(schedule.tail is Tail.PACKED)
         conv.skip_padded = int(schedule.padded is PaddedTaps.SKIPPED)

@@ -17,6 +17,7 @@ from hwsim.backends.buffers import Buffer
 from hwsim.backends.native.library import Library, isa_number, require
 from hwsim.backends.native.order import Operands
 from hwsim.backends.native.program import Calls
+from hwsim.contract.accumulator import Schedule
 from hwsim.contract.mac import Activation
 from hwsim.contract.resolve import Epilogue
 from hwsim.errors import BackendError
@@ -122,12 +123,16 @@ class MacKernel(NativeKernel):
         conv.c, conv.k, (conv.r, conv.s) = shape.c, self.layer.channels, kernel
         conv.in_low, conv.in_high = self.layer.contract.input.low, self.layer.contract.input.high
         conv.in_zero = self.layer.pad_code
-        operands = Operands(library, self.layer, shape)
+        operands = Operands(library, self.layer, self.tap_table)
         operands.fill(conv)
         kept = set_output(library, conv.output, self.layer.numbers.epilogue, self.layer.numbers.acc_bits, conv.k)
         made = library.lib.hw_conv_new(conv, isa, status)
         del kept
         return made
+
+    def tap_table(self, schedule: Schedule) -> np.ndarray:
+        """Return the table of steps: [steps][lanes] taps, -1 for an idle lane."""
+        return schedule.table(*self.layer.extents(self.input_shapes[0]))
 
     @property
     def path(self) -> str:

@@ -18,7 +18,7 @@ GET_IT = (
     "or `make native` in a checkout; backend jit needs neither"
 )
 INSTRUCTION_SETS = ("auto", "portable", "avx2", "avx512vnni", "amx")
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 
 @dataclass(frozen=True)

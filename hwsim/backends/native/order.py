@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from hwsim.backends.native.library import Library
-from hwsim.contract.accumulator import PaddedTaps, ZeroSkip
+from hwsim.contract.accumulator import PaddedTaps, Schedule, ZeroSkip
 from hwsim.contract.stochastic import Tail
-from hwsim.layers import MacLayer, Shape
+from hwsim.layers import MacLayer
 
 MAX_FACTOR = 65535
 """What the C core multiplies by; larger powers of two are shifted."""
 
 
 class Operands:
-    """Fills an hw_conv with weights, walk and shift-add unit, and keeps alive what it points to until it is made."""
+    """Fills an hw_conv with weights, walk and shift-add unit, and keeps alive what it points to until it is made.
 
-    def __init__(self, library: Library, layer: MacLayer, shape: Shape) -> None:
-        self.ffi, self.layer, self.shape = library.ffi, layer, shape
+    table: makes the table of steps.
+    """
+
+    def __init__(self, library: Library, layer: MacLayer, table: Callable[[Schedule], np.ndarray]) -> None:
+        self.ffi, self.layer, self.table = library.ffi, layer, table
         self.kept: list[Any] = []
 
     def pointer(self, values: Any, dtype: str, kind: str) -> Any:
@@ -57,7 +61,7 @@ class Operands:
         """Return the hw_walk."""
         numbers, schedule = self.layer.numbers, self.layer.integer.contract.accumulator.schedule
         assert numbers.walk is not None and schedule is not None
-        w, table = numbers.walk, schedule.table(*self.layer.extents(self.shape))
+        w, table = numbers.walk, self.table(schedule)
         made = self.ffi.new("hw_walk *")
         self.kept.append(made)
         made.steps, made.lanes = table.shape
