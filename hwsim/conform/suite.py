@@ -13,7 +13,7 @@ from hwsim.errors import BackendError, HwsimError
 Compute = Callable[[str], np.ndarray]
 """backend -> what hwsim computes with it, every output element; HwsimError where hwsim refuses, BackendError where it cannot."""
 
-SPEC_WORK = 30_000
+SPEC_WORK = 10_000
 """Plain Python takes a second for some 100,000 steps: larger cases run on jit and native alone."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -182,3 +183,14 @@ def test_the_badge_is_a_picture_that_says_its_words() -> None:
     assert [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")] == ["a <label>", '"9 of 9"']
     assert text != badge("a <label>", '"9 of 9"', False)
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_badge_in_the_readme_says_what_the_page_says() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "conformance.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\*\*(\w+)\*\*: ([\d,]+) of ([\d,]+) passed", page, re.MULTILINE)
+    assert [name for name, _, _ in found] == list(suites.SUITES)
+    passed, total = (sum(int(row[i].replace(",", "")) for row in found) for i in (1, 2))
+    shown = badge("public tests", f"{passed:,} of {total:,}", passed == total)
+    assert (root / "docs" / "conformance.svg").read_text(encoding="utf-8") == shown, "make conform"
+    assert "(docs/conformance.svg)" in (root / "README.md").read_text(encoding="utf-8")
