@@ -92,6 +92,9 @@ class Dialect:
     logit_bits: width of the network's last output, which the host reads.
     fit_accumulator: give each layer's accumulator the grid on which what was seen of its output leaves one bit free, where the
     products' grid does not; else the products' own, or as the accumulator says.
+    per_channel: whether weights have a format for each output channel unless something else is asked for.
+    shifts, bias_shifts: (least, most) right shift from the products' grid to the output's and to the bias's grid, to which the
+    weights' and the bias's lengths are moved; the bias's least grows with the output's.  None where any will do.
     affine: what the scheme AFFINE takes; None where this school has no affine codes.
     """
 
@@ -107,6 +110,9 @@ class Dialect:
     logit_bits: int = 16
     fit_accumulator: bool = False
     source: str = ""
+    per_channel: bool = True
+    shifts: tuple[int, int] | None = None
+    bias_shifts: tuple[int, int] | None = None
     affine: AffineRules | None = None
 
 
@@ -133,6 +139,7 @@ RISTRETTO_CPU = Dialect(
     ranges=RangeRule.RISTRETTO,
     requantize_inputs=True,
     unsigned_after_relu=False,
+    per_channel=False,
     source="Ristretto for Caffe, base_ristretto_layer.cpp: std::round is ties away",
 )
 
@@ -150,8 +157,11 @@ DPU = replace(
     bias=BiasRule.OWN_FORMAT,
     unsigned_after_relu=False,
     logit_bits=8,
-    source="Vitis AI's quantizer: scales are powers of two, nearest with ties up (its `half up`), bias of the weights' width "
-    "on a grid of its own that is aligned to the products'",
+    per_channel=False,
+    shifts=(0, 16),
+    bias_shifts=(-16, 15),
+    source="Vitis AI's quantizer: scales are powers of two, nearest with ties up (its `half up`), one length for all weights of "
+    "a layer, bias of their width on a grid of its own; shift_cut within 0..16, shift_bias within shift_cut - 16..15",
 )
 
 TFLITE = Dialect(

@@ -108,7 +108,7 @@ class AffineRules:
     convolution: also depthwise and transposed ones; `unsigned` where codes and weights are, None for the same.
     elementwise: sums and changes of scale; product: of two tensors, None for the same.
     wide: convolutions of 16-bit codes whose bias has 64 bits; with one of 32 bits they take `convolution`.
-    per_channel: whether weights have a scale for each output channel.  sum_shift: by how many bits the operands of a sum are
+    sum_shift: by how many bits the operands of a sum are
     shifted left before they are scaled; None where sums are computed in float32.
     """
 
@@ -118,7 +118,6 @@ class AffineRules:
     wide: Requantizer
     unsigned: Requantizer | None = None
     product: Requantizer | None = None
-    per_channel: bool = True
     sum_shift: int | None = 20
 
 

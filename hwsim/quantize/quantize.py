@@ -130,8 +130,7 @@ def choose(
     follows_ristretto = dialect.ranges == RangeRule.RISTRETTO
     if follows_ristretto:
         weight_method = Calibration.MAXIMUM
-    by_default = not follows_ristretto if dialect.affine is None else dialect.affine.per_channel
-    weight_rule = WeightRule(dialect.ranges, weight_method, by_default if per_channel is None else per_channel)
+    weight_rule = WeightRule(dialect.ranges, weight_method, dialect.per_channel if per_channel is None else per_channel)
     if widths.scheme is Scheme.AFFINE:
         return lower_affine(network, _affine_ranges(tallies, ranges, widths), widths, dialect, weight_rule)
     return lower(network, ranges, widths, dialect, weight_rule)

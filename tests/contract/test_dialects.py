@@ -265,3 +265,16 @@ def test_what_has_no_multiplier_is_refused(make: Callable[[], object], sentence:
 
 def test_scheme_affine_has_rules_in_these_dialects_alone() -> None:
     assert set(AFFINE) == {"tflite", "tflite_single", "tosa", "cmsis_nn", "onnxruntime"} and Scheme.AFFINE
+
+
+def test_dpu_keeps_its_shifts_and_gives_the_bias_a_grid_of_its_own() -> None:
+    network, dialect = fold(fire()), DIALECTS["dpu"]
+    for seen in (3.0, 1e-3, 1e4):  # activations far apart from weights would need other shifts
+        keys = measured_tensors(sites(network), True)
+        ranges = {key: Range(-seen, seen, -seen, seen, (0,) * 15, (0,) * 15) for key in keys}
+        q = lower(network, ranges, Widths(), dialect, WeightRule())
+        for node in q.mac_nodes:
+            contract = node.layer.contract
+            cut = contract.product_length(0) - contract.output.format.fl()
+            assert 0 <= cut <= 16
+            assert contract.bias.bits == 8 and min(0, cut - 16) <= contract.product_length(0) - contract.bias.fl() <= 15

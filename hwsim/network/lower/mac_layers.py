@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.contract import Accumulator, BiasRule, FloatMacContract, MacContract, Output, Schedule, Scheme
+from hwsim.contract import Accumulator, BiasRule, Dialect, FloatMacContract, MacContract, Output, Schedule, Scheme
 from hwsim.formats import FixedPoint, PowerOfTwo
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer
 from hwsim.network import ops
 from hwsim.network.lower.settle import Real, codes, with_grid
 from hwsim.network.lower.sites import MAC, Site
 from hwsim.network.quantized import Source
-from hwsim.network.ranges import ceil_log2, covering_minifloat
+from hwsim.network.ranges import ceil_log2, covering_length, covering_minifloat
 
 if TYPE_CHECKING:
     from hwsim.network.lower.layers import Lowering
@@ -45,11 +46,34 @@ def mac_layer(lowering: Lowering, site: Site, fmt: Real) -> Layer:
 
 def _integer_contract(lowering: Lowering, site: Site, source: Source, fmt: FixedPoint, output: Output) -> MacContract:
     dialect, weight = lowering.dialect, _weight_format(lowering, source, fmt)
-    stores_bias = dialect.bias == BiasRule.WEIGHT_FORMAT and source.bias is not None
+    if dialect.shifts is not None and isinstance(weight, FixedPoint):
+        weight = _moved(weight, (output.format.fl() - fmt.fl() + s for s in dialect.shifts))
+    stores_bias = dialect.bias is not BiasRule.ACCUMULATOR and source.bias is not None
     bias = weight if stores_bias and isinstance(weight, FixedPoint) else None
+    if bias is not None and dialect.bias is BiasRule.OWN_FORMAT:
+        bias = _own_bias(dialect, source, fmt, weight, output)  # type: ignore[arg-type]
     contract = MacContract(fmt, weight, output, dialect.accumulator, bias, dialect.rounding)
     contract = with_grid(contract, len(source.weight))
     return _fitted(contract, source, lowering.ranges[site.name].largest) if dialect.fit_accumulator else contract
+
+
+def _moved(fmt: FixedPoint, ends: Iterable[int]) -> FixedPoint:
+    """The format with its fractional lengths moved into the range between these ends."""
+    low, high = ends
+    lengths = fmt.fractional_length if isinstance(fmt.fractional_length, tuple) else (fmt.fractional_length,)
+    within = tuple(min(max(length, low), high) for length in lengths)
+    return replace(fmt, fractional_length=within if fmt.per_channel else within[0])
+
+
+def _own_bias(dialect: Dialect, source: Source, fmt: FixedPoint, weight: FixedPoint, output: Output) -> FixedPoint:
+    """A format of the bias's own: as wide as the weights, on the finest grid that holds it, within the shifts that there are."""
+    assert source.bias is not None
+    low, high = min(float(source.bias.min()), 0.0), max(float(source.bias.max()), 0.0)
+    own = FixedPoint(weight.bits, covering_length(low, high, weight.bits, True))
+    least, most = dialect.bias_shifts or (-256, 256)
+    products = [fmt.fl() + length for length in weight.lengths(len(source.weight))]
+    least = min(0, least + max(products) - output.format.fl())
+    return _moved(own, (max(products) - most, min(products) - least))
 
 
 def _fitted(contract: MacContract, source: Source, seen: float) -> MacContract:
