@@ -108,6 +108,8 @@ class IntegerBuild(Build):
     def convert(self, node: OnnxNode) -> Value | tuple[Value, ...]:
         """What a node stands for; InputError where an operator on real numbers would read integers."""
         self._now = node
+        if node.domain == "com.microsoft":
+            return self._microsoft(node)
         qonnx = node.domain in QONNX_DOMAINS
         if node.kind in QUANTIZERS and (node.domain in ("", "ai.onnx") or qonnx):
             self.qonnx |= qonnx
@@ -125,11 +127,20 @@ class IntegerBuild(Build):
             self._moved(node, result)
         return result
 
+    def _microsoft(self, node: OnnxNode) -> Value:
+        from hwsim.network.onnx_microsoft import MICROSOFT  # it builds on this file
+
+        if node.kind in ("QuantizeLinear", "DequantizeLinear"):
+            return QUANTIZERS[node.kind](self, node)
+        if node.kind not in MICROSOFT:
+            raise InputError(f"hwsim does not know this operator; of {node.domain} it reads {', '.join(MICROSOFT)}.")
+        return MICROSOFT[node.kind](self, node)
+
     def _moved(self, node: OnnxNode, result: Value | tuple[Value, ...]) -> None:
         """Let a stored constant that is only transposed stay stored."""
         old = self.stored[node.inputs[0]]
         if node.kind == "Transpose" and old.codes.ndim == 2 and isinstance(result, np.ndarray):
-            turned = result.shape != self.stored[node.inputs[0]].codes.shape or node.attributes.get("perm") == (1, 0)
+            turned = node.attributes.get("perm", (1, 0)) == (1, 0)
             old = replace(old, codes=old.codes.T, axis=1 - old.axis) if turned else old
         if node.kind == "Identity" or old.codes.ndim == 2:
             self.stored[node.outputs[0]] = old
@@ -239,7 +250,7 @@ def _image_codes(build: IntegerBuild, name: str, source: Tensor, fmt: Grid) -> T
     return made
 
 
-def _stored_input(build: IntegerBuild, node: OnnxNode, index: int, scale: int, zero: int, axis: int) -> str:
+def stored_input(build: IntegerBuild, node: OnnxNode, index: int, scale: int, zero: int, axis: int) -> str:
     """Dequantize a constant of integers; return the name under which the float operator finds it."""
     codes = build.constant(node, index)
     if codes is None or codes.dtype.kind not in "iu":
@@ -256,7 +267,7 @@ def _unscaled(build: IntegerBuild, node: OnnxNode, zero: int, codes: np.ndarray)
     return affine(np.float32(1), build.constant(node, zero), codes.dtype)
 
 
-def _operator(build: IntegerBuild, node: OnnxNode, kind: str, names: tuple[str, ...], outer: Op) -> Tensor:
+def operator(build: IntegerBuild, node: OnnxNode, kind: str, names: tuple[str, ...], outer: Op) -> Tensor:
     """The float operator with this node's attributes, and what stands behind it."""
     inner = OnnxNode(f"{node.name}:sum", kind, "", names, (f"{node.outputs[0]}:sum",), node.attributes)
     build._now = inner
@@ -267,14 +278,15 @@ def _operator(build: IntegerBuild, node: OnnxNode, kind: str, names: tuple[str, 
     return build.emit(node.name, outer, (made,), made.flat)
 
 
-def _output(build: IntegerBuild, node: OnnxNode, scale: int, zero: int) -> Quantize:
+def output_quantize(build: IntegerBuild, node: OnnxNode, scale: int, zero: int) -> Quantize:
+    """The Quantize of an operator's result, with the scale and zero point that two of its inputs give."""
     zeros = build.constant(node, zero)
     return Quantize(_single(build.grid(node, scale, zero, np.dtype(np.uint8) if zeros is None else zeros.dtype)))
 
 
 def _qlinear_conv(build: IntegerBuild, node: OnnxNode) -> Tensor:
     x = as_format(build, node, node.inputs[0], 1, 2)
-    weight = _stored_input(build, node, 3, 4, 5, 0)
+    weight = stored_input(build, node, 3, 4, 5, 0)
     build.values[f"{node.name}:x"] = x
     names = [f"{node.name}:x", weight]
     bias = build.constant(node, 8)
@@ -283,7 +295,7 @@ def _qlinear_conv(build: IntegerBuild, node: OnnxNode) -> Tensor:
         build.stored[name] = Stored(bias, Affine(32, 1.0), 0)
         build.values[name] = bias.astype(np.float32)
         names.append(name)
-    return _operator(build, node, "Conv", tuple(names), _output(build, node, 6, 7))
+    return operator(build, node, "Conv", tuple(names), output_quantize(build, node, 6, 7))
 
 
 def _flattened(build: IntegerBuild, node: OnnxNode, x: Tensor) -> str:
@@ -294,8 +306,8 @@ def _flattened(build: IntegerBuild, node: OnnxNode, x: Tensor) -> str:
 def _qlinear_matmul(build: IntegerBuild, node: OnnxNode) -> Tensor:
     take(node)
     x = as_format(build, node, node.inputs[0], 1, 2)
-    weight = _stored_input(build, node, 3, 4, 5, 1)
-    return _operator(build, node, "MatMul", (_flattened(build, node, x), weight), _output(build, node, 6, 7))
+    weight = stored_input(build, node, 3, 4, 5, 1)
+    return operator(build, node, "MatMul", (_flattened(build, node, x), weight), output_quantize(build, node, 6, 7))
 
 
 def _integer(kind: str, axis: int) -> Callable[[IntegerBuild, OnnxNode], Tensor]:
@@ -310,8 +322,8 @@ def _integer(kind: str, axis: int) -> Callable[[IntegerBuild, OnnxNode], Tensor]
             source = _image_codes(build, node.inputs[0], source, _single(fmt))
         elif known.zero() != zero:
             raise InputError(f"its x_zero_point is {zero}; what wrote {node.inputs[0]!r} has {known.zero()}.")
-        weight = _stored_input(build, node, 1, -1, 3, axis)
-        return _operator(build, node, kind, (_flattened(build, node, source), weight), Accumulated())
+        weight = stored_input(build, node, 1, -1, 3, axis)
+        return operator(build, node, kind, (_flattened(build, node, source), weight), Accumulated())
 
     return convert
 

@@ -15,6 +15,7 @@ from hwsim.network.graph import MAX_NAME, ChannelOrder, Input, Network, Node, Pr
 from hwsim.network.onnx_build import Build, OnnxNode
 from hwsim.network.onnx_fold import fold
 from hwsim.network.onnx_integers import QUANTIZERS, IntegerBuild
+from hwsim.network.onnx_microsoft import DOMAIN as MICROSOFT_DOMAIN
 from hwsim.network.onnx_operators import OPERATORS
 from hwsim.network.onnx_pixels import with_kept
 from hwsim.network.onnx_tensors import attributes, to_array, type_name
@@ -43,7 +44,7 @@ def read_onnx(path: Path, wish: Wish) -> Network | QuantizedNetwork:
         wish = with_kept(wish, model)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    integers = any(each.kind in QUANTIZERS for each in graph.needed())
+    integers = any(each.kind in QUANTIZERS or each.domain == MICROSOFT_DOMAIN for each in graph.needed())
     node, flat = make_input(graph, wish, integers)
     build = IntegerBuild(graph.opset) if integers else Build(graph.opset)
     build.values.update(graph.constants())

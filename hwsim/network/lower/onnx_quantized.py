@@ -65,11 +65,17 @@ class Walk:
         self.shapes = network.shapes()
         self.found: dict[str, Codes | Waiting] = {}
         self.nodes: list[QuantizedNode] = []
+        self.hosted: set[str] = set()
 
     def take(self, node: Node) -> None:
         """Take in one node of the Network."""
         op = node.op
         if isinstance(op, ops.Input):
+            return
+        if isinstance(op, ops.Softmax):
+            self.hosted.add(node.name)
+        elif self.hosted.intersection(node.inputs):
+            self.behind_host(node)
             return
         if isinstance(op, Quantize):
             self.found[node.name] = self.quantized(node, op)
@@ -83,6 +89,13 @@ class Walk:
             inputs = tuple(self.codes(name) for name in node.inputs)
             moved = moves_codes(op) and len({each.format for each in inputs}) == 1 or isinstance(op, (ops.Pad, ops.Softmax))
             self.found[node.name] = self.moved(node, inputs) if moved else Waiting(node, inputs)
+
+    def behind_host(self, node: Node) -> None:
+        """What stands behind a softmax is the host's, too, and must only move or quantize."""
+        if not isinstance(node.op, (Quantize, ops.Flatten)):
+            raise InputError("it reads a softmax, which the host computes; hwsim needs that to be last.")
+        self.hosted.add(node.name)
+        self.found[node.name] = self.codes(node.inputs[0])
 
     def codes(self, name: str) -> Codes:
         """A node that is codes by now; InputError where it waits to be quantized, or is the image."""
