@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Output
+from hwsim.contract.dialects import TFLITE, Dialect
 from hwsim.errors import InputError
 from hwsim.formats import Affine
 from hwsim.layers import ImageEncoding
@@ -20,25 +21,27 @@ from hwsim.network.preprocessing import ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.tflite_file import TfliteModel, read_tflite_file
 
-DIALECT = "tflite"
 ORDERS = {1: ChannelOrder.GRAY, 3: ChannelOrder.RGB}
 
 
-def read_tflite(path: Path, wish: Wish | None = None) -> QuantizedNetwork:
+def read_tflite(path: Path, wish: Wish | None = None, dialect: Dialect = TFLITE) -> QuantizedNetwork:
     """Return the network of a quantized .tflite file: uint8, int8 or 16-bit codes throughout, one image at a time.
 
     A pixel is a code: uint8 codes are the pixels themselves, int8 codes are pixel - 128, whatever scale and zero point make of
     them. With a mean or a scale (wish), code = fit(round((pixel - mean) * scale / input scale) + zero point) instead.
+    dialect: whose rounding; TFLITE is that of LiteRT's reference kernels, and others tell what another device would give.
     Errors: InputError for damaged files and for what hwsim does not run, naming operator and tensor.
     """
-    return network_of(read_tflite_file(path), path.stem, wish or Wish())[0]
+    return network_of(read_tflite_file(path), path.stem, wish or Wish(), dialect)[0]
 
 
-def network_of(model: TfliteModel, name: str, wish: Wish) -> tuple[QuantizedNetwork, dict[int, str]]:
+def network_of(model: TfliteModel, name: str, wish: Wish, dialect: Dialect = TFLITE) -> tuple[QuantizedNetwork, dict[int, str]]:
     """Return the network of a model that was read, and {tensor of the file: node that holds its codes}.
 
     Codes are C, H, W here and N H W C in the file; a reshape's tensor is held by the node before it.
     """
+    if dialect.affine is None or dialect.affine.sum_shift is None:
+        raise InputError(f"{model.where}: the dialect {dialect.name} does not scale affine codes by integers; take another.")
     image = _image(model)
     tensor = model.tensors[image]
     with naming(f"{model.where}: input {tensor.name!r}"):
@@ -47,8 +50,8 @@ def network_of(model: TfliteModel, name: str, wish: Wish) -> tuple[QuantizedNetw
             raise InputError(f"found shape {tuple(shape)} (C, H, W), allowed images of 1 or 3 channels, and no other shape.")
         preprocessing = _preprocessing(fmt, wish.channel_order or ORDERS[shape.c], (shape.h, shape.w), wish)
         encoding = _encoding(fmt, preprocessing)
-    nodes, held = lower_tflite(model, encoding, image)
-    return QuantizedNetwork(name, nodes, shape, preprocessing, DIALECT), held
+    nodes, held = lower_tflite(model, encoding, image, dialect.affine)
+    return QuantizedNetwork(name, nodes, shape, preprocessing, dialect.name), held
 
 
 def _image(model: TfliteModel) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hwsim.contract.requantizers import AffineRules
 from hwsim.errors import InputError, printable
 from hwsim.formats import Affine
 from hwsim.layers import Concat, EltwiseMax, EltwiseMin, ImageEncoding, Layer, Shape
@@ -65,12 +66,15 @@ class Value:
     flat: bool = False
 
 
-def lower_tflite(model: TfliteModel, encoding: ImageEncoding, image: int) -> tuple[tuple[QuantizedNode, ...], dict[int, str]]:
+def lower_tflite(
+    model: TfliteModel, encoding: ImageEncoding, image: int, rules: AffineRules
+) -> tuple[tuple[QuantizedNode, ...], dict[int, str]]:
     """Return the nodes behind an image encoding, and {tensor: node that holds its codes}.
 
-    image: the tensor that the encoding gives.  Raises InputError, naming file, operator and tensor, for what hwsim cannot run.
+    image: the tensor that the encoding gives.  rules: how each kind of operator requantizes.
+    Raises InputError, naming file, operator and tensor, for what hwsim cannot run.
     """
-    walk = _Walk(model, encoding, image)
+    walk = _Walk(model, encoding, image, rules)
     for number, operator in enumerate(model.operators):
         walk.take(operator, f"{model.where}: operator {number} ({operator.name})")
     return walk.result()
@@ -79,8 +83,8 @@ def lower_tflite(model: TfliteModel, encoding: ImageEncoding, image: int) -> tup
 class _Walk:
     """One walk over the operators."""
 
-    def __init__(self, model: TfliteModel, encoding: ImageEncoding, image: int) -> None:
-        self.model = model
+    def __init__(self, model: TfliteModel, encoding: ImageEncoding, image: int, rules: AffineRules) -> None:
+        self.model, self.rules = model, rules
         fmt = encoding.output_format
         assert isinstance(fmt, Affine)
         self.nodes: list[QuantizedNode] = []
@@ -139,7 +143,7 @@ class _Walk:
         if x.flat and operator.name != "FULLY_CONNECTED" and math.prod(x.shape[1:]) > 1:
             raise InputError(f"{where}: reads a flattened image; hwsim has a fully connected layer only behind a flatten.")
         make = OPERATORS.get(operator.name, values.unsupported)
-        return [x.node], make(Site(self.model, operator, where, x.shape))
+        return [x.node], make(Site(self.model, operator, where, x.shape, self.rules))
 
     def combined(self, operator: Operator, where: str) -> tuple[list[str], list[Layer]]:
         """ADD and its like, of tensors or a tensor and a constant."""
@@ -147,7 +151,7 @@ class _Walk:
         read = [value for value in found if value is not None]
         if any(value.flat for value in read):
             raise InputError(f"{where}: reads a flattened image; hwsim has a fully connected layer only behind a flatten.")
-        site = Site(self.model, operator, where, read[0].shape if read else Shape(1, 1, 1))
+        site = Site(self.model, operator, where, read[0].shape if read else Shape(1, 1, 1), self.rules)
         both = combine.pair(site, [None if value is None else value.shape for value in found])
         return [value.node for value in read], COMBINATIONS[operator.name](site, both)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwsim.arith.rounding import Rounding
 from hwsim.contract.operand import Operand
 from hwsim.errors import InputError
 from hwsim.formats import Affine
@@ -16,8 +15,8 @@ from hwsim.network.lower import tflite_scales as scales
 from hwsim.network.lower.tflite_site import Site, activation_format
 from hwsim.network.tflite_schema import FusedOptions
 
-LEFT_SHIFT = {8: 20, 16: 15}
-"""How far a sum's operands are shifted left before they are scaled, by their bits."""
+WIDE_SHIFT = 15
+"""How far 16-bit operands of a sum are shifted left before they are scaled; those of 8 bits: AffineRules.sum_shift."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +62,24 @@ def total(site: Site, read: Pair) -> list[Layer]:
     """ADD and SUB: each operand shifted left and scaled by s_i / (2 max s), the sum by 2 max s / (2**left s_out)."""
     options, out = site.options, site.output_format()
     assert isinstance(options, FusedOptions)
-    formats = [site.input_format(i) for i in read.places]
-    left = LEFT_SHIFT[out.bits]
+    formats, rule = [site.input_format(i) for i in read.places], site.rules.elementwise
+    left = WIDE_SHIFT if out.bits == 16 else site.rules.sum_shift
+    if left is None:
+        raise InputError(f"{site.where}: these rules sum in floats; allowed are rules that shift and scale integers.")
     if out.bits == 16 and options.power_of_two:
         raise InputError(f"{site.where}: found 16-bit codes whose option pot_scale_int16 is set, allowed is a general scale.")
     twice = 2 * max(fmt.step() for fmt in formats)
-    last = twice / ((1 << left) * out.step())
-    if last >= 1:
+    divisor = (1 << left) * out.step()
+    if twice >= divisor:
         raise InputError(
             f"{site.where}: its output scale {out.step():g} is below 2**-{left} of its inputs'; the kernel refuses it."
         )
     operands = tuple(
-        Operand(left, scales.twice_rounded([fmt.step() / twice]), Rounding.TIES_AWAY, site.operator.name == "SUB" and i == 1)
+        Operand(left, rule.ratio(fmt.step(), twice), rule.rounding, site.operator.name == "SUB" and i == 1)
         for i, fmt in zip(read.places, formats, strict=True)
     )
-    stage = scales.stage(out, scales.twice_rounded([last]), options.fused)
-    inputs = formats if read.constant is None else formats[:-1]
-    fixed = None if read.constant is None else formats[-1]
+    stage = scales.stage(rule, twice, (1.0,), out, options.fused, divisor)
+    inputs, fixed = (formats, None) if read.constant is None else (formats[:-1], formats[-1])
     return [EltwiseSum(tuple(inputs), stage, operands, read.stretch, read.constant, fixed)]
 
 
@@ -88,8 +88,8 @@ def product(site: Site, read: Pair) -> list[Layer]:
     options, out = site.options, site.output_format()
     assert isinstance(options, FusedOptions)
     formats = [site.input_format(i) for i in read.places]
-    real = scales.float32_real(site.input_format(0).step(), site.input_format(1).step(), out.step())
-    stage = scales.stage(out, scales.twice_rounded([real]), options.fused)
+    steps = site.input_format(0).step(), site.input_format(1).step()
+    stage = scales.stage(site.product_rule, steps[0], steps[1:], out, options.fused)
     inputs, fixed = (formats, None) if read.constant is None else (formats[:-1], formats[-1])
     return [EltwiseProduct(tuple(inputs), stage, None, read.stretch, read.constant, fixed)]
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from hwsim.arith.scale import Scaling
 from hwsim.contract import Accumulator, MacContract
 from hwsim.errors import InputError
 from hwsim.formats import Affine
@@ -89,11 +90,9 @@ def _contract(site: Site, axis: int, fused: Fused, declared: int) -> MacContract
     w = weights_format(site.tensor(1), axis, site.where)
     if not x.signed and w.per_channel:
         raise InputError(f"{site.where}: found one scale per channel with uint8; allowed is a single one.")
-    real = scales.double_real if x.signed else scales.mixed_real
-    reals = [real(x.step(), step, out.step()) for step in _steps(w)]
     wide = site.wide(declared)
-    scaling = scales.once_rounded(reals) if wide else scales.twice_rounded(reals)
-    return MacContract(x, w, scales.stage(out, scaling, fused), Accumulator(64 if wide else 32))
+    rule = site.rules.wide if wide else site.rules.convolution if x.signed else site.rules.unsigned or site.rules.convolution
+    return MacContract(x, w, scales.stage(rule, x.step(), _steps(w), out, fused), Accumulator(64 if wide else 32))
 
 
 def weights_format(tensor: Tensor, axis: int, where: str) -> Affine:
@@ -128,12 +127,11 @@ def fully_connected(site: Site) -> Layer:
     ours = weight.reshape(-1, shape.h, shape.w, shape.c).transpose(0, 3, 1, 2).reshape(weight.shape)
     bias = site.bias(len(weight), options.bias_type)
     x, out, w = site.input_format(0), site.output_format(), weights_format(site.tensor(1), 0, site.where)
-    reals = [scales.double_real(x.step(), step, out.step()) for step in _steps(w)]
-    accumulator = Accumulator(64 if site.wide(options.bias_type) else 32)
-    contract = MacContract(x, w, scales.stage(out, scales.in_double(reals), options.fused), accumulator)
+    rule, accumulator = site.rules.fully_connected, Accumulator(64 if site.wide(options.bias_type) else 32)
+    contract = MacContract(x, w, scales.stage(rule, x.step(), _steps(w), out, options.fused), accumulator)
     layer = FullyConnected(contract, ours, bias)
-    reach = max(abs(layer.numbers.exact_low), abs(layer.numbers.exact_high)) * max(reals)
-    if reach >= (1 << 31) - 1:
+    reach = max(abs(layer.numbers.exact_low), abs(layer.numbers.exact_high)) * x.step() * max(_steps(w)) / out.step()
+    if rule.rule is Scaling.FLOAT64 and reach >= (1 << 31) - 1:
         raise InputError(
             f"{site.where}: its sums reach {reach:.3g} output steps; TensorFlow Lite's kernel gives nothing sensible beyond "
             "2**31: choose a larger output scale."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwsim.contract.requantizers import AffineRules, Requantizer
 from hwsim.errors import InputError
 from hwsim.formats import Affine
 from hwsim.layers import Shape
@@ -43,12 +44,21 @@ def plane_shape(tensor: Tensor, where: str) -> Shape:
 
 @dataclass(frozen=True)
 class Site:
-    """where: what errors begin with.  shape: of input 0 as the layer before it gives it, flattened or not."""
+    """where: what errors begin with.  shape: of input 0 as the layer before it gives it, flattened or not.
+
+    rules: a requantizer for each kind of operator.
+    """
 
     model: TfliteModel
     operator: Operator
     where: str
     shape: Shape
+    rules: AffineRules
+
+    @property
+    def product_rule(self) -> Requantizer:
+        """The requantizer of products, and of rectifiers that stand alone."""
+        return self.rules.product or self.rules.elementwise
 
     @property
     def options(self) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def max_pool(site: Site) -> list[Layer]:
 def requantize(site: Site) -> list[Layer]:
     """QUANTIZE of codes: from one scale and zero point to another."""
     x, out = site.input_format(0), site.output_format()
-    return [Rescale(x, scales.stage(out, scales.twice_rounded([scales.double_real(x.step(), out.step())]), Fused.NONE))]
+    return [Rescale(x, scales.stage(site.rules.elementwise, x.step(), (1.0,), out))]
 
 
 def rectifier(fused: Fused) -> Callable[[Site], list[Layer]]:
@@ -64,7 +65,7 @@ def rectifier(fused: Fused) -> Callable[[Site], list[Layer]]:
 
     def make(site: Site) -> list[Layer]:
         x, out = site.input_format(0), site.output_format()
-        return [Rescale(x, scales.stage(out, scales.twice_rounded([scales.float32_real(x.step(), out.step())]), fused))]
+        return [Rescale(x, scales.stage(site.product_rule, x.step(), (1.0,), out, fused))]
 
     return make
 
@@ -75,8 +76,8 @@ def leaky(site: Site) -> list[Layer]:
     x, out, alpha = site.input_format(0), site.output_format(), float(np.float32(site.options.alpha))
     if not 0 < alpha < np.inf:
         raise InputError(f"{site.where}: found alpha {alpha!r}, allowed a finite number above 0.")
-    below = scales.twice_rounded([scales.float32_real(x.step(), alpha, out.step())])
-    return [PReLU(x, FixedPoint(2, 0), np.array([1]), _identity(x, out), below)]
+    below = site.product_rule.multiplier(x.step(), (alpha,), out.step())
+    return [PReLU(x, FixedPoint(2, 0), np.array([1]), scales.stage(site.product_rule, x.step(), (1.0,), out), below)]
 
 
 def prelu(site: Site) -> list[Layer]:
@@ -86,12 +87,8 @@ def prelu(site: Site) -> list[Layer]:
         raise InputError(
             f"{site.where}: found slopes of shape {codes.shape}, allowed one for each of {site.shape.c} channels, or one."
         )
-    below = scales.twice_rounded([scales.float32_real(x.step(), slopes.step(), out.step())])
-    return [PReLU(x, slopes, codes.ravel(), _identity(x, out), below)]
-
-
-def _identity(x: Affine, out: Affine) -> Output:
-    return scales.stage(out, scales.twice_rounded([scales.float32_real(x.step(), out.step())]), Fused.NONE)
+    below = site.product_rule.multiplier(x.step(), (slopes.step(),), out.step())
+    return [PReLU(x, slopes, codes.ravel(), scales.stage(site.product_rule, x.step(), (1.0,), out), below)]
 
 
 def pad(site: Site) -> list[Layer]:
@@ -135,9 +132,10 @@ def mean(site: Site) -> list[Layer]:
             f"{site.where}: found a mean of shape {site.tensor(0).shape} over axes {axes}, allowed N H W C over 1, 2."
         )
     x, out = site.input_format(0), site.output_format()
-    division = folded_reciprocal(site.shape.h * site.shape.w, scales.double_real(x.step(), out.step()))
-    output = Output(out, Rounding.TIES_AWAY)
-    return [AveragePool(x, Window(None), CountRule.EXCLUDE_PADDING, output, division=division)]
+    rule = site.rules.elementwise
+    division = folded_reciprocal(site.shape.h * site.shape.w, rule.scales.real(x.step(), 1.0, out.step()))
+    output = Output(out, rule.rounding)
+    return [AveragePool(x, Window(None), CountRule.EXCLUDE_PADDING, output, division=replace(division, rule=rule.rule))]
 
 
 def softmax(site: Site) -> list[Layer]:
