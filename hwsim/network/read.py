@@ -13,6 +13,7 @@ from hwsim.errors import InputError
 from hwsim.network.preprocessing import ChannelOrder
 
 if TYPE_CHECKING:
+    from hwsim.contract.dialects import Dialect
     from hwsim.network.graph import Network
     from hwsim.network.quantized import QuantizedNetwork
 
@@ -29,6 +30,7 @@ def read(
     scale: float | None = None,
     channel_order: ChannelOrder | None = None,
     shape: tuple[int, int, int] | None = None,
+    dialect: Dialect | None = None,
 ) -> Network: ...
 @overload
 def read(
@@ -39,6 +41,7 @@ def read(
     scale: float | None = None,
     channel_order: ChannelOrder | None = None,
     shape: tuple[int, int, int] | None = None,
+    dialect: Dialect | None = None,
 ) -> Network | QuantizedNetwork: ...
 def read(
     model: PathLike,
@@ -48,11 +51,13 @@ def read(
     scale: float | None = None,
     channel_order: ChannelOrder | None = None,
     shape: tuple[int, int, int] | None = None,
+    dialect: Dialect | None = None,
 ) -> Network | QuantizedNetwork:
     """The float network of a Caffe prototxt and caffemodel, as Caffe runs it in phase TEST, or of an ONNX file.
 
     An .onnx file holds its weights: give it alone.  So does a quantized .tflite file, which gives a QuantizedNetwork, in the
     arithmetic of TensorFlow Lite's reference kernels; its pixels are its codes where neither mean nor scale is given.
+    dialect: of a .tflite file alone, whose rules of requantizing it follows instead: what another device would give.
     What the files do not say about pixels may be said here, and goes before what they say.  mean: numbers per channel,
     an array C, H, W, or a .npy or .binaryproto file, in the network's channel order.  scale: factor after the mean.
     channel_order: for 3 channels where nothing else is said BGR, as Caffe has it, of an .onnx file RGB.  shape: C, H, W of
@@ -73,6 +78,8 @@ def read(
             raise InputError(f"read: mean {mean!r} is not a sequence of numbers, an array, or the path of one.") from None
     if shape is not None and len(shape) != 3:
         raise InputError(f"read: shape {shape} is not (channels, height, width).")
+    if dialect is not None and model.suffix != ".tflite":
+        raise InputError(f"{model}: found the dialect {dialect.name}; only a .tflite file takes one here, others when quantized.")
     wish = Wish(mean, scale, channel_order, shape)
     if model.suffix == ".onnx":
         from hwsim.network.read_onnx import read_onnx
@@ -85,7 +92,7 @@ def read(
 
         if weights is not None:
             raise InputError(f"{model}: found weights {weights} beside it; a .tflite file holds its own, so give it alone.")
-        return read_tflite(model, wish)
+        return read_tflite(model, wish) if dialect is None else read_tflite(model, wish, dialect)
     if weights is None:
         raise InputError(
             f"{model}: its weights are missing; give a .prototxt and its .caffemodel, or an .onnx or .tflite file alone."

@@ -290,6 +290,36 @@ def test_what_hwsim_does_not_run_is_refused_in_one_sentence(data: bytes, why: st
     assert re.search(why, said) and "net" in said and said.endswith("."), said
 
 
+def test_another_dialect_gives_what_another_device_would(data_dir: Path) -> None:
+    path = data_dir / "tflite" / "resnet8_cifar10_int8.tflite"
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    codes = {}
+    for dialect in (hwsim.dialects.TFLITE, hwsim.dialects.TFLITE_SINGLE, hwsim.dialects.TOSA, hwsim.dialects.CMSIS_NN):
+        q = hwsim.read(path, dialect=dialect)
+        assert isinstance(q, QuantizedNetwork) and q.dialect == dialect.name
+        plan = Plan(q, "auto", 4)
+        plan.run(pixels)
+        codes[dialect.name] = {node.name: plan.buffers[node.name].codes.copy() for node in q}
+    wanted = codes["tflite"]
+    assert sum(int((codes["tflite_single"][name] != wanted[name]).sum()) for name in wanted) >= 100
+    # TOSA's double rounding is TensorFlow Lite's wherever no left shift wraps; only the fully connected layer is in doubles
+    assert [name for name in wanted if (codes["tosa"][name] != wanted[name]).any()] in (
+        [],
+        ["model/dense/MatMul", "Identity_int8"],
+    )
+
+
+@pytest.mark.parametrize("name", ["EXACT32", "ONNXRUNTIME"])
+def test_a_dialect_that_scales_no_codes_by_integers_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="does not scale affine codes by integers"):
+        hwsim.read(CORPUS[0], dialect=getattr(hwsim.dialects, name))
+
+
+def test_other_files_take_no_dialect(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only a .tflite file takes one here"):
+        hwsim.read(tmp_path / "net.onnx", dialect=hwsim.dialects.TFLITE)
+
+
 def test_weights_beside_a_tflite_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give it alone"):
         hwsim.read(CORPUS[0], tmp_path / "w.caffemodel")
