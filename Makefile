@@ -91,7 +91,7 @@ tosa: $(TOSA)/.$(TOSA_TOOLS)
 
 conform: $(VENV)/.dev native tosa
 	@HWSIM_TOSA='$(CURDIR)/$(TOSA)' $(BIN)/python -m hwsim conform tosa litert onnxruntime onnx \
-	  --badge docs/conformance.svg $(CONFORM_ARGS)
+	  $(or $(CONFORM_ARGS),--badge docs/conformance.svg)
 
 golden: $(VENV)/.dev native
 	@$(BIN)/python golden/regenerate.py

@@ -6,11 +6,12 @@ import click
 
 from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
 from hwsim.cli.options import BACKENDS, progress
+from hwsim.errors import InputError
 
 SUITES = ("tosa", "litert", "onnxruntime", "onnx")
 
 
-@click.command(epilog="Example:  hwsim conform tosa --operator rescale")
+@click.command(epilog="Example:  hwsim conform onnx --operator QLinearConv")
 @click.argument("suites", metavar="[SUITE]...", nargs=-1, type=click.Choice(SUITES))
 @click.option("--operator", "operators", metavar="NAME", multiple=True, help="Only this one, as the suite calls it; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many tests of each operator.  [all]")
@@ -31,6 +32,8 @@ def conform(
     """
     from hwsim.conform.suites import conform as run
 
+    if badge is not None and (operators or limit is not None or backend != "auto"):
+        raise InputError("--badge: it counts a whole run; leave --operator, --limit and --backend out, or the badge.")
     with progress("conform") as bar:
         report = run(suites or None, operators or None, limit, None if backend == "auto" else (backend,), bar)
     emit(report, as_json)

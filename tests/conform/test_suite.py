@@ -160,6 +160,8 @@ def test_the_command_ends_with_1_where_a_test_fails_that_should_pass(suite, tmp_
     assert json.loads(capsys.readouterr().out)["suites"][0]["operators"][0]["operator"] == "op"
     assert code("onnx", "--badge", str(tmp_path / "no" / "badge.svg")) == 2
     assert "the badge cannot be written" in capsys.readouterr().err
+    assert code("onnx", "--badge", str(file), "--limit", "1") == 2
+    assert "it counts a whole run" in capsys.readouterr().err
     suite(absent="the oracle is not here; install it.")
     assert code("onnx") == 2
     assert code("nothing") == 2
