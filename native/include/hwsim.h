@@ -369,6 +369,56 @@ typedef struct hw_prelu {
     hw_output output;        /* its multiplier is not read */
 } hw_prelu;
 
+/* How operands are put together: through the last stage, or (HW_MAXIMUM, HW_MINIMUM, HW_SHIFT_RIGHT) as codes that pass. The
+ * float ways are hwsim.contract.FloatSteps: each operation rounded to float32, then an integer; with an offset the last two. */
+enum hw_way {
+    HW_SUM = 0, HW_PRODUCT = 1, HW_MAXIMUM = 2, HW_MINIMUM = 3, HW_SHIFT_RIGHT = 4,
+    HW_FLOAT_SUM = 5, HW_FLOAT_PRODUCT = 6, HW_FUSED_SUM = 7, HW_OFFSET_PRODUCT = 8
+};
+
+/* Operands position by position. Along each axis an operand has the output's extent, or one position that stands for all. */
+typedef struct hw_combine {
+    int64_t n;               /* operands, 2..2^14, the constant counted */
+    const hw_operand *terms; /* [n]; but for HW_SUM only range and zero point are read */
+    const int64_t *constant; /* [constant_h][constant_w][constant_c] codes of the last operand; NULL: it is an input as well */
+    int64_t constant_h, constant_w, constant_c;
+    int32_t way;             /* hw_way */
+    int32_t rounding;        /* hw_rounding, of HW_SHIFT_RIGHT */
+    const float *scales;     /* [n], of HW_OFFSET_PRODUCT one; not read without float ways */
+    float divisor, offset;
+    int32_t shift;           /* of the output */
+    int32_t reserved;
+    hw_output output;        /* all but acc_bits; not read where codes pass */
+} hw_combine;
+
+/* Shares of the channels at each pixel, in integers: hwsim.layers.SoftmaxFixed. */
+typedef struct hw_softmax {
+    int64_t c;               /* 1..4095 */
+    int64_t multiplier;      /* 1..2^31 - 1 */
+    int64_t reach;           /* distance from the largest code that counts; reach << left within 31 bits */
+    int32_t left;            /* 0..30 */
+    int32_t bits;            /* a share of 1 is 2^bits, 1..16 */
+    hw_output output;        /* its rounding is the share's; HW_SHIFT, no activation */
+} hw_softmax;
+
+/* out = stage(v * factor(sum of v^2 within reach)), v = code - zero; outside the image v is 0. The factor of a sum t: with
+ * drop = max(bits(t) - 1 - mantissa_bits, shift), i = ((drop - shift) << mantissa_bits) + (t >> drop) and x the first
+ * f = fraction_bits bits of t below drop, round((table[i] * (2^f - x) + table[i + 1] * x) / 2^dropped_bits); from the last entry on
+ * that one. Every product stays below 2^62, and so does every sum. */
+typedef struct hw_lrn {
+    int64_t low, high, zero; /* of the input codes, -2^15..2^16 - 1; subtracted */
+    int64_t reach_c, reach_h, reach_w; /* 0..65535: so many on either side */
+    int64_t entries;         /* 1..65536 */
+    const int64_t *table;    /* [entries], within +-2^32 */
+    int32_t shift;           /* 0..62 */
+    int32_t mantissa_bits;   /* 0..16, or 62: every segment is 2^shift wide */
+    int32_t fraction_bits;   /* 0..16 */
+    int32_t dropped_bits;    /* 0..f */
+    int32_t rounding;        /* hw_rounding, of the dropped bits */
+    int32_t output_shift;    /* of the product */
+    hw_output output;
+} hw_lrn;
+
 typedef struct hw_op hw_op;
 
 /* Makers: NULL and a filled status on error. isa: hw_isa. */
@@ -385,6 +435,9 @@ hw_op *hw_move_new(const hw_move *move, hw_status *status);
 hw_op *hw_flatten_new(int32_t channels_last, hw_status *status);
 hw_op *hw_lookup_new(const hw_lookup *lookup, hw_status *status);
 hw_op *hw_prelu_new(const hw_prelu *prelu, hw_status *status);
+hw_op *hw_lrn_new(const hw_lrn *lrn, hw_status *status);
+hw_op *hw_combine_new(const hw_combine *combine, hw_status *status);
+hw_op *hw_softmax_new(const hw_softmax *softmax, hw_status *status);
 hw_op *hw_encode_new(const hw_encode *encode, int32_t isa, hw_status *status);
 /* inputs: exact values [n][h][w][k] of any type, then int64 [n][1][1][1]: the turn in which each image begins. */
 hw_op *hw_noise_new(const hw_noise *noise, hw_status *status);

@@ -127,6 +127,13 @@ static inline hw_wide scale_value(int64_t value, int64_t multiplier, int shift, 
     }
 }
 
+/* What one operand adds to a sum; value: its code less the zero point. */
+static inline int64_t term_value(const hw_operand *t, int64_t value)
+{
+    const int64_t moved = (int64_t)((uint64_t)value << t->align);
+    return t->sign * (int64_t)scale_value(moved, t->multiplier, t->scaling == HW_SHIFT ? 0 : t->shift, t->scaling, t->rounding);
+}
+
 static inline bool fits(hw_wide x, int64_t low, int64_t high)
 {
     return x >= low && x <= high;

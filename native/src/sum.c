@@ -21,11 +21,7 @@ static bool is_plain(const hw_operand *t) { return t->scaling == HW_SHIFT && t->
 
 static bool in_table(const hw_operand *t) { return !is_plain(t) && t->high - t->low <= UINT8_MAX; }
 
-static int64_t term_value(const hw_operand *t, int64_t code)
-{
-    const int64_t moved = (int64_t)((uint64_t)(code - t->zero) << t->align);
-    return t->sign * (int64_t)scale_value(moved, t->multiplier, t->scaling == HW_SHIFT ? 0 : t->shift, t->scaling, t->rounding);
-}
+static int64_t code_value(const hw_operand *t, int64_t code) { return term_value(t, code - t->zero); }
 
 static int sum_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 {
@@ -69,7 +65,7 @@ static void add_terms(const hw_sum_op *op, int64_t input, const hw_tensor *in, c
             sums[i] += table[codes[i]];
     else
         for (int64_t i = 0; i < count; i++)
-            sums[i] += (int32_t)term_value(t, hw_load(codes, in->type, i));
+            sums[i] += (int32_t)code_value(t, hw_load(codes, in->type, i));
 }
 
 static void row_by_lanes(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS])
@@ -105,7 +101,7 @@ static void row_by_definition(const hw_plan *plan, int64_t n, int64_t y, int64_t
             for (int64_t i = 0; i < op->inputs; i++) {
                 const hw_tensor *in = &plan->call->inputs[i];
                 const int64_t code = hw_load(hw_pixel(in, n, y, x), in->type, c);
-                total += is_plain(&op->terms[i]) ? (int64_t)((uint64_t)code << op->terms[i].align) : term_value(&op->terms[i], code);
+                total += is_plain(&op->terms[i]) ? (int64_t)((uint64_t)code << op->terms[i].align) : code_value(&op->terms[i], code);
             }
             hw_store(hw_pixel(out, n, y, x), out->type, c, hw_stage_code(&op->stage, c, total, &acc, NULL, events));
         }
@@ -164,7 +160,7 @@ static void add_reach(const hw_operand *t, int32_t *table, reach *to)
         to->known = false;
     } else {
         for (int64_t code = t->low; code <= t->high; code++) {
-            const int64_t value = term_value(t, code);
+            const int64_t value = code_value(t, code);
             low = min64(low, value);
             high = max64(high, value);
             if (in_table(t))

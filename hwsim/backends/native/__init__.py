@@ -3,12 +3,12 @@
 from hwsim.backends.base import Backend, by_format, has_minifloat
 from hwsim.backends.host import HOST_TABLE
 from hwsim.backends.native.deconv_kernels import DeconvolutionKernel, skips_beyond
+from hwsim.backends.native.eltwise_kernels import ELTWISE_TABLE, sum_kernel
 from hwsim.backends.native.float_kernels import mac_kernel
 from hwsim.backends.native.kernels import (
     AveragePoolKernel,
     ClampKernel,
     ConcatKernel,
-    EltwiseSumKernel,
     ImageEncodingKernel,
     MaxPoolKernel,
     ReluKernel,
@@ -27,21 +27,20 @@ from hwsim.backends.native.value_kernels import (
     sums_beyond,
 )
 from hwsim.formats import IntegerFormat
-from hwsim.layers import Deconvolution, EltwiseSum, Layer, MacLayer
+from hwsim.layers import Deconvolution, EltwiseMax, Layer, MacLayer
 from hwsim.layers.base import Real
 from hwsim.layers.float_unit import FloatUnit
-
-BEYOND = ("operands", "stretch", "division", "of_codes")
-"""Fields of sums and averages that the C core does not know."""
 
 
 def lacks(layer: Layer) -> bool:
     """Return whether the C core has no operator for this layer, though for others of its kind."""
     if skips_beyond(layer):
         return True
+    if isinstance(layer, EltwiseMax) and has_minifloat(layer):
+        return True
     if has_minifloat(layer) or isinstance(layer, MacLayer) and isinstance(layer.unit, FloatUnit):
         return sums_beyond(layer) or uneven(layer) or any(isinstance(f, IntegerFormat) and f.bits > 32 for f in formats(layer))
-    return isinstance(layer, EltwiseSum) and (layer.stretch or layer.constant is not None or layer.steps is not None)
+    return False
 
 
 def uneven(layer: Layer) -> bool:
@@ -67,7 +66,8 @@ NATIVE = Backend(
         "average_pool": by_format(AveragePoolKernel, FloatSumKernel),
         "relu": by_format(ReluKernel, FloatReluKernel),
         "rescale": by_format(RescaleKernel, CastKernel),
-        "eltwise_sum": by_format(EltwiseSumKernel, FloatSumKernel),
+        "eltwise_sum": by_format(sum_kernel, FloatSumKernel),
+        **ELTWISE_TABLE,
         "concat": ConcatKernel,
         "clamp": ClampKernel,
         **dict.fromkeys(("pad", "slice", "resize_nearest", "channel_shuffle"), MoveKernel),

@@ -188,14 +188,19 @@ PLAIN = Term(0, 1, 1, 0, int(Scaling.SHIFT), int(Rounding.FLOOR))
 """A code less its zero point, as it is."""
 
 
+def set_operand(to: Any, fmt: FixedPoint | Affine, term: Term) -> None:
+    """Fill an hw_operand."""
+    to.low, to.high, to.zero, to.align, to.sign = fmt.low, fmt.high, fmt.zero(), term.left, term.sign
+    to.scaling, to.multiplier, to.shift, to.rounding = term.scaling, term.multiplier, term.shift, term.rounding
+
+
 def new_sum(
     library: Library, channels: int, operands: Sequence[tuple[FixedPoint | Affine, Term]], e: Epilogue, isa: int, status: Any
 ) -> Any:
     """Return the operator that scales each operand, adds and finishes."""
     made, terms = library.ffi.new("hw_sum *"), library.ffi.new("hw_operand[]", len(operands))
     for to, (fmt, term) in zip(terms, operands, strict=True):
-        to.low, to.high, to.zero, to.align, to.sign = fmt.low, fmt.high, fmt.zero(), term.left, term.sign
-        to.scaling, to.multiplier, to.shift, to.rounding = term.scaling, term.multiplier, term.shift, term.rounding
+        set_operand(to, fmt, term)
     shifts = per_channel(e.shift, channels, np.int32)
     made.c, made.n, made.terms, made.shift = channels, len(operands), terms, address(library, shifts, "int32_t")
     kept = set_output(library, made.output, e, WIDE, channels)
