@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ def read_tflite(path: Path, wish: Wish | None = None, dialect: Dialect = TFLITE)
     """Return the network of a quantized .tflite file: uint8, int8 or 16-bit codes throughout, one image at a time.
 
     A pixel is a code: uint8 codes are the pixels themselves, int8 codes are pixel - 128, whatever scale and zero point make of
-    them. With a mean or a scale (wish), code = fit(round((pixel - mean) * scale / input scale) + zero point) instead.
+    them. With a mean or a scale (wish), code = fit(round((pixel - mean) * scale / input scale) + zero point) instead; so it
+    must be where the model takes floats and quantizes them itself. A DEQUANTIZE at the end is left out.
     dialect: whose rounding; TFLITE is that of LiteRT's reference kernels, and others tell what another device would give.
     Errors: InputError for damaged files and for what hwsim does not run, naming operator and tensor.
     """
@@ -42,16 +44,37 @@ def network_of(model: TfliteModel, name: str, wish: Wish, dialect: Dialect = TFL
     """
     if dialect.affine is None or dialect.affine.sum_shift is None:
         raise InputError(f"{model.where}: the dialect {dialect.name} does not scale affine codes by integers; take another.")
+    floats = any(model.tensors[i].dtype == "float32" for i in model.inputs)
+    model = _without_floats(model)
     image = _image(model)
     tensor = model.tensors[image]
     with naming(f"{model.where}: input {tensor.name!r}"):
         fmt, shape = activation_format(tensor, "its codes"), plane_shape(tensor, "its shape")
         if shape.c not in ORDERS or wish.shape not in (None, tuple(shape)):
             raise InputError(f"found shape {tuple(shape)} (C, H, W), allowed images of 1 or 3 channels, and no other shape.")
+        if floats and wish.mean is None and wish.scale is None:
+            raise InputError("the model takes floats; say with mean and scale what a pixel means to it.")
         preprocessing = _preprocessing(fmt, wish.channel_order or ORDERS[shape.c], (shape.h, shape.w), wish)
         encoding = _encoding(fmt, preprocessing)
     nodes, held = lower_tflite(model, encoding, image, dialect.affine)
     return QuantizedNetwork(name, nodes, shape, preprocessing, dialect.name), held
+
+
+def _without_floats(model: TfliteModel) -> TfliteModel:
+    """The model without the QUANTIZE that makes codes of a float image, and without the DEQUANTIZE of its answer."""
+    operators = model.operators
+    first = [
+        o
+        for o in operators
+        if o.name == "QUANTIZE" and o.inputs == model.inputs and model.tensors[o.inputs[0]].dtype == "float32"
+    ]
+    readers = [o for o in operators if set(o.inputs) & set(model.inputs)]
+    if len(first) == 1 and readers == first:
+        model = replace(model, inputs=first[0].outputs, operators=tuple(o for o in operators if o is not first[0]))
+    last = [o for o in operators if o.name == "DEQUANTIZE" and o.outputs == model.outputs]
+    if len(last) == 1:
+        model = replace(model, outputs=last[0].inputs, operators=tuple(o for o in model.operators if o is not last[0]))
+    return model
 
 
 def _image(model: TfliteModel) -> int:

@@ -44,8 +44,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator: its name in the schema, version, the tensors it reads and writes (-1 stands for none), and its options."""
+    """One operator: its place in the file, its name in the schema, version, the tensors it reads and writes (-1 stands for
+    none), and its options.
+    """
 
+    number: int
     name: str
     version: int
     inputs: tuple[int, ...]
@@ -84,7 +87,8 @@ def parse_tflite(data: bytes, where: str) -> TfliteModel:
     found = graphs[0].tables(0, "tensor", MAX_TENSORS)
     tensors = tuple(_tensor(table, buffers, data) for table in found)
     codes = [_code(table) for table in model.tables(1, "operator code", MAX_TENSORS)]
-    operators = tuple(_operator(table, codes, len(tensors)) for table in graphs[0].tables(3, "operator", MAX_TENSORS))
+    listed = graphs[0].tables(3, "operator", MAX_TENSORS)
+    operators = tuple(_operator(number, table, codes, len(tensors)) for number, table in enumerate(listed))
     inputs = _indices(graphs[0], 1, len(tensors), "inputs", 0)
     outputs = _indices(graphs[0], 2, len(tensors), "outputs", 0)
     return TfliteModel(where, tensors, operators, inputs, outputs)
@@ -116,7 +120,7 @@ def _code(table: Table) -> tuple[str, int]:
     return name, int(table.number(2, "int32", 1))
 
 
-def _operator(table: Table, codes: list[tuple[str, int]], tensors: int) -> Operator:
+def _operator(number: int, table: Table, codes: list[tuple[str, int]], tensors: int) -> Operator:
     index = table.number(0, "uint32")
     if index >= len(codes):
         raise InputError(f"{table.where}: found operator code {index}, but the model has {len(codes)}; restore the file.")
@@ -124,7 +128,7 @@ def _operator(table: Table, codes: list[tuple[str, int]], tensors: int) -> Opera
     table.where = f"{table.where} ({name})"
     inputs = _indices(table, 1, tensors, "inputs", -1)
     outputs = _indices(table, 2, tensors, "outputs", 0)
-    return Operator(name, version, inputs, outputs, _options(table, name))
+    return Operator(number, name, version, inputs, outputs, _options(table, name))
 
 
 def _options(table: Table, name: str) -> Options:

@@ -82,6 +82,25 @@ def test_mean_and_scale_say_what_a_pixel_means(backend: str, tmp_path: Path) -> 
         assert code == min(max(nearest + 5, -128), 127), pixel
 
 
+def test_floats_at_the_ends_are_left_out(tmp_path: Path) -> None:
+    """The codes between them are LiteRT's where the real numbers are those that the codes stand for."""
+    floats = T((1, 16, 16, 1), "float32", name="floats")
+    codes, answer = image("int8", (1, 16, 16, 1), 0.5, 3), image("int8", (1, 16, 16, 1), 0.25, -7, "answer")
+    last = T((1, 16, 16, 1), "float32")
+    ops = [
+        Op("QUANTIZE", (0,), (1,), "QuantizeOptions"),
+        Op("RELU6", (1,), (2,)),
+        Op("DEQUANTIZE", (2,), (3,), "DequantizeOptions"),
+    ]
+    data = model(floats, codes, answer, last, ops=ops)
+    with pytest.raises(InputError, match="takes floats; say with mean and scale"):
+        opened(data, tmp_path)
+    q, reference = opened(data, tmp_path, mean=(131.0,), scale=0.5), litert.Reference(data)
+    assert [node.layer.kind for node in q] == ["image_encoding", "rescale"]
+    reference.run((PIXELS.reshape(1, 16, 16, 1).astype(np.float32) - 131) * np.float32(0.5))
+    assert np.array_equal(Plan(q, "auto").run(PIXELS)[0], reference.tensor(2).ravel())
+
+
 def test_names_are_the_first_that_the_converter_joined_and_differ(tmp_path: Path) -> None:
     tensors = [image(), *(image(name="net/conv;net/relu") for _ in range(3)), image(name="")]
     ops = [Op("RELU", (i,), (i + 1,)) for i in range(4)]
@@ -129,7 +148,10 @@ REFUSED = {
     "two images": (one("RELU", image(shape=(2, 4, 4, 3)), image(shape=(2, 4, 4, 3))), r"\(2, 4, 4, 3\).*one image at a time"),
     "a cube": (one("RELU", image(shape=(1, 4, 4, 3, 1)), image()), "one image at a time"),
     "16 bits": (one("RELU", image("int16"), image("int16")), "say with mean and scale what a pixel means"),
-    "an operator in floats": (one("DEQUANTIZE", image(), FLOAT), r"operator 0 \(DEQUANTIZE\)"),
+    "an operator in floats": (
+        model(image(), FLOAT, FLOAT, ops=[Op("DEQUANTIZE", (0,), (1,), "DequantizeOptions"), Op("RELU", (1,), (2,))]),
+        r"operator 0 \(DEQUANTIZE\)",
+    ),
     "what nobody computes": (model(image(), image(), image(), ops=[Op("MAXIMUM", (1, 0), (2,))]), "'image' is no constant"),
     "what is computed twice": (model(image(), image(), ops=[Op("RELU", (0,), (1,))] * 2), "has written before"),
     "types that differ": (one("RELU", image(), image("uint8")), "reads int8 and writes uint8"),

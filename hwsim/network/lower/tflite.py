@@ -75,8 +75,8 @@ def lower_tflite(
     Raises InputError, naming file, operator and tensor, for what hwsim cannot run.
     """
     walk = _Walk(model, encoding, image, rules)
-    for number, operator in enumerate(model.operators):
-        walk.take(operator, f"{model.where}: operator {number} ({operator.name})")
+    for operator in model.operators:
+        walk.take(operator, f"{model.where}: operator {operator.number} ({operator.name})")
     return walk.result()
 
 
