@@ -18,8 +18,11 @@ import numpy as np
 from hwsim.conform.onnx_nodes import convolution, matrix_product
 from hwsim.conform.report import Progress
 from hwsim.conform.suite import Case, Suite
+from hwsim.contract import Output
+from hwsim.contract.operand import fused_sum, offset_product
 from hwsim.errors import BackendError, InputError
 from hwsim.execute.single import run_layer
+from hwsim.layers import EltwiseProduct, EltwiseSum, Layer
 from hwsim.network.lower.onnx_quantized_layers import affine, contract, dequantize_linear, quantize_linear, sum_contract
 
 OPSET = 19
@@ -31,19 +34,32 @@ EXACT_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")
 PAIRS = ((np.uint8, np.uint8), (np.uint8, np.int8), (np.int8, np.int8))
 """Types of activations and weights that onnxruntime has integer convolutions for."""
 
+CONTRIBUTED = "com.microsoft"
+PAIRWISE = ("QLinearAdd", "QLinearMul")
+"""onnxruntime's own operators that a quantized sum or product of two tensors becomes."""
+
 Feeds = dict[str, np.ndarray]
 
 
 @cache
+def _flags() -> str:
+    """What Linux says of the processor; "" elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def sums_exactly() -> bool:
     """Whether this processor multiplies uint8 by int8 without a saturating pair sum on the way; False where nobody knows."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return platform.machine().lower() in ("aarch64", "arm64")
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return any(flag in flags for flag in EXACT_FLAGS)
+    return any(flag in _flags() for flag in EXACT_FLAGS)
+
+
+def fuses_adds() -> bool:
+    """Whether onnxruntime's QLinearAdd runs as a fused multiply-add here, which is the rule that hwsim has."""
+    return " fma " in _flags()
 
 
 def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Suite:
@@ -55,9 +71,14 @@ def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Su
         raise InputError(
             "suite onnxruntime: onnx and onnxruntime are not installed here; `pip install 'hwsim[models]'`."
         ) from None
-    cases = [case for name, make in MAKERS.items() if operators is None or name in operators for case in make(name)]
+    left: tuple[tuple[str, int, str], ...] = ()
+    makers = dict(MAKERS)
+    if not fuses_adds():
+        count = len(makers.pop("QLinearAdd")("QLinearAdd"))
+        left = (("QLinearAdd", count, "onnxruntime takes another kernel for it on a processor without fused multiply-add"),)
+    cases = [case for name, make in makers.items() if operators is None or name in operators for case in make(name)]
     how = "full range" if sums_exactly() else "int8 operands within -64..63: no VNNI here"
-    return Suite("onnxruntime", f"generated single operators ({how})", f"onnxruntime {onnxruntime.__version__}", cases)
+    return Suite("onnxruntime", f"generated single operators ({how})", f"onnxruntime {onnxruntime.__version__}", cases, left)
 
 
 def integers(rng: np.random.Generator, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -84,7 +105,8 @@ def ask(node: Any, feeds: Feeds, output_type: int) -> np.ndarray:
     inputs = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for name, a in feeds.items()]
     output = helper.make_tensor_value_info("y", output_type, None)
     graph = helper.make_graph([node], "one", inputs, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIBUTED, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -97,7 +119,7 @@ def node_of(operator: str, feeds: Feeds, **attributes: Any) -> Any:
     """The one node."""
     from onnx import helper
 
-    return helper.make_node(operator, list(feeds), ["y"], **attributes)
+    return helper.make_node(operator, list(feeds), ["y"], domain=CONTRIBUTED if operator in PAIRWISE else "", **attributes)
 
 
 def _type(kind: Any) -> int:
@@ -250,6 +272,33 @@ def _matmul_integer(node: Any, f: Feeds, backend: str) -> np.ndarray:
     return matrix_product(_integer_formats(f, "a", "b"), f["a"], f["b"], backend)
 
 
+def _pairs(operator: str) -> list[Case]:
+    """Sums and products of two tensors, of sizes with any tail behind the vectors; ties made likely."""
+    cases = []
+    for at, kind in enumerate((np.uint8, np.int8)):
+        for index in range(SHAPES):
+            rng = np.random.default_rng([6, at, index])
+            shape = (1, 3, 5, int(rng.integers(1, 70)))
+            a_scale, b_scale = scale(rng), scale(rng)
+            widest = a_scale * b_scale * np.float32(60) if operator == "QLinearMul" else max(a_scale, b_scale)
+            y_scale = widest * np.float32(rng.choice([1.0, 0.5, rng.uniform(0.5, 2)]))
+            feeds = {"a": integers(rng, kind, shape), "as": np.asarray(a_scale), "az": integers(rng, kind, ())}
+            feeds |= {"b": integers(rng, kind, shape), "bs": np.asarray(b_scale), "bz": integers(rng, kind, ())}
+            feeds |= {"ys": np.asarray(y_scale), "yz": integers(rng, kind, ())}
+            cases.append(_case(operator, f"{kind.__name__} {index}", feeds, kind, _combine, feeds["a"].size))
+    return cases
+
+
+def _combine(node: Any, f: Feeds, backend: str) -> np.ndarray:
+    a, b, y = (affine(f[f"{name}s"], f[f"{name}z"], f["a"].dtype) for name in "aby")
+    layer: Layer
+    if node.op_type == "QLinearAdd":
+        layer = EltwiseSum((a, b), Output(y), fused_sum((a, b), y))
+    else:
+        layer = EltwiseProduct((a, b), Output(y), offset_product((a, b), y))
+    return run_layer(layer, f["a"], f["b"], backend=backend, acc=False).codes
+
+
 EDGE_KINDS = (np.uint8, np.int8)
 
 
@@ -296,6 +345,8 @@ MAKERS: dict[str, Callable[[str], list[Case]]] = {
     "QLinearMatMul": _products,
     "ConvInteger": _integer_convolutions,
     "MatMulInteger": _products,
+    "QLinearAdd": _pairs,
+    "QLinearMul": _pairs,
     "QuantizeLinear": _edges,
     "DequantizeLinear": _edges,
 }

@@ -38,7 +38,7 @@ def test_casts_are_tested_from_and_to_each_narrow_type():
 
 def test_some_of_each_operator_is_onnxruntimes():
     report = conform(["onnxruntime"], limit=8)
-    assert report.passed and report.counts == (48, 48), str(report)
+    assert report.passed and report.counts[0] == report.counts[1] >= 56, str(report)
 
 
 @pytest.mark.slow
