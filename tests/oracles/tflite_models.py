@@ -131,9 +131,12 @@ def convolution(dtype: str, seed: int) -> bytes:
         draft.bias_types = (np.int64, 4)  # its kernel takes no other
     multiplier = int(rng.integers(1, 4))
     made = channels * multiplier if depthwise else int(rng.integers(2, 40))
-    shape = (1, *kernel, made) if depthwise else (made, *kernel, channels)
+    grouped = not depthwise and channels > 1 and rng.random() < 0.2
+    made = made * channels if grouped else made
+    taps = 1 if depthwise or grouped else channels
+    shape = (1, *kernel, made) if depthwise else (made, *kernel, taps)
     weight = weights(draft, shape, 3 if depthwise else 0, made)
-    bias, out = _accumulated(draft, weight, kernel[0] * kernel[1] * (1 if depthwise else channels), made)
+    bias, out = _accumulated(draft, weight, kernel[0] * kernel[1] * taps, made)
     sizes = [_extent(n, k, s, d, valid) for n, k, s, d in zip((rows, columns), kernel, stride, dilation, strict=True)]
     fields = {"padding": int(valid), "strideH": stride[0], "strideW": stride[1], "fusedActivationFunction": draft.fused()}
     fields |= {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
