@@ -41,7 +41,7 @@ def residual(rng) -> object:
     return model(nodes, constants, ("N", *SHAPE))
 
 
-def quantized(float_model: Path, reals: np.ndarray, form: str, weights: str, per_channel: bool) -> Path:
+def quantized(float_model: Path, reals: np.ndarray, form: str, weights: str, per_channel: bool, codes: str = "QUInt8") -> Path:
     """What the quantizer makes of a float model and calibration images."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -57,7 +57,7 @@ def quantized(float_model: Path, reals: np.ndarray, form: str, weights: str, per
 
     Images.name = onnx.load(float_model).graph.input[0].name
     out = float_model.with_name(f"{form}.onnx")
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType[weights]}
+    kinds = {"activation_type": QuantType[codes], "weight_type": QuantType[weights]}
     quantize_static(float_model, out, Images(), quant_format=QuantFormat[form], per_channel=per_channel, **kinds)
     return out
 
@@ -87,12 +87,15 @@ def check(path: Path, images: np.ndarray, **wish) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
-@pytest.mark.parametrize(("weights", "per_channel"), [("QInt8", True), ("QInt8", False), ("QUInt8", False)])
-def test_every_code_of_a_quantized_network_is_onnxruntimes(tmp_path, form, weights, per_channel):
+@pytest.mark.parametrize(
+    ("weights", "per_channel", "codes"),
+    [("QInt8", True, "QUInt8"), ("QInt8", False, "QUInt8"), ("QUInt8", False, "QUInt8"), ("QInt8", True, "QInt8")],
+)
+def test_every_code_of_a_quantized_network_is_onnxruntimes(tmp_path, form, weights, per_channel, codes):
     rng = np.random.default_rng(41)
     images = rng.integers(0, 256, (6, *SHAPE), dtype=np.uint8)
     reals = (images / 128 - 1).astype(np.float32)
-    path = quantized(save(residual(rng), tmp_path), reals, form, weights, per_channel)
+    path = quantized(save(residual(rng), tmp_path), reals, form, weights, per_channel, codes)
     check(path, images, mean=(128.0,) * 3, scale=1 / 128)
 
 
