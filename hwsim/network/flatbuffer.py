@@ -123,7 +123,8 @@ class Table:
             return None
         at, length = found
         self._file.spend(16 + length, self.where)
-        return np.frombuffer(self._file.data, np.dtype(kind).newbyteorder("<"), length, at)
+        dtype = np.dtype(kind).newbyteorder("<")
+        return np.frombuffer(self._file.data, dtype, length, at) if length else np.zeros(0, dtype)
 
     def text(self, slot: int) -> str:
         """Return a string, damaged UTF-8 replaced; "" where the field is absent."""

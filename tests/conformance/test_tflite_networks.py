@@ -16,6 +16,7 @@ from hwsim.network.caffe_input import Wish
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.read_tflite import network_of
 from hwsim.network.tflite_file import read_tflite_file
+from oracles.targets import TARGETS, Target
 
 litert = pytest.importorskip("oracles.litert", exc_type=ImportError)
 models = pytest.importorskip("oracles.tflite_models", exc_type=ImportError)
@@ -82,6 +83,19 @@ def test_every_tensor_of_100_images_is_litert_s(name: str, backend: str, data_di
     path = data_dir / "tflite" / f"{name}.tflite"
     chosen = images(data_dir / source, network(path).preprocessing, limit=100 if backend == "auto" else 2)
     found = differences(path, dtype, np.stack([image.pixels for image in chosen]), backend)
+    assert not any(found.values()), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [target for target in TARGETS if target.backend == "native"], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_instruction_set_and_number_of_threads_gives_litert_s_codes(name: str, target: Target, data_dir: Path) -> None:
+    target.need()
+    dtype, source, _ = NETWORKS[name]
+    path = data_dir / "tflite" / f"{name}.tflite"
+    chosen = images(data_dir / source, network(path).preprocessing, limit=2)
+    with target.chosen():
+        found = differences(path, dtype, np.stack([image.pixels for image in chosen]), "auto")
     assert not any(found.values()), found
 
 
