@@ -22,7 +22,7 @@ from hwsim.golden.read import load_bytes, load_npy, read_package
 from hwsim.golden.report import CheckReport, LayerCheck
 from hwsim.golden.wide import accumulators
 from hwsim.golden.words import FORMATTERS
-from hwsim.layers import Convolution, Events, MacLayer
+from hwsim.layers import Convolution, Deconvolution, Events, MacLayer, Shape
 
 SPEC_OUTPUTS = 1000
 SEED = 2022
@@ -167,13 +167,17 @@ def _demand_room(packaged: PackagedLayer) -> None:
     layer = packaged.layer
     if isinstance(layer, MacLayer):
         _demand_lanes(packaged, layer)
-    if not isinstance(layer, Convolution):
-        return
     n, c, h, w = packaged.stimuli[0].image.shape
-    (ph, pw) = layer.pad
-    padded = 2 * n * c * (h + 2 * ph) * (w + 2 * pw)
-    if padded > PADDING_FACTOR * 2 * n * c * h * w + PADDING_ROOM:
-        raise InputError(f"{packaged.name}: found a pad of {layer.pad} around {h} x {w} pixels, allowed is much less padding.")
+    if isinstance(layer, Convolution):
+        rows, columns = (side + 2 * max(pads) for side, pads in zip((h, w), zip(*layer.padding, strict=True), strict=True))
+        said = f"a pad of {layer.padding} around {h} x {w} pixels, allowed is much less padding"
+    elif isinstance(layer, Deconvolution):
+        rows, columns = layer.spread(Shape(c, h, w)).size
+        said = f"{h} x {w} pixels spread over {rows} x {columns}, allowed is a much smaller stride or dilation"
+    else:
+        return
+    if 2 * n * c * rows * columns > PADDING_FACTOR * 2 * n * c * h * w + PADDING_ROOM:
+        raise InputError(f"{packaged.name}: found {said}.")
 
 
 def _demand_lanes(packaged: PackagedLayer, layer: MacLayer) -> None:

@@ -184,7 +184,7 @@ FORGERIES: list[tuple[tuple, Any, str]] = [
     (("layers", 0, "attributes", "contract", "output", "rounding"), "HALF_UP", "found 'HALF_UP', allowed FLOOR"),
     (("layers", 0, "attributes", "stride"), [0, 1], "stride"),
     (("layers", 0, "attributes", "pad"), [65535, 65535], "codes large, allowed"),
-    (("layers", 0, "kind"), "__import__('os')", "allowed average_pool, channel_shuffle"),
+    (("layers", 0, "kind"), "__import__('os')", "allowed arithmetic_shift_right, average_pool"),
     (("layers", 0, "index"), -1, "index: found -1"),
     (("layers",), [], "layers: found none"),
     (("layout", "codes", "order"), "NNCW", "each axis once"),

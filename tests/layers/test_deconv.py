@@ -14,6 +14,7 @@ import hwsim
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.arith.scale import Scaling
+from hwsim.backends.registry import native_available
 from hwsim.contract import Accumulator, MacContract, Output, Schedule
 from hwsim.contract.scaling import make_multiplier, quantized_multiplier
 from hwsim.contract.stochastic import Lfsr, StochasticRounding
@@ -169,7 +170,7 @@ def test_one_pixel_gives_the_kernel_itself():
 def test_a_trap_stops_at_the_first_output_in_row_major_order():
     contract = replace(WIDE, output=Output(S8, overflow=Overflow.TRAP))
     layer = Deconvolution(contract, np.array([[[[1, 100]]]]), stride=(1, 2))
-    for backend in ("spec", "jit"):
+    for backend in ("spec", "jit", *["native"] * native_available()):
         with pytest.raises(OverflowTrap, match=r"deconvolution: first overflow at output \(n, k, y, x\) = \(0, 0, 1, 3\)"):
             run_layer(layer, np.array([[[1, 1], [1, 2]]]), backend=backend)
 
@@ -178,8 +179,9 @@ def test_a_deconvolution_draws_its_rounding():
     output = Output(FixedPoint(8, -4), StochasticRounding(Lfsr(16)))
     layer = Deconvolution(replace(WIDE, output=output), np.arange(1, 13).reshape(2, 1, 2, 3), stride=(2, 2))
     x = np.arange(-10, 10).reshape(1, 1, 4, 5)
-    traces = [run_layer(layer, x, backend=backend) for backend in ("spec", "jit")]
-    np.testing.assert_array_equal(traces[0].codes, traces[1].codes)
+    traces = [run_layer(layer, x, backend=backend) for backend in ("spec", "jit", *["native"] * native_available())]
+    for other in traces[1:]:
+        np.testing.assert_array_equal(traces[0].codes, other.codes)
     floor = traces[0].acc >> 4
     assert ((traces[0].codes == floor) | (traces[0].codes == floor + 1)).all()
     assert (traces[0].codes != floor).any()

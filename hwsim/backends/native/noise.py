@@ -42,7 +42,7 @@ class NativeNoisyKernel(NoisyKernel):
         noise.align_low, noise.zero_shift_draws = int(rule.alignment is Alignment.LOW), int(rule.zero_shift_draws)
         seeds, shift = np.array(rule.seeds, dtype=np.uint64), self.shift.astype(np.int32)
         noise.seeds, noise.shift = address(library, seeds, "uint64_t"), address(library, shift, "int32_t")
-        kept = set_output(library, noise.output, self.epilogue, WIDE)
+        kept = set_output(library, noise.output, self.epilogue, WIDE, self.output_shape.c)
         made = library.lib.hw_noise_new(noise, status)
         del kept
         return made
