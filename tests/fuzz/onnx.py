@@ -108,7 +108,35 @@ def _quantized_model() -> Any:
     return model(nodes, constants, ("N", *SHAPE), domains={"qonnx.custom_op.general": 1})
 
 
-NAMES = {"floats": _float_model, "folded": _folded_model, "quantized": _quantized_model}
+def _operators_model() -> Any:
+    """onnxruntime's own operators on integers, from an image of codes."""
+    rng = np.random.default_rng(4)
+    own = {"domain": "com.microsoft"}
+    nodes: Nodes = [
+        ("QLinearConv", "x s z w s wz s z b", "c", {"pads": [0, 1, 1, 0], "strides": [2, 1]}),
+        ("MaxPool", "c", "m", {"kernel_shape": [1, 2]}),
+        ("QLinearAdd", "m s z m s z t z", "a", own),
+        ("QLinearMul", "a t z a t z t z", "p", own),
+        ("QLinearConcat", "s z a t z m s z", "j", own | {"axis": 1}),
+        ("QLinearLeakyRelu", "j s z t z", "l", own | {"alpha": 0.25}),
+        ("QLinearSigmoid", "l t z s z", "g", own),
+        ("QLinearAveragePool", "g s z t z", "v", own | {"kernel_shape": [2, 2]}),
+        ("QLinearGlobalAveragePool", "v t z s z", "q", own | {"channels_last": 0}),
+        ("Flatten", "q", "f"),
+        ("QGemm", "f s z k s wz kb t z", "e", own | {"transB": 1}),
+        ("QLinearSoftmax", "e t z s z", "sm", own | {"axis": 1, "opset": 13}),
+        ("Concat", "p", "y", {"axis": 1}),
+    ]
+    constants = {
+        "s": np.array(0.25, np.float32), "t": np.array(0.37, np.float32), "z": np.array(128, np.uint8),
+        "wz": np.array(3, np.int8), "w": rng.integers(-9, 9, (4, 3, 2, 2)).astype(np.int8),
+        "b": rng.integers(-99, 99, 4).astype(np.int32),
+        "k": rng.integers(-9, 9, (5, 8)).astype(np.int8), "kb": rng.integers(-99, 99, 5).astype(np.int32),
+    }  # fmt: skip
+    return model(nodes, constants, ("N", *SHAPE), "y sm", input_type=2, domains={"com.microsoft": 1})
+
+
+NAMES = {"operators": _operators_model, "floats": _float_model, "folded": _folded_model, "quantized": _quantized_model}
 
 
 def models() -> list[bytes]:
@@ -119,7 +147,7 @@ def models() -> list[bytes]:
 def _hostile() -> list[bytes]:
     """What lies about its size, nests, or repeats: few bytes each, or as many as they take."""
     tensor = number(2, 1) + b"".join(number(1, 1 << 20) for _ in range(2))
-    graph = models()[0]
+    graph = models()[1]
     return [
         piece(7, piece(1, b"") * 200_000),
         piece(7, piece(5, b"") * 200_000),
@@ -148,7 +176,7 @@ def _seeds() -> Sequence[bytes]:
     return [*models(), *_hostile()]
 
 
-READERS = (Reader("onnx", "net.onnx", _prepare, _read, _seeds, protobuf),)
+READERS = (Reader("onnx", "net.onnx", _prepare, _read, _seeds, protobuf, good=len(NAMES)),)
 
 
 if __name__ == "__main__":
