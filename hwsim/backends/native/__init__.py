@@ -15,6 +15,7 @@ from hwsim.backends.native.kernels import (
     RescaleKernel,
 )
 from hwsim.backends.native.library import NativeInfo, available, info, require
+from hwsim.backends.native.lrn_kernels import LRNKernel
 from hwsim.backends.native.move_kernels import FlattenKernel, LookupKernel, MoveKernel, PReluKernel
 from hwsim.backends.native.noise import NativeNoisyKernel
 from hwsim.backends.native.program import native_program
@@ -74,6 +75,7 @@ NATIVE = Backend(
         "flatten": FlattenKernel,
         "lookup_table": LookupKernel,
         "prelu": PReluKernel,
+        "lrn": LRNKernel,
         "deconvolution": DeconvolutionKernel,
         **HOST_TABLE,
     },
