@@ -23,7 +23,8 @@ schema, T, Op, constant = litert.schema, litert.T, litert.Op, litert.constant
 CORPUS = sorted(attack.CORPUS.glob("*.tflite"))
 THEIRS = {
     "fused": "fusedActivationFunction", "bias_type": "quantizedBiasType", "multiplier": "depthMultiplier",
-    "keep_dims": "keepDims", "dilation_w": "dilationWFactor", "dilation_h": "dilationHFactor", "stride_w": "strideW", "stride_h": "strideH",
+    "keep_dims": "keepDims", "dilation_w": "dilationWFactor", "dilation_h": "dilationHFactor",
+    "stride_w": "strideW", "stride_h": "strideH",
     "filter_w": "filterWidth", "filter_h": "filterHeight", "weights_format": "weightsFormat", "power_of_two": "potScaleInt16",
     "align_corners": "alignCorners", "half_pixel_centers": "halfPixelCenters", "padding": "padding", "axis": "axis",
     "beta": "beta", "alpha": "alpha",
