@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 _API: dict[str, str] = {
     "Accumulator": "hwsim.contract:Accumulator",
     "Activation": "hwsim.contract:Activation",
+    "Affine": "hwsim.formats:Affine",
     "BackendError": "hwsim.errors:BackendError",
     "ByteOrder": "hwsim.golden.layout:ByteOrder",
     "Calibration": "hwsim.network.ranges:Calibration",
@@ -36,6 +37,7 @@ _API: dict[str, str] = {
     "Conv2d": "hwsim.execute.single:Conv2d",
     "Deconv2d": "hwsim.execute.single:Deconv2d",
     "ExactSum": "hwsim.contract:ExactSum",
+    "FirstScheme": "hwsim.quantize.score_first:FirstScheme",
     "FixedPoint": "hwsim.formats:FixedPoint",
     "FloatAccumulator": "hwsim.contract:FloatAccumulator",
     "HwsimError": "hwsim.errors:HwsimError",
@@ -47,6 +49,7 @@ _API: dict[str, str] = {
     "MacContract": "hwsim.contract:MacContract",
     "MemoryLayout": "hwsim.golden.layout:MemoryLayout",
     "Minifloats": "hwsim.contract.dialects:Minifloats",
+    "Multiplier": "hwsim.contract:Multiplier",
     "Order": "hwsim.contract:Order",
     "Output": "hwsim.contract:Output",
     "Overflow": "hwsim.arith.overflow:Overflow",
@@ -74,6 +77,7 @@ _API: dict[str, str] = {
     "run": "hwsim.execute.trace:run",
     "run_layer": "hwsim.execute.single:run_layer",
     "score": "hwsim.quantize.compare:score",
+    "score_first": "hwsim.quantize.score_first:score_first",
     "write_golden": "hwsim.golden.write:write_golden",
     "write_onnx": "hwsim.network.write_onnx:write_onnx",
 }

@@ -18,6 +18,7 @@ BORN_IN_INTEGERS = (".tflite", ".onnx")
 BACKENDS = ("auto", "spec", "jit", "native")
 DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu", "dpu", "tflite", "tflite_single", "tosa", "cmsis_nn", "onnxruntime")
 SCHEMES = ("dynamic_fixed_point", "power_of_two", "minifloat", "affine")
+FIRST_SCHEMES = ("runtime_ranges", "weights_only")
 OVERFLOWS = ("wrap", "saturate", "saturate_symmetric", "trap")
 ORDERS = ("crs", "csr", "rcs", "rsc", "scr", "src")
 MINIFLOATS = (

@@ -58,7 +58,7 @@ class ImageSet(Sequence[Image]):
     def labels(self) -> np.ndarray | None:
         """The class of each image, int64 of shape N, or None where the data have no labels."""
         labels = self.source.labels
-        return None if labels is None else labels[np.asarray(self.indices)]
+        return None if labels is None else labels[np.asarray(self.indices, dtype=np.intp)]
 
     def name(self, index: int) -> str:
         """What a report calls this image."""
