@@ -30,10 +30,13 @@ def conform(
 
     Exit code 1 where a test that should pass does not.
     """
+    from hwsim.conform.badge import refuse
     from hwsim.conform.suites import conform as run
 
-    if badge is not None and (operators or limit is not None or backend != "auto"):
-        raise InputError("--badge: it counts a whole run; leave --operator, --limit and --backend out, or the badge.")
+    if badge is not None:
+        refuse(badge)
+        if operators or limit is not None or backend != "auto":
+            raise InputError("--badge: it counts a whole run; leave --operator, --limit and --backend out, or the badge.")
     with progress("conform") as bar:
         report = run(suites or None, operators or None, limit, None if backend == "auto" else (backend,), bar)
     emit(report, as_json)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
+from pathlib import Path
+
+from hwsim.errors import InputError
 
 GOOD, BAD, GREY = "#2e7d32", "#c62828", "#555555"
 LETTER = 7
@@ -29,3 +33,10 @@ def badge(label: str, value: str, good: bool) -> str:
         "</svg>",
         "",
     ))  # fmt: skip
+
+
+def refuse(file: str | os.PathLike[str]) -> None:
+    """Raise InputError where no badge can be written under this name: before the work, so that no long run is lost."""
+    path = Path(file)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the badge cannot be written there; name a file in a folder that is writable.")

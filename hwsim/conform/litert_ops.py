@@ -2,7 +2,9 @@
 
 A case is the bytes of a .tflite file. hwsim reads them as it reads any file, takes the layers that the reader makes of the
 operator, and runs them; LiteRT runs the same bytes with its resolver BUILTIN_REF. Shapes have axes of different length, scales
-and zero points are random, and biases lie where the outputs are spread over all codes, clipped ones included.
+and zero points are random, and biases lie where the outputs are spread over all codes, clipped ones included. Random sums seldom
+tell one rounding from another, so in every second model all scales are powers of two, and every third one that has a bias has
+nothing else: its accumulators lie on and beside the ties.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 
 from hwsim.conform.report import Progress
 from hwsim.conform.suite import Case, Suite
+from hwsim.contract.requantizers import TFLITE_RULES
 from hwsim.errors import InputError
 from hwsim.execute.single import run_layer
 from hwsim.layers import Layer, Shape
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 SHAPES = 30
 """Models for each operator and type."""
+
+MANY = 64
+"""Channels of a crafted model."""
 
 LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 FUSED = (0, 0, 1, 2, 3)
@@ -58,13 +64,13 @@ class Generated:
     """A model made when it is first needed: its name is its seed."""
 
     def __init__(self, operator: str, dtype: str, number: int) -> None:
-        self.operator, self.dtype = operator, dtype
+        self.operator, self.dtype, self.number = operator, dtype, number
         self.name = f"{operator.lower()}_{dtype}_{number}"
 
     @cached_property
     def model(self) -> Model:
         """The model."""
-        return MAKERS[self.operator][0](Draw(self.name, self.dtype))
+        return MAKERS[self.operator][0](Draw(self.name, self.dtype, self.number))
 
     def expected(self) -> np.ndarray:
         """What the reference kernel gives."""
@@ -79,7 +85,8 @@ class Generated:
         if operator.name == "TRANSPOSE_CONV":  # it reads a size first; the reader takes the image, weights and bias
             operator = replace(operator, inputs=(operator.inputs[2], operator.inputs[1], *operator.inputs[3:]))
         codes = [_planes(feed) for feed in self.model.feeds]
-        site = Site(model, operator, self.name, plane_shape(model.tensors[model.inputs[0]], self.name))
+        shape = plane_shape(model.tensors[model.inputs[0]], self.name)
+        site = Site(model, operator, self.name, shape, TFLITE_RULES)
         for layer in _layers(site, codes):
             codes = [run_layer(layer, *codes, backend=backend, acc=False).codes]
         return codes[0].transpose(0, 2, 3, 1).reshape(model.tensors[operator.outputs[0]].shape)
@@ -104,21 +111,28 @@ def _case(operator: str, dtype: str, number: int) -> Case:
 
 
 class Draw:
-    """Random numbers of one model. name: its seed.  dtype: of what flows."""
+    """Random numbers of one model. name: its seed.  dtype: of what flows.
 
-    def __init__(self, name: str, dtype: str) -> None:
+    tied: whether all scales are powers of two.  crafted: whether accumulators are biases alone, on and beside ties.
+    """
+
+    def __init__(self, name: str, dtype: str, number: int) -> None:
         self.rng = np.random.default_rng(zlib.crc32(name.encode()))
         self.dtype, (self.low, self.high) = dtype, LIMITS[dtype]
+        self.tied, self.crafted = number % 2 == 1, number % 3 == 2
 
     def number(self, low: int, high: int) -> int:
         """One of low..high."""
         return int(self.rng.integers(low, high + 1))
 
     def scale(self, around: float = 0.05) -> float:
-        """A float32 near `around`, often with few bits, so that ties come about."""
-        if self.rng.random() < 0.3:
-            return float(2.0 ** round(float(np.log2(around))))
-        return float(np.float32(around * np.exp(self.rng.uniform(-0.7, 0.7))))
+        """A float32 near `around`."""
+        drawn = around * np.exp(self.rng.uniform(-0.7, 0.7))
+        return float(2.0 ** np.rint(np.log2(drawn))) if self.tied else float(np.float32(drawn))
+
+    def coarser(self, x: T) -> T:
+        """An output of x's shape whose scale is up to ten times as large: two roundings are then far from one."""
+        return self.tensor(x.shape, self.scale(x.scales[0] * float(np.exp(self.rng.uniform(-0.5, 2.0)))))
 
     def zero(self) -> int:
         """A zero point; 16-bit codes have none."""
@@ -139,27 +153,38 @@ class Draw:
         return T(shape, self.dtype, (self.scale() if scale is None else scale,), (self.zero() if zero is None else zero,))
 
     def weights(self, shape: tuple[int, ...], axis: int) -> T:
-        """Weights: uint8 with a zero point, else int8 with a scale for each channel on `axis`, -128 not used."""
+        """Weights: uint8 with a zero point, else int8 with a scale for each channel on `axis`, -128 not used.
+
+        Crafted ones are all real 0.
+        """
         from hwsim.conform.litert_models import constant
 
         if self.dtype == "uint8":
-            return constant(self.codes(shape), (self.scale(0.01),), (self.number(0, 255),))
+            zero = self.number(0, 255)
+            return constant(np.full(shape, zero, np.uint8) if self.crafted else self.codes(shape), (self.scale(0.01),), (zero,))
         scales = tuple(self.scale(0.01) for _ in range(shape[axis]))
-        return constant(self.codes(shape, "int8", -127), scales, (0,) * len(scales), axis)
+        codes = np.zeros(shape, np.int8) if self.crafted else self.codes(shape, "int8", -127)
+        return constant(codes, scales, (0,) * len(scales), axis)
 
-    def bias(self, x: T, weight: T, channels: int, taps: int, wide: bool) -> T:
-        """A bias of the size that the sum of the products has, on the products' scales."""
+    def bias(self, x: T, weight: T, output: T, taps: int) -> T:
+        """A bias of the size that the sum of the products has, on the products' scales; crafted: on and beside ties."""
         from hwsim.conform.litert_models import constant
 
-        reach = int((self.high - self.low) * 40 * np.sqrt(taps))
+        channels, wide = output.shape[-1], self.dtype == "int16"
         scales = tuple(float(np.float32(x.scales[0]) * np.float32(scale)) for scale in weight.scales)
+        reach = int((self.high - self.low) * 40 * np.sqrt(taps))
         codes = self.rng.integers(-reach, reach + 1, channels)
+        if self.crafted:
+            ties = self.rng.integers(self.low, self.high + 1, channels) / 2 + 0.5
+            codes = np.rint(ties * output.scales[0] / np.array(scales)).astype(np.int64) + self.rng.integers(-1, 2, channels)
         return constant(codes.astype(np.int64 if wide else np.int32), scales, (0,) * len(scales))
 
     def output(self, shape: tuple[int, ...], x: T, weight: T, taps: int) -> T:
-        """An output whose codes the sums spread over, a little beyond them."""
-        spread = (self.high - self.low) * 80 * np.sqrt(taps) * x.scales[0] * float(np.median(weight.scales))
-        return self.tensor(shape, self.scale(spread / (self.high - self.low)))
+        """An output whose codes the sums spread over, a little beyond them; crafted: 2 to 2,000 products wide."""
+        product = x.scales[0] * float(np.median(weight.scales))
+        if self.crafted:
+            return self.tensor(shape, self.scale(product * 2.0 ** self.number(1, 11)))
+        return self.tensor(shape, self.scale(80 * product * float(np.sqrt(taps))))
 
 
 def _window(extent: int, kernel: int, stride: int, dilation: int, valid: bool) -> int:
@@ -174,9 +199,11 @@ def _convolution(depthwise: bool, draw: Draw) -> Model:
     r, s, stride, dilation = draw.number(1, 4), draw.number(1, 5), draw.number(1, 3), draw.number(1, 2)
     if (r - 1) * dilation >= h or (s - 1) * dilation >= w or stride > 1:
         dilation = 1
-    multiplier = draw.number(1, 3)
-    k = c * multiplier if depthwise else draw.number(1, 7)
-    valid, wide = draw.number(0, 1), draw.dtype == "int16"
+    if draw.crafted:
+        h = w = c = r = s = stride = dilation = 1
+    multiplier = MANY if draw.crafted else draw.number(1, 3)
+    k = c * multiplier if depthwise or draw.crafted else draw.number(1, 7)
+    valid = draw.number(0, 1)
     x = draw.tensor((1, h, w, c))
     weight = draw.weights((1, r, s, k) if depthwise else (k, r, s, c), 3 if depthwise else 0)
     taps = r * s * (1 if depthwise else c)
@@ -185,8 +212,9 @@ def _convolution(depthwise: bool, draw: Draw) -> Model:
     fields |= {"padding": valid, "fusedActivationFunction": FUSED[draw.number(0, 4)]}
     fields |= {"depthMultiplier": multiplier} if depthwise else {}
     name, options = ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions") if depthwise else ("CONV_2D", "Conv2DOptions")
-    inputs = [x, weight, draw.bias(x, weight, k, taps, wide)]
-    return Model(single(name, options, fields, inputs, draw.output(shape, x, weight, taps), 3), (draw.codes(x.shape),))
+    output = draw.output(shape, x, weight, taps)
+    inputs = [x, weight, draw.bias(x, weight, output, taps)]
+    return Model(single(name, options, fields, inputs, output, 3), (draw.codes(x.shape),))
 
 
 def _fully_connected(draw: Draw) -> Model:
@@ -197,9 +225,9 @@ def _fully_connected(draw: Draw) -> Model:
     weight = draw.weights((outputs, inputs), 0)
     if draw.dtype != "uint8":
         weight = type(weight)(weight.shape, weight.dtype, weight.scales[:1], (0,), 0, weight.data)
-    bias = draw.bias(x, weight, outputs, inputs, draw.dtype == "int16")
     fields = {"fusedActivationFunction": FUSED[draw.number(0, 4)]}
     output = draw.output((1, outputs), x, weight, inputs)
+    bias = draw.bias(x, weight, output, inputs)
     return Model(single("FULLY_CONNECTED", "FullyConnectedOptions", fields, [x, weight, bias], output, 4), (draw.codes(x.shape),))
 
 
@@ -235,9 +263,8 @@ def _one(name: str, draw: Draw) -> Model:
 
     shape = (1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5))
     x = draw.tensor(shape)
-    output = draw.tensor(shape, draw.scale(x.scales[0]))
-    options = ("QuantizeOptions",) if name == "QUANTIZE" else ("",)
-    return Model(single(name, options[0], {}, [x], output, 2), (draw.codes(shape),))
+    options = "QuantizeOptions" if name == "QUANTIZE" else ""
+    return Model(single(name, options, {}, [x], draw.coarser(x), 2), (draw.codes(shape),))
 
 
 def _extreme(name: str, draw: Draw) -> Model:
@@ -294,7 +321,7 @@ def _leaky(draw: Draw) -> Model:
     from hwsim.conform.litert_models import single
 
     x = draw.tensor((1, draw.number(2, 7), draw.number(3, 9), draw.number(1, 5)))
-    output, alpha = draw.tensor(x.shape, draw.scale(x.scales[0])), float(np.float32(draw.rng.uniform(0.01, 0.6)))
+    output, alpha = draw.coarser(x), float(np.float32(draw.rng.uniform(0.01, 0.6)))
     return Model(single("LEAKY_RELU", "LeakyReluOptions", {"alpha": alpha}, [x], output, 2), (draw.codes(x.shape),))
 
 
@@ -303,7 +330,7 @@ def _prelu(draw: Draw) -> Model:
 
     x = draw.tensor((1, draw.number(2, 7), draw.number(3, 9), draw.number(2, 5)))
     slopes = constant(draw.codes((1, 1, x.shape[3])), (draw.scale(0.005),), (draw.zero(),))
-    output = draw.tensor(x.shape, draw.scale(x.scales[0]))
+    output = draw.coarser(x)
     return Model(single("PRELU", "", {}, [x, slopes], output, 1), (draw.codes(x.shape),))
 
 
@@ -312,12 +339,13 @@ def _transposed(draw: Draw) -> Model:
 
     h, w, c, k = draw.number(2, 6), draw.number(3, 7), draw.number(1, 4), draw.number(1, 5)
     r, s, stride, valid = draw.number(1, 4), draw.number(1, 5), draw.number(1, 3), draw.number(0, 1)
+    if draw.crafted:
+        h, w, c, k, r, s, stride = 1, 1, 1, MANY, 1, 1, 1
     x, weight = draw.tensor((1, h, w, c)), draw.weights((k, r, s, c), 0)
     shape = (1, *((side - 1) * stride + taps if valid else side * stride for side, taps in ((h, r), (w, s))), k)
     fields = {"strideH": stride, "strideW": stride, "padding": valid, "fusedActivationFunction": FUSED[draw.number(0, 4)]}
-    bias = draw.bias(x, weight, k, r * s * c, draw.dtype == "int16")
-    inputs = [constant(np.array(shape, np.int32)), weight, x, bias]
     output = draw.output(shape, x, weight, r * s * c)
+    inputs = [constant(np.array(shape, np.int32)), weight, x, draw.bias(x, weight, output, r * s * c)]
     return Model(single("TRANSPOSE_CONV", "TransposeConvOptions", fields, inputs, output, 4), (draw.codes(x.shape),))
 
 

@@ -178,6 +178,8 @@ def _parts(suite: SuiteReport, backends: Sequence[str]) -> list[Any]:
 
     if suite.absent:
         return [Text(f"{suite.name}: not run. {suite.absent}"), ""]
+    if not suite.outcomes:
+        return []
     title = f"{suite.name}: {suite.title}; oracle: {suite.oracle}"
     table = Table(box=None, pad_edge=False)
     table.add_column("operator")
