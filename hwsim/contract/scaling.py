@@ -57,7 +57,7 @@ class Multiplier:
             if not values:
                 raise ContractError(f"Multiplier.{name}: found no channel at all; give one number, or one for each channel.")
             plain = tuple(int(v) for v in values)
-            object.__setattr__(self, name, plain[0] if given is values[0] or len(values) == 1 else plain)
+            object.__setattr__(self, name, plain[0] if len(plain) == 1 else plain)
         sizes = {len(v) for v in (self.multiplier, self.shift) if isinstance(v, tuple)}
         if len(sizes) > 1:
             raise ContractError(f"Multiplier.shift: found {sorted(sizes)} entries; give one, or as many as multipliers.")
