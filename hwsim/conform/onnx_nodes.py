@@ -188,7 +188,7 @@ def _qlinear_conv(node: Any, inputs: Sequence[np.ndarray], at: tuple[Any, str]) 
 def _conv_integer(node: Any, inputs: Sequence[np.ndarray], at: tuple[Any, str]) -> np.ndarray:
     x, w, *zeros = inputs
     formats = [affine(np.float32(1), zeros[i] if i < len(zeros) else None, array.dtype) for i, array in enumerate((x, w))]
-    return _run(convolution(node, sum_contract(*formats), w, None), x, at[1])
+    return _run(convolution(node, sum_contract(formats[0], formats[1]), w, None), x, at[1])
 
 
 def matrix_product(mac: MacContract, a: np.ndarray, b: np.ndarray, backend: str) -> np.ndarray:
@@ -209,7 +209,7 @@ def _qlinear_matmul(node: Any, inputs: Sequence[np.ndarray], at: tuple[Any, str]
 def _matmul_integer(node: Any, inputs: Sequence[np.ndarray], at: tuple[Any, str]) -> np.ndarray:
     a, b, *zeros = inputs
     formats = [affine(np.float32(1), zeros[i] if i < len(zeros) else None, array.dtype) for i, array in enumerate((a, b))]
-    return matrix_product(sum_contract(*formats), a, b, at[1])
+    return matrix_product(sum_contract(formats[0], formats[1]), a, b, at[1])
 
 
 def _blocks(node: Any, scale: np.ndarray, zero: np.ndarray | None, shape: tuple[int, ...]) -> Any:

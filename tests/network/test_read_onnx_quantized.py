@@ -26,11 +26,11 @@ C = {
     "m": RNG.integers(-128, 128, (99, 4)).astype(s8), "ms": RNG.uniform(0.002, 0.02, 4).astype(f32), "mz": np.zeros(4, s8),
     "six": f32(6), "zero": f32(0),
 }  # fmt: skip
-C["kbs"] = C["xs"] * C["kws"]
+C["kbs"], C["kbz"] = C["xs"] * C["kws"], np.zeros(8, np.int32)
 
 IN = [("QuantizeLinear", "x xs xz", "xq"), ("DequantizeLinear", "xq xs xz", "xd")]
 W = [("DequantizeLinear", "w ws wz", "wd"), ("DequantizeLinear", "b bs bz", "bd")]
-KW = [("DequantizeLinear", "w kws kwz", "wd", {"axis": 0}), ("DequantizeLinear", "b kbs bz", "bd", {"axis": 0})]
+KW = [("DequantizeLinear", "w kws kwz", "wd", {"axis": 0}), ("DequantizeLinear", "b kbs kbz", "bd", {"axis": 0})]
 
 
 def quantized(tensor, scale="ys", zero="yz", output="y"):
@@ -269,6 +269,28 @@ def test_integer_sums_go_out_as_they_are(tmp_path):
     assert network.nodes[-1].layer.output_format.bits == 32
 
 
+@pytest.mark.parametrize("weights", [W, KW], ids=["per tensor", "per channel"])
+@pytest.mark.parametrize(
+    "behind", [[], [("Relu", "c", "y")], [("Softmax", "c", "y", {"axis": 1})]], ids=["none", "relu", "softmax"]
+)
+def test_a_last_sum_that_nothing_quantizes_is_the_accumulator(tmp_path, weights, behind):
+    nodes = [*IN, *weights, ("Conv", "xd wd bd", "c" if behind else "y"), *behind]
+    network, got = codes_of(tmp_path, built(nodes))
+    (expected,) = run(built([*IN, *weights, ("Conv", "xd wd bd", "y")]), real(PIXELS, C["xs"], C["xz"]))
+    fmt = network[network.logits].layer.output_format
+    found = fmt.to_real(hwsim.run(network, PIXELS, backend="jit")[network.logits].codes)
+    expected = np.maximum(expected, 0) if behind and behind[0][0] == "Relu" else expected
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.01 * fmt.step() + 2e-6)
+
+
+def test_integer_sums_behind_a_scale_keep_what_they_are_worth(tmp_path):
+    nodes = [*IN[:1], ("ConvInteger", "xq w xz", "y", CONV)]
+    made = built(nodes)
+    network, got = codes_of(tmp_path, made)
+    np.testing.assert_array_equal(got, run(made, real(PIXELS, C["xs"], C["xz"]))[0])
+    assert network.nodes[-1].layer.output_format.scale == float(C["xs"])
+
+
 def qonnx(nodes, extra):
     """A graph of QONNX's Quant nodes; onnxruntime does not know them, plain numpy stands for them."""
     return model(nodes, extra, ("N", *SHAPE), domains={"qonnx.custom_op.general": 1})
@@ -312,6 +334,16 @@ def test_qonnx_with_powers_of_two_is_fixed_point(tmp_path, mode, rounding):
     )
 
 
+def test_qonnx_that_ends_in_a_sum_gives_its_exact_value(tmp_path):
+    weight = RNG.normal(size=(4, 3, 3, 3)).astype(f32)
+    scales = np.array([0.125, 0.25, 0.5, 0.125], f32).reshape(4, 1, 1, 1)
+    extra = {"xs2": f32(0.25), "z": f32(0), "8": f32(8), "4": f32(4), "w": weight, "ws2": scales}
+    nodes = [("Quant", "x xs2 z 8", "xd", QUANT | {"signed": 0}), ("Quant", "w ws2 z 4", "wd", QUANT), ("Conv", "xd wd", "y")]
+    network, got = codes_of(tmp_path, qonnx(nodes, extra))
+    fmt = network.nodes[-1].layer.output_format
+    np.testing.assert_array_equal(fmt.to_real(got), convolved(PIXELS * 0.25, fake(weight, scales, 4)))
+
+
 def test_qonnx_with_other_scales_is_affine(tmp_path):
     weight = RNG.normal(size=(4, 3, 3, 3)).astype(f32)
     scales = np.array([0.11, 0.07, 0.2, 0.13], f32).reshape(4, 1, 1, 1)
@@ -334,7 +366,7 @@ def test_qonnx_with_other_scales_is_affine(tmp_path):
 @pytest.mark.parametrize(
     ("nodes", "expected"),
     [
-        ([*IN, *W, ("Conv", "xd wd bd", "y")], "output 'y'|nothing quantizes"),
+        ([*IN, ("Sigmoid", "xd", "y")], "nothing quantizes"),
         (
             [*IN, *W, ("Conv", "xd wd bd", "c"), ("MaxPool", "c", "p", {"kernel_shape": [2, 2]}), *quantized("p")],
             "nothing quantizes",

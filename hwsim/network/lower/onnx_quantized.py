@@ -20,16 +20,25 @@ from hwsim.network import ops
 from hwsim.network.caffe_input import Wish
 from hwsim.network.graph import Network, Node
 from hwsim.network.lower.onnx_quantized_image import encoding, pixels
-from hwsim.network.lower.onnx_quantized_layers import DIALECT, bias_codes, quantize_linear, rescaling, sum_contract
+from hwsim.network.lower.onnx_quantized_layers import (
+    DIALECT,
+    WIDE_BITS,
+    bias_codes,
+    quantize_linear,
+    rescaling,
+    sum_contract,
+)
 from hwsim.network.lower.onnx_quantized_makers import (
     MAKERS,
     MOVES,
+    MULTIPLYING,
     Clamps,
     Codes,
     Waiting,
     all_fixed,
     as_affine,
     multiplying,
+    shifted,
     stage,
     weights,
 )
@@ -86,7 +95,8 @@ class Walk:
         elif isinstance(op, ops.Scale):
             self.found[node.name] = self.biased(node, op)
         else:
-            inputs = tuple(self.codes(name) for name in node.inputs)
+            read = self.sums if isinstance(op, ops.Softmax) else self.codes
+            inputs = tuple(read(name) for name in node.inputs)
             moved = moves_codes(op) and len({each.format for each in inputs}) == 1 or isinstance(op, (ops.Pad, ops.Softmax))
             self.found[node.name] = self.moved(node, inputs) if moved else Waiting(node, inputs)
 
@@ -105,6 +115,13 @@ class Walk:
                 f"it reads {name!r}, which nothing quantizes before; hwsim runs a network that is quantized throughout."
             )
         return value
+
+    def sums(self, name: str) -> Codes:
+        """A node as codes; a sum of products that nothing quantizes, behind which the network ends, as its accumulator is."""
+        value = self.found.get(name)
+        if isinstance(value, Waiting) and isinstance(value.node.op, MULTIPLYING):
+            self.found[name] = self.accumulated(value.node, value)
+        return self.codes(name)
 
     def waiting(self, name: str) -> Waiting:
         """A node that waits to be quantized."""
@@ -198,13 +215,19 @@ class Walk:
         return self.add(value.node.name, tuple(names), Concat(op.format, len(names)))
 
     def accumulated(self, node: Node, value: Waiting) -> Codes:
-        """ConvInteger or MatMulInteger: the sums themselves."""
-        weight = self.stored_weight(value)
-        x = value.inputs[0].format
-        assert isinstance(x, Affine) and isinstance(weight, Affine)
-        mac = sum_contract(x, weight)
-        codes = quantize_linear(weights(value.node.op), weight, 0)
-        return self.add(node.name, (value.inputs[0].node,), multiplying(value.node.op, mac, codes, None))
+        """The sums themselves: of ConvInteger and MatMulInteger, and of what the host reads."""
+        x, weight = value.inputs[0].format, self.stored_weight(value)
+        bias, real = self.stored_bias(value, x, weight), weights(value.node.op)
+        if isinstance(x, FixedPoint) and isinstance(weight, FixedPoint):
+            lengths = [x.fl() + weight.fl(k) for k in range(len(real))]
+            fmt: Grid = FixedPoint(32 if len(set(lengths)) == 1 else WIDE_BITS, max(lengths))
+            mac = shifted(x, weight, Quantize(fmt), self.clamp(value, fmt))
+            codes = weight.encode_array(real)
+        else:
+            fmt = sum_contract(as_affine(x), as_affine(weight)).output.format
+            mac = sum_contract(as_affine(x), as_affine(weight), self.clamp(value, fmt))
+            codes = quantize_linear(real, as_affine(weight), 0)
+        return self.add(node.name, (value.inputs[0].node,), multiplying(value.node.op, mac, codes, bias))
 
     def stored_weight(self, value: Waiting) -> Grid:
         """The weights' format, its channels along the first axis; InputError where the file has no codes of them."""
@@ -257,7 +280,7 @@ class Walk:
     def result(self) -> QuantizedNetwork:
         """The network, once its outputs are codes."""
         for name in self.network.outputs:
-            self.codes(name)
+            self.sums(name)
         fixed = self.build.qonnx
         name = self.network.name
         shape = Shape(*self.shapes[self.network.input.name])

@@ -48,6 +48,9 @@ from hwsim.network.onnx_integers import Grid, Quantize, nearest
 if TYPE_CHECKING:
     from hwsim.network.lower.onnx_quantized import Walk
 
+MULTIPLYING = (ops.Convolution, ops.InnerProduct, ops.Deconvolution)
+"""Operations with weights."""
+
 Clamps = tuple[int | None, int | None]
 """Codes at which an activation clips, None where it does not."""
 
@@ -110,13 +113,17 @@ def multiplying(op: Any, mac: MacContract, codes: np.ndarray, bias: np.ndarray |
     return Convolution(mac, codes, bias, op.stride, op.pad, op.dilation, op.groups, op.pad_end)
 
 
+def shifted(x: FixedPoint, weight: FixedPoint, op: Quantize, clamp: Clamps) -> MacContract:
+    """The datapath between fixed points: an exact sum and a shift."""
+    return MacContract(x, weight, stage(op, clamp), Accumulator(32 if max(x.bits, weight.bits) <= 8 else WIDE_BITS))
+
+
 def _sum_of_products(walk: Walk, value: Waiting, op: Quantize, clamp: Clamps) -> Layer:
     x, weight = value.inputs[0].format, walk.stored_weight(value)
     bias, real = walk.stored_bias(value, x, weight), weights(value.node.op)
     if all_fixed(x, weight, op.format):
         assert isinstance(x, FixedPoint) and isinstance(weight, FixedPoint)
-        mac = MacContract(x, weight, stage(op, clamp), Accumulator(32 if max(x.bits, weight.bits) <= 8 else WIDE_BITS))
-        return multiplying(value.node.op, mac, weight.encode_array(real), bias)
+        return multiplying(value.node.op, shifted(x, weight, op, clamp), weight.encode_array(real), bias)
     if isinstance(x, FixedPoint):
         raise InputError(f"it reads {x} with weights or outputs of other scales; hwsim runs one kind of scales in a layer.")
     mac = contract(x, as_affine(weight), as_affine(op.format), clamp)
@@ -215,7 +222,7 @@ def _averaged(walk: Walk, value: Waiting, op: Quantize, clamp: Clamps) -> Layer:
 
 
 MAKERS: dict[type | tuple[type, ...], Callable[[Any, Waiting, Quantize, Clamps], Layer]] = {
-    (ops.Convolution, ops.InnerProduct, ops.Deconvolution): _sum_of_products,
+    MULTIPLYING: _sum_of_products,
     (ops.ReLU, ops.Clip): _clipped,
     (ops.Sigmoid, ops.Tanh): _tabled,
     ops.EltwiseMax: _largest,
