@@ -193,6 +193,8 @@ static int check_operand(const hw_operand *t, int64_t index, hw_status *status)
         return hw_fail(status, HW_OUT_OF_RANGE, index, t->low);
     if (t->align < 0 || t->align > 60 || t->sign * t->sign != 1 || t->rounding < HW_FLOOR || t->rounding > HW_TIES_ODD)
         return hw_fail(status, HW_OUT_OF_RANGE, index, t->align);
+    if (t->scaling < HW_SHIFT || t->scaling > HW_FLOAT64)
+        return hw_fail(status, HW_OUT_OF_RANGE, index, t->scaling);
     return t->scaling == HW_SHIFT ? HW_OK : hw_check_scale(t->scaling, t->multiplier, t->shift, index, status);
 }
 
