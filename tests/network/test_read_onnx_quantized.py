@@ -276,11 +276,14 @@ def test_integer_sums_go_out_as_they_are(tmp_path):
 def test_a_last_sum_that_nothing_quantizes_is_the_accumulator(tmp_path, weights, behind):
     nodes = [*IN, *weights, ("Conv", "xd wd bd", "c" if behind else "y"), *behind]
     network, got = codes_of(tmp_path, built(nodes))
-    (expected,) = run(built([*IN, *weights, ("Conv", "xd wd bd", "y")]), real(PIXELS, C["xs"], C["xz"]))
+    sums = convolved(PIXELS.astype(np.float64) - 128, C["w"].astype(np.float64)) + C["b"].reshape(1, 8, 1, 1)
+    scales = C["kws"].reshape(8, 1, 1) if weights is KW else C["ws"]
+    expected = sums * (np.float64(C["xs"]) * scales.astype(np.float64))
+    expected = np.maximum(expected, 0) if behind and behind[0][0] == "Relu" else expected
     fmt = network[network.logits].layer.output_format
     found = fmt.to_real(hwsim.run(network, PIXELS, backend="jit")[network.logits].codes)
-    expected = np.maximum(expected, 0) if behind and behind[0][0] == "Relu" else expected
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.01 * fmt.step() + 2e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0 if weights is W else 0.51 * fmt.step())
+    assert fmt.step() <= float(C["xs"]) * np.min(scales)
 
 
 def test_integer_sums_behind_a_scale_keep_what_they_are_worth(tmp_path):

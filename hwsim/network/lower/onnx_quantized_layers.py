@@ -64,19 +64,20 @@ def sum_contract(x: Affine, w: Affine, clamp: tuple[int | None, int | None] = (N
     """The datapath of ConvInteger and MatMulInteger: the accumulator itself, int32, is the output.
 
     A code of it is worth x_scale * w_scale, exactly.  With a weight scale per channel there is no one such worth: codes then
-    lie on the finest channel's grid, in 48 bits, by one float64 multiplication.
+    lie on a grid 256 times as fine as the finest channel's, in 48 bits, by one float64 multiplication.
 
     >>> sum_contract(Affine(8, 0.5, 3), Affine(8, 0.25)).output.format
     Affine(bits=32, scale=0.125, zero_point=0, signed=True, narrow=False)
     """
     accumulator = Accumulator(32 if max(x.bits, w.bits) <= 8 else WIDE_BITS)
     scales = w.scale if isinstance(w.scale, tuple) else (w.scale,)
-    fmt = Affine(accumulator.bits if len(set(scales)) == 1 else WIDE_BITS, x.step() * min(scales))
     if len(set(scales)) == 1:
+        fmt = Affine(accumulator.bits, x.step() * scales[0])
         output = Output(fmt, overflow=Overflow.WRAP, clamp_low=clamp[0], clamp_high=clamp[1])
     else:
-        ratios = make_multiplier(Scaling.FLOAT64, [float64_multiplier(scale / min(scales)) for scale in scales])
-        output = Output(fmt, scaling=ratios, clamp_low=clamp[0], clamp_high=clamp[1])
+        finest = min(scales) / 256
+        ratios = make_multiplier(Scaling.FLOAT64, [float64_multiplier(scale / finest) for scale in scales])
+        output = Output(Affine(WIDE_BITS, x.step() * finest), scaling=ratios, clamp_low=clamp[0], clamp_high=clamp[1])
     return MacContract(x, w, output, accumulator)
 
 
