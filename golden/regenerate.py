@@ -56,6 +56,7 @@ from hwsim.formats.catalog import BINARY16, E4M3, E5M2  # noqa: E402
 from hwsim.golden.layout import ByteOrder, Layout, MemoryLayout  # noqa: E402
 from hwsim.golden.write import write_golden  # noqa: E402
 from hwsim.layers import (  # noqa: E402
+    ArithmeticShiftRight,
     AveragePool,
     ChannelShuffle,
     Clamp,
@@ -63,6 +64,9 @@ from hwsim.layers import (  # noqa: E402
     Convolution,
     CountRule,
     Deconvolution,
+    EltwiseMax,
+    EltwiseMin,
+    EltwiseProduct,
     EltwiseSum,
     Flatten,
     FlattenOrder,
@@ -72,6 +76,7 @@ from hwsim.layers import (  # noqa: E402
     IntegerLRN,
     MaxPool,
     Pad,
+    PReLU,
     Region,
     ReLU,
     Rescale,
@@ -80,9 +85,12 @@ from hwsim.layers import (  # noqa: E402
     Shape,
     Slice,
     Softmax,
+    SoftmaxFixed,
+    SteppedLRN,
     Window,
 )
 from hwsim.layers.lrn_table import TableDesign  # noqa: E402
+from hwsim.layers.tables import sigmoid, table_layer, tanh  # noqa: E402
 from hwsim.network.preprocessing import ChannelOrder, Preprocessing  # noqa: E402
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode  # noqa: E402
 
@@ -273,6 +281,33 @@ def more_layers() -> tuple[Trace, Layout]:
     return run(q, numbers(40, (1, 1, 3, 4), 0, 255).astype(np.uint8), backend="spec"), Layout()
 
 
+def values() -> tuple[Trace, Layout]:
+    """Kinds that look at one position: tables, slopes, products, extremes, shifts; softmax and stepped LRN, too."""
+    low, amount = FixedPoint(6, 3), FixedPoint(3, 0, signed=False)
+    curve = table_layer(tanh, S8, FixedPoint(8, 7))
+    line = table_layer(sigmoid, S8, FixedPoint(10, 10, signed=False), fraction_bits=3)
+    probability = Output(Affine(8, 1 / 256, -128), Rounding.TIES_AWAY)
+    amounts = numbers(43, (3, 1, 1), 0, 3)
+    nodes = (
+        QuantizedNode("data", (), ImageEncoding.from_real((128.0,) * 3, 0.0625, Output(S8))),
+        QuantizedNode("tanh", ("data",), curve),
+        QuantizedNode("sigmoid", ("data",), line),
+        QuantizedNode("prelu", ("data",), PReLU(S8, FixedPoint(6, 5), numbers(41, (3,), -31, 31), Output(S8, Rounding.TIES_UP))),
+        QuantizedNode("product", ("tanh", "sigmoid"), EltwiseProduct((FixedPoint(8, 7), line.output_format), Output(S8))),
+        QuantizedNode("max", ("prelu", "data"), EltwiseMax((S8, S8))),
+        QuantizedNode("min", ("max",), EltwiseMin((S8,), True, numbers(42, (3, 1, 1), -20, 90), S8)),
+        QuantizedNode("shift", ("min",), ArithmeticShiftRight((S8,), Rounding.TIES_UP, True, amounts, amount)),
+        QuantizedNode("float", ("shift",), Rescale(S8, FloatOutput(E4M3))),
+        QuantizedNode("lrn", ("float",), SteppedLRN.from_real(E4M3, 3, 1.0, 0.75, 1.0)),
+        QuantizedNode("fixed", ("lrn",), Rescale(E4M3, Output(low))),
+        QuantizedNode("sum", ("fixed", "product"), EltwiseSum((low, S8), Output(S8))),
+        QuantizedNode("share", ("sum",), SoftmaxFixed.from_scale(S8, 1 / 16, probability)),
+    )
+    preprocessing = Preprocessing(ChannelOrder.RGB, (3, 4), (128.0,) * 3, 0.0625)
+    q = QuantizedNetwork("values", nodes, Shape(3, 3, 4), preprocessing, "by hand")
+    return run(q, numbers(44, (1, 3, 3, 4), 0, 255).astype(np.uint8), backend="spec"), Layout()
+
+
 PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
     "affine": affine,
     "affine_unsigned": affine_unsigned,
@@ -287,6 +322,7 @@ PACKAGES: dict[str, Callable[[], tuple[Trace | LayerTrace, Layout]]] = {
     "pow2": powers_of_two,
     "ristretto": ristretto,
     "stochastic": stochastic,
+    "values": values,
 }
 
 

@@ -19,6 +19,7 @@ from support.golden import GOLDEN, forge
 
 NAMES = (
     "conv_wrap", "fc_s16", "every_layer", "conv_saturate", "minifloat_exact", "minifloat_ordered", "pow2", "stochastic",
+    "affine_unsigned", "more_layers", "values", "affine",
 )  # fmt: skip
 
 
