@@ -70,7 +70,8 @@ def _convert(build: Build, node: OnnxNode, where: str) -> None:
     try:
         inputs = [build.value(name) for name in node.inputs if name]
         result: Any = None
-        if all(isinstance(value, np.ndarray) for value in inputs):
+        stored = isinstance(build, IntegerBuild) and not build.stored.keys().isdisjoint(node.inputs)
+        if not stored and all(isinstance(value, np.ndarray) for value in inputs):
             result = fold(node.kind, [value for value in inputs if isinstance(value, np.ndarray)], node.attributes)
         if result is None and not (node.inputs and node.inputs[0]):
             raise InputError("it has no input.")

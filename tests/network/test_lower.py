@@ -9,6 +9,7 @@ from hwsim.network.graph import (
     Clip,
     Concat,
     Convolution,
+    Deconvolution,
     Dropout,
     Flatten,
     InnerProduct,
@@ -56,6 +57,10 @@ FOLDED = {
     "scale with bias": (chain(conv(), Scale(normal(3), normal(3))), ["data", "n0"]),
     "scale without bias, no bias before": (chain(conv(bias=False), Scale(normal(3))), ["data", "n0"]),
     "batch norm, dropout, scale": (chain(conv(), norm(3), Dropout(), Scale(normal(3), normal(3))), ["data", "n0"]),
+    "batch norm into transpose convolution": (
+        chain(Deconvolution(normal(6, 1, 3, 2), None, (2, 1), groups=2), norm(6), ReLU()),
+        ["data", "n0", "n2"],
+    ),
     "inner product": (chain(InnerProduct(normal(4, 70), normal(4)), norm(4), Scale(normal(4))), ["data", "n0"]),
     "flatten": (chain(conv(), Flatten(), ReLU(), Dropout(), InnerProduct(normal(4, 105), None)), ["data", "n0", "n2", "n4"]),
     "flatten of one pixel": (chain(InnerProduct(normal(4, 70), None), Flatten(), Scale(normal(4))), ["data", "n0"]),

@@ -112,6 +112,23 @@ def test_a_matrix_product_behind_a_flatten(tmp_path, kind):
     assert network.shapes()[network.nodes[-1].name] == (4, 1, 1)
 
 
+def test_weights_that_are_transposed_or_passed_on_stay_codes(tmp_path):
+    """What PyTorch exports: a matrix stored with its outputs first, then turned."""
+    nodes = dense("MatMul", "fl turned")
+    at = next(i for i, node in enumerate(nodes) if node[2] == "md")
+    nodes[at : at + 1] = [
+        ("DequantizeLinear", "n ms mz", "nd", {"axis": 0}),
+        ("Identity", "nd", "same"),
+        ("Transpose", "same", "turned", {"perm": [1, 0]}),
+    ]
+    extra = {"s0": np.array([0]), "s1": np.array([1]), "ax": np.array([1]), "n": C["m"].T.copy()}
+    made = model(nodes, constants(nodes) | extra, (1, *SHAPE))
+    network, got = codes_of(tmp_path, made, PIXELS[:1])
+    (expected,) = run(made, real(PIXELS[:1], C["xs"], C["xz"]))
+    np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+    np.testing.assert_array_equal(network.nodes[-1].layer.weight, C["m"].T)
+
+
 TWO = [("QuantizeLinear", "p zs zz", "pq"), ("DequantizeLinear", "pq zs zz", "pd")]
 
 

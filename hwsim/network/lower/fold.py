@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError, InputError
 from hwsim.network.graph import (
     BatchNorm,
     Convolution,
+    Deconvolution,
     Dropout,
     Flatten,
     InnerProduct,
@@ -22,6 +23,9 @@ from hwsim.network.graph import (
 )
 from hwsim.network.lower.commute import before_maximum
 
+FOLDABLE = (Convolution, Deconvolution, InnerProduct)
+"""Operations with weights, output channels first."""
+
 Affine = tuple[np.ndarray, np.ndarray]
 """(factor, shift) per output channel in float64: y = x * factor + shift."""
 
@@ -29,8 +33,8 @@ Affine = tuple[np.ndarray, np.ndarray]
 def fold(network: Network) -> Network:
     """The same function without BatchNorm, Scale, Dropout and Flatten; a ReLU behind a max pooling stands before it.
 
-    BatchNorm and Scale go into the weights of the Convolution or InnerProduct right before them (float64, rounded once to
-    float32), which keeps its name; Flatten goes because an InnerProduct takes C, H, W.  Raises InputError, naming the
+    BatchNorm and Scale go into the weights of the Convolution, Deconvolution or InnerProduct right before them (float64, rounded
+    once to float32), which keeps its name; Flatten goes because an InnerProduct takes C, H, W.  Raises InputError, naming the
     layer, where one of them cannot go: no such layer before it, or another layer that reads the unscaled result.
     """
     if not isinstance(network, Network):
@@ -67,7 +71,7 @@ def _compose(before: Affine | None, op: BatchNorm | Scale) -> Affine:
 def _scaled(network: Network, node: Node, affine: Affine | None) -> Op:
     """The operation with weights and bias scaled: weight * factor, bias * factor + shift."""
     op = node.op
-    if affine is None or not isinstance(op, (Convolution, InnerProduct)):
+    if affine is None or not isinstance(op, FOLDABLE):
         return op
     factor, shift = affine
     weight = op.weight.astype(np.float64) * factor.reshape(-1, *[1] * (op.weight.ndim - 1))
@@ -81,9 +85,11 @@ def _scaled(network: Network, node: Node, affine: Affine | None) -> Op:
 
 def _check_foldable(network: Network, node: Node, target: Node, readers: Counter[str]) -> None:
     where = f"network {network.name!r}, layer {node.name!r}: {type(node.op).__name__}"
-    if not isinstance(target.op, (Convolution, InnerProduct)):
+    if not isinstance(target.op, FOLDABLE):
         kind = type(target.op).__name__
-        raise InputError(f"{where} follows {target.name!r} ({kind}) and can only be folded into a Convolution or InnerProduct.")
+        raise InputError(
+            f"{where} follows {target.name!r} ({kind}) and can only be folded into a Convolution, Deconvolution or InnerProduct."
+        )
     source = node.name
     while source != target.name:  # back through what was removed: nobody else may read any of it
         source = network[source].inputs[0]
