@@ -337,7 +337,20 @@ def test_offsets_are_rounded_with_the_rest():
         assert low <= min(want) + Fraction(1, 2) and max(want) - Fraction(1, 2) <= high, case.name
 
 
+def test_fused_operands_begin_with_the_last():
+    """1 * 2**-20 - 101.5 loses the 1, so that 100 more is a tie, -1.5; taken first, 100 - 101.5 would have kept it: -1."""
+    case = lossy_case()
+    assert by_spec(case).codes.ravel().tolist() == [-2]
+
+
+def lossy_case() -> Case:
+    f, steps = Affine(8, 1.0), FloatSteps((1.0, 2.0**-20), offset=-101.5)
+    x = tuple(np.array(code, np.int8).reshape(1, 1, 1, 1) for code in (100, 1))
+    return Case("a lossy offset", EltwiseSum((f, f), Output(f), steps), x)
+
+
 def test_every_backend_takes_the_same_float_steps(target):
+    conforms_or_refuses(target, lossy_case())
     for case, _ in (*float_cases(), *offset_cases()):
         conforms_or_refuses(target, case)
 
