@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hwsim.arith import float_steps
@@ -53,17 +53,26 @@ def test_division_of_nan_is_nan():
     assert np.isnan(real(float_steps.divide_floats(0x7FC00000, CODES[5], F, Rounding.TIES_EVEN)[0]))
 
 
-@given(st.integers(-(1 << 16), 1 << 16), st.integers(-(1 << 16), 1 << 16), st.integers(-(1 << 30), 1 << 30))
-def test_a_fused_term_is_rounded_once(code, scale, total):
-    """Small integers times 2**-20 and the like: the exact sum is a Fraction, rounded to 24 bits by its meaning."""
-    exact = Fraction(code * scale, 1 << 20) + Fraction(float(np.float32(total)))
-    got = float_steps.fused_term(code, code_of(np.float32(scale / (1 << 20))), code_of(np.float32(total)), F)
+def round32(exact: Fraction) -> Fraction:
+    """The number of 24 bits nearest to an exact one, ties to even, by its meaning."""
     grid = Fraction(1)
     while exact and abs(exact) / grid >= 1 << 24:
         grid *= 2
     while exact and abs(exact) / grid < 1 << 23:
         grid /= 2
-    assert Fraction(float(real(got))) == rounded(exact / grid, Rounding.TIES_EVEN) * grid
+    return rounded(exact / grid, Rounding.TIES_EVEN) * grid
+
+
+SMALL = st.integers(-(1 << 16), 1 << 16)
+
+
+@given(SMALL, SMALL, st.integers(-(1 << 11), 1 << 11) | st.integers(-(1 << 24), 1 << 24))
+@example(65519, 65519, 1000)  # the product's 32 bits, rounded first, would give another sum
+def test_a_fused_term_is_rounded_once(code, scale, total):
+    """Products on the grid of 2**-20: the exact sum is a Fraction, rounded to 24 bits."""
+    exact = Fraction(code * scale, 1 << 20) + Fraction(float(np.float32(total)))
+    got = float_steps.fused_term(code, code_of(np.float32(scale / (1 << 20))), code_of(np.float32(total)), F)
+    assert Fraction(float(real(got))) == round32(exact)
 
 
 @given(values, numbers, numbers)
