@@ -256,13 +256,52 @@ static void store_row(const hw_plan *plan, hw_row *row, int64_t image, int64_t y
         events[HW_BY_BOUNDS] += row->pixels * min64(out->c - row->first_channel, row->blocks * LANES);
 }
 
+#ifdef HW_X86
+/* Where the valid pixels of a block belong. */
+static void place_pixels(const hw_plan *plan, const hw_block *block, hw_places *places)
+{
+    const hw_tensor *out = &plan->call->output;
+    const int64_t step = out->stride_w;
+    int64_t y = block->segment + block->first / plan->conv.raster, x = block->first % plan->conv.raster, count = 0;
+    for (int64_t first = block->first; first < block->last; first += plan->conv.raster - x, x = 0, y++) {
+        const int64_t pixels = min64(plan->conv.valid - x, block->last - first), at = (first - block->start) * LANES;
+        const int64_t to = block->image * out->stride_n + y * plan->conv.out_row + x * step;
+        for (int64_t i = 0; i < pixels; i++) {
+            places->sums[count + i] = at + i * LANES;
+            places->out[count + i] = to + i * step;
+        }
+        count += max64(pixels, 0);
+    }
+    places->count = count;
+}
+
+static void store_folded(const hw_plan *plan, const hw_block *block, int64_t events[HW_COUNTERS])
+{
+    const hw_conv_op *op = (const hw_conv_op *)plan->op;
+    const int64_t k = block->weight_block * LANES;
+    const hw_row row = {.plane = MAX_PIXELS * LANES, .first_channel = k, .blocks = block->weight_blocks, .sums = block->sums,
+                        .out = (uint8_t *)plan->call->output.data + k};
+    hw_places places;
+    place_pixels(plan, block, &places);
+    hw_folded_bytes__avx512vnni(&op->stage, &row, &places, &events[HW_AT_OUTPUT]);
+    if (op->order && op->order->settled)
+        events[HW_BY_BOUNDS] += places.count * min64(op->conv.k - k, row.blocks * LANES);
+}
+#endif
+
 /* Hand the valid pixels of a block to the last stage, row by row. */
 static void store_block(const hw_plan *plan, const hw_block *block, const hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_tensor *out = &plan->call->output;
     const hw_conv_op *op = (const hw_conv_op *)plan->op;
+#ifdef HW_X86
+    if (plan->conv.folded) {
+        store_folded(plan, block, events);
+        return;
+    }
+#endif
     const bool wide = op->path == PATH_SPLIT_HALVES || (op->proves && op->order->bits > 32);
-    hw_row row = {.folded = plan->conv.folded, .plane = MAX_PIXELS * LANES, .first_channel = block->weight_block * LANES,
+    hw_row row = {.plane = MAX_PIXELS * LANES, .first_channel = block->weight_block * LANES,
                   .blocks = block->weight_blocks, .out_type = out->type, .out_stride = out->stride_w,
                   .acc_type = plan->call->acc_type, .acc_stride = out->c};
     int64_t y = block->segment + block->first / plan->conv.raster, x = block->first % plan->conv.raster;

@@ -100,6 +100,9 @@ static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/* A loop over the channels of a block, for the compiler to vectorise: gcc must not unroll it before it looks. */
+#define EACH_LANE _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++)
+
 /* hw_type comes in pairs of 1, 2, 4 and 8 bytes. */
 static inline int64_t hw_type_bytes(int32_t type) { return (int64_t)1 << (type / 2); }
 

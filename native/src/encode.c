@@ -12,6 +12,8 @@ typedef struct hw_encode_op {
     hw_stage stage;
     int64_t *mean;
     int64_t *table;          /* [c][256], 2 * code + event; NULL with a mean per pixel */
+    bool moves;              /* every code's low byte is the pixel's plus `move`, and nothing is an event */
+    uint8_t move;
 } hw_encode_op;
 
 static int64_t encode_pixel(const hw_encode_op *op, int64_t pixel, int64_t mean, int64_t events[HW_COUNTERS])
@@ -79,6 +81,20 @@ static void row_by_table(const hw_encode_op *op, const hw_plan *plan, int64_t n,
         events[1] += table_row(op->table, from, in->stride_w, to, bytes, out->stride_w, out->w, out->c);
 }
 
+static void move_row(const hw_encode_op *op, const hw_plan *plan, int64_t n, int64_t y)
+{
+    const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
+    const bool whole = in->stride_w == in->c && out->stride_w == out->c;
+    const int64_t runs = whole ? 1 : out->w, count = whole ? out->w * out->c : out->c;
+    const uint8_t move = op->move;
+    for (int64_t x = 0; x < runs; x++) {
+        const uint8_t *restrict from = hw_pixel(in, n, y, x);
+        uint8_t *restrict to = hw_pixel(out, n, y, x);
+        for (int64_t i = 0; i < count; i++)
+            to[i] = (uint8_t)(from[i] + move);
+    }
+}
+
 static void encode_task(const hw_plan *plan, int phase, int64_t task, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     (void)phase;
@@ -86,6 +102,10 @@ static void encode_task(const hw_plan *plan, int phase, int64_t task, hw_worker 
     const hw_encode_op *op = (const hw_encode_op *)plan->op;
     const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
     const int64_t n = task / out->h, y = task % out->h;
+    if (op->moves && hw_type_bytes(out->type) == 1) {
+        move_row(op, plan, n, y);
+        return;
+    }
     if (op->table && out->type != HW_S64) {
         row_by_table(op, plan, n, y, events);
         return;
@@ -128,6 +148,10 @@ static int make_table(hw_encode_op *op, hw_status *status)
         const int64_t code = encode_pixel(op, i % 256, op->mean[i / 256], events);
         op->table[i] = 2 * code + events[1];
     }
+    op->moves = op->table;
+    op->move = op->table ? (uint8_t)(op->table[0] >> 1) : 0;
+    for (int64_t i = 0; op->moves && i < op->encode.c * 256; i++)
+        op->moves = !(op->table[i] & 1) && (uint8_t)(op->table[i] >> 1) == (uint8_t)(i + op->move);
     return status->code;
 }
 

@@ -134,9 +134,26 @@ static void set_lanes(hw_stage *stage, int64_t k)
     stage->lanes64.product_shift[k] = stage->product_shift[k];
     stage->lanes64.multiplier[k] = stage->multiplier[k];
     stage->lanes64.nudge[k] = doubles && shift > 31 ? (int64_t)1 << 30 : 0;
+    if (stage->output.scaling == HW_HIGH_MULTIPLY) /* of a product that is doubled: half of its high half, and `add` */
+        stage->lanes64.nudge[k] = ((int64_t)1 << 31) + ((int64_t)stage->add[k] << 32);
     stage->lanes64.add[k] = doubles && shift < 63 ? (int64_t)1 << (shift - 1) : wide.add;
     stage->lanes64.pick_shift[k] = wide.pick_shift;
     stage->lanes64.pick_mask[k] = doubles ? 0 : wide.pick_mask;
+}
+
+/* Whether the left shift before the high half, and one more, keep channel k's accumulator within 32 bits. */
+static bool doubles32(const hw_stage *stage, int64_t k, range acc)
+{
+    const int left = (stage->shift[k] < 31 ? 31 - stage->shift[k] : 0) + 1;
+    return stage->output.scaling != HW_HIGH_MULTIPLY || holds(lanes_of(32), acc.low << left, acc.high << left);
+}
+
+/* A declared clamp has its limits among the codes, where it has them at all. */
+static bool clamps_codes(const hw_stage *stage)
+{
+    const hw_output *o = &stage->output;
+    const int64_t low = stage->clamp_low, high = stage->clamp_high;
+    return (low < o->low || low <= o->high) && (high > o->high || high >= o->low);
 }
 
 static void prove(hw_stage *stage, const int64_t *total_low, const int64_t *total_high)
@@ -144,7 +161,7 @@ static void prove(hw_stage *stage, const int64_t *total_low, const int64_t *tota
     const hw_output *o = &stage->output;
     stage->narrow = o->low >= INT32_MIN && o->high <= INT32_MAX;
     stage->wide = stage->fits_sum32 = true;
-    bool right = o->scaling == HW_SHIFT && o->zero_point == 0 && !o->clamps && o->low <= 0 && o->high >= 0, shifted = false;
+    bool right = o->scaling == HW_SHIFT && o->zero_point == 0 && !o->clamps && o->low <= 0 && o->high >= 0, folds = true;
     for (int64_t k = 0; k < stage->channels; k++) {
         bool leaves;
         const int64_t low = total_low[k], high = total_high[k];
@@ -155,12 +172,12 @@ static void prove(hw_stage *stage, const int64_t *total_low, const int64_t *tota
         stage->wide = stage->wide && holds(lanes_of(64), least, most) && fits_wide(stage, k, acc);
         stage->may_leave_acc |= leaves;
         right = right && stage->shift[k] >= 0;
-        shifted |= stage->product_shift[k] != 0;
+        folds = folds && stage->product_shift[k] == 0 && doubles32(stage, k, acc);
         stage->fits_sum32 = stage->fits_sum32 && low >= INT32_MIN && high <= INT32_MAX;
     }
     const int64_t idle = max64(stage->clamp_low, min64(o->zero_point, stage->clamp_high)); /* code of a lane without a channel */
-    stage->foldable = stage->narrow && o->overflow == HW_SATURATE && !shifted && !stage->may_leave_acc && idle >= o->low &&
-                      idle <= o->high;
+    stage->foldable = stage->narrow && o->overflow == HW_SATURATE && folds && !stage->may_leave_acc && idle >= o->low &&
+                      idle <= o->high && clamps_codes(stage) && o->zero_point >= INT16_MIN && o->zero_point <= INT16_MAX;
     stage->plain = stage->foldable && right;
     for (int64_t k = 0; k < stage->channels; k++)
         set_lanes(stage, k);

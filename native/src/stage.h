@@ -52,7 +52,6 @@ typedef struct hw_stage {
 typedef struct hw_row {
     const int32_t *sums;      /* int32 totals, or NULL */
     const int64_t *wide_sums; /* int64 totals */
-    bool folded;              /* sums hold bias32 + folded_add: the accumulator, or v where the stage is plain */
     int64_t plane;
     int64_t pixels, first_channel, blocks;
     void *out;                /* channel `first_channel` of the first pixel */
@@ -86,6 +85,15 @@ typedef void hw_row_fn(const hw_stage *stage, const hw_row *row, int64_t events[
 hw_row_fn hw_row__exact;
 hw_row_fn hw_row_s32__portable, hw_row_s32__avx2, hw_row_s32__avx512vnni;
 hw_row_fn hw_row_s64__portable, hw_row_s64__avx2, hw_row_s64__avx512vnni;
+/* Folded sums: they hold bias32 + folded_add, the accumulator, or v where the stage is plain. For foldable stages of 8-bit codes.
+ * Where the sums of a register block's pixels lie, in elements, and their codes belong, in bytes from row->out on; row->sums are
+ * int32, and pixels, out_stride and taps are not read. */
+enum { HW_PLACES = 32 };
+typedef struct hw_places {
+    int64_t count;
+    int64_t sums[HW_PLACES], out[HW_PLACES];
+} hw_places;
+void hw_folded_bytes__avx512vnni(const hw_stage *stage, const hw_row *row, const hw_places *places, int64_t *events);
 /* The function for this stage on this instruction set. */
 hw_row_fn *hw_row_function(const hw_stage *stage, int32_t isa);
 

@@ -53,40 +53,72 @@ static bool takes_lanes(const hw_sum_op *op, const hw_call *call)
     return narrow;
 }
 
-/* sums[i] += the terms of `count` codes. */
-static void add_terms(const hw_sum_op *op, int64_t input, const hw_tensor *in, const uint8_t *codes, int64_t count, int32_t *sums)
+/* Add an input's terms to the sums of a row's pixels x.., in a block of at most 16 channels. */
+static void add_terms(const hw_sum_op *op, int64_t input, const hw_tensor *in, const uint8_t *codes, const hw_row *row,
+                      int64_t channels, int32_t *sums)
 {
     const hw_operand *t = &op->terms[input];
-    const int32_t *table = op->table + 256 * input;
+    const hw_window_table *table = hw_window_for(op->op.isa);
+    const int64_t stride = in->stride_w * hw_type_bytes(in->type);
     if (is_plain(t))
-        hw_window_for(op->op.isa)->add(sums, codes, count, in->type, t->align);
+        table->add_pixels(sums, codes, row->pixels, stride, channels, in->type, t->align);
     else if (in_table(t) && hw_type_bytes(in->type) == 1)
-        for (int64_t i = 0; i < count; i++)
-            sums[i] += table[codes[i]];
+        table->look_up_pixels(sums, codes, row->pixels, stride, channels, op->table + 256 * input);
     else
-        for (int64_t i = 0; i < count; i++)
-            sums[i] += (int32_t)code_value(t, hw_load(codes, in->type, i));
+        for (int64_t p = 0; p < row->pixels; p++)
+            for (int64_t i = 0; i < channels; i++)
+                sums[p * LANES + i] += (int32_t)code_value(t, hw_load(codes + p * stride, in->type, i));
+}
+
+/* What a block's sums start from: nothing, or what the stage folds into them. */
+static void start_sums(const hw_stage *stage, int64_t k, bool folded, int64_t pixels, int32_t *sums)
+{
+    int32_t start[LANES] = {0};
+    for (int64_t i = 0; folded && i < LANES; i++)
+        start[i] = stage->bias32[k + i] + stage->folded_add[k + i];
+    for (int64_t p = 0; p < pixels; p++)
+        memcpy(sums + p * LANES, start, sizeof start);
+}
+
+static void finish_sums(const hw_sum_op *op, const hw_row *row, bool folded, int64_t events[HW_COUNTERS])
+{
+#ifdef HW_X86
+    if (folded) {
+        hw_places places = {.count = row->pixels};
+        for (int64_t p = 0; p < row->pixels; p++) {
+            places.sums[p] = p * LANES;
+            places.out[p] = p * row->out_stride;
+        }
+        hw_folded_bytes__avx512vnni(&op->stage, row, &places, &events[HW_AT_OUTPUT]);
+        return;
+    }
+#endif
+    (void)folded;
+    hw_row_function(&op->stage, op->op.isa)(&op->stage, row, events);
 }
 
 static void row_by_lanes(const hw_plan *plan, int64_t n, int64_t y, hw_worker *worker, int64_t events[HW_COUNTERS])
 {
     const hw_sum_op *op = (const hw_sum_op *)plan->op;
     const hw_tensor *out = &plan->call->output;
-    hw_row row = {.sums = worker->sums, .plane = MAX_PIXELS * LANES, .blocks = 1, .out_type = out->type,
-                  .out_stride = out->stride_w};
-    for (int64_t c = 0; c < out->c; c += LANES) {
+    const bool folded = op->stage.foldable && op->op.isa >= HW_ISA_AVX512VNNI && hw_type_bytes(out->type) == 1;
+    hw_row row = {.sums = worker->sums, .plane = MAX_PIXELS * LANES, .out_type = out->type, .out_stride = out->stride_w};
+    for (int64_t c = 0; c < out->c; c += MAX_BLOCKS * LANES) {
+        row.blocks = min64(MAX_BLOCKS, ceil_div(out->c - c, LANES));
         for (int64_t x = 0; x < out->w; x += MAX_PIXELS) {
             row.pixels = min64(MAX_PIXELS, out->w - x);
-            memset(worker->sums, 0, (size_t)row.pixels * LANES * sizeof(int32_t));
-            for (int64_t i = 0; i < op->inputs; i++) {
-                const hw_tensor *in = &plan->call->inputs[i];
-                for (int64_t p = 0; p < row.pixels; p++)
-                    add_terms(op, i, in, hw_pixel(in, n, y, x + p) + c * hw_type_bytes(in->type), min64(LANES, out->c - c),
-                              worker->sums + p * LANES);
+            for (int64_t b = 0; b < row.blocks; b++) {
+                const int64_t first = c + b * LANES, channels = min64(LANES, out->c - first);
+                start_sums(&op->stage, first, folded, row.pixels, worker->sums + b * row.plane);
+                for (int64_t i = 0; i < op->inputs; i++) {
+                    const hw_tensor *in = &plan->call->inputs[i];
+                    add_terms(op, i, in, hw_pixel(in, n, y, x) + first * hw_type_bytes(in->type), &row, channels,
+                              worker->sums + b * row.plane);
+                }
             }
             row.first_channel = c;
             row.out = hw_pixel(out, n, y, x) + c * hw_type_bytes(out->type);
-            hw_row_function(&op->stage, plan->op->isa)(&op->stage, &row, events);
+            finish_sums(op, &row, folded, events);
         }
     }
 }

@@ -18,6 +18,12 @@ typedef struct hw_window_table {
     void (*max)(void *out, const uint8_t *const *taps, int64_t count, int64_t channels, int32_t type);
     /* sums[i] += in[i] << align, int32 (8- and 16-bit codes only). */
     void (*add)(int32_t *sums, const void *in, int64_t channels, int32_t type, int32_t align);
+    /* For a block of at most 16 channels of pixels that lie `stride` bytes apart, 16 sums to each: sums[i] += in[i] << align, and
+     * sums[i] += table[low byte of in[i]], of 8-bit codes. */
+    void (*add_pixels)(int32_t *sums, const uint8_t *in, int64_t pixels, int64_t stride, int64_t channels, int32_t type,
+                       int32_t align);
+    void (*look_up_pixels)(int32_t *sums, const uint8_t *in, int64_t pixels, int64_t stride, int64_t channels,
+                           const int32_t *table);
     /* as max, for minifloat codes: uint8, uint16 or uint32. */
     void (*float_max)(void *out, const uint8_t *const *taps, int64_t count, int64_t channels, int32_t type,
                       const hw_float_order *order);
