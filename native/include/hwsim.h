@@ -57,9 +57,7 @@ enum hw_overflow { HW_WRAP = 0, HW_SATURATE = 1, HW_SATURATE_SYMMETRIC = 2, HW_T
 enum hw_activation { HW_NONE = 0, HW_RELU_BEFORE = 1, HW_RELU_AFTER = 2 };
 
 /* hwsim.arith.Scaling: how value * multiplier / 2^shift is rounded. */
-enum hw_scaling {
-    HW_SHIFT = 0, HW_MULTIPLY = 1, HW_HIGH_MULTIPLY = 2, HW_DOUBLE_ROUND = 3, HW_FLOAT32 = 4, HW_FLOAT64 = 5
-};
+enum hw_scaling { HW_SHIFT = 0, HW_MULTIPLY = 1, HW_HIGH_MULTIPLY = 2, HW_DOUBLE_ROUND = 3, HW_FLOAT32 = 4, HW_FLOAT64 = 5 };
 
 /* hwsim.arith.Pairing: which values one level of an adder tree adds. */
 enum hw_pairing { HW_ADJACENT = 0, HW_HALVES = 1, HW_CHAIN = 2 };
@@ -68,9 +66,7 @@ enum hw_pairing { HW_ADJACENT = 0, HW_HALVES = 1, HW_CHAIN = 2 };
 enum hw_specials { HW_IEEE = 0, HW_FN = 1, HW_FNUZ = 2, HW_NO_SPECIALS = 3 };
 
 /* Instruction sets. HW_ISA_AUTO: the fastest that this processor has. */
-enum hw_isa {
-    HW_ISA_AUTO = 0, HW_ISA_PORTABLE = 1, HW_ISA_AVX2 = 2, HW_ISA_AVX512VNNI = 3, HW_ISA_AMX = 4
-};
+enum hw_isa { HW_ISA_AUTO = 0, HW_ISA_PORTABLE = 1, HW_ISA_AVX2 = 2, HW_ISA_AVX512VNNI = 3, HW_ISA_AMX = 4 };
 
 /* Who divides in an average: the pixels of the window inside the image; the whole window; or the window cut at the
  * padded image's edge (Caffe). */
@@ -90,15 +86,13 @@ enum hw_code {
 typedef struct hw_status {
     int32_t code;
     int32_t call;            /* in hw_run: which call */
-    int64_t index;
-    int64_t value;
+    int64_t index, value;
 } hw_status;
 
 typedef struct hw_tensor {
     void *data;              /* element (0, 0, 0, 0) */
     int32_t type;            /* hw_type */
-    int32_t border_h, border_w; /* rows above and below, pixels left and right, full of the zero point */
-    int32_t reserved;
+    int32_t border_h, border_w, reserved; /* rows above and below, pixels left and right, full of the zero point */
     int64_t n, h, w, c;
     int64_t stride_n, stride_h, stride_w; /* in elements */
 } hw_tensor;
@@ -206,8 +200,7 @@ typedef struct hw_operand {
     int32_t align;           /* 0..60; (code - zero) << align fits 62 bits */
     int32_t scaling;         /* hw_scaling; HW_SHIFT: nothing more is done */
     int32_t shift, rounding; /* of the scaling */
-    int32_t sign;            /* 1 or -1 */
-    int32_t reserved;
+    int32_t sign, reserved;  /* 1 or -1 */
 } hw_operand;
 
 /* Through the last stage: the sum of n operands. n = 1: rescale, ReLU. */
@@ -277,8 +270,7 @@ typedef struct hw_float_conv {
     int32_t exact;           /* 0 or 1 */
     int32_t words;           /* 1..64 */
     const int32_t *grid;     /* [k], exact only: no product of the channel is finer */
-    int32_t product_rounds;  /* 0 or 1 */
-    int32_t reserved;
+    int32_t product_rounds, reserved; /* 0 or 1 */
     hw_float register_format;
     int32_t register_rounding, product_rounding; /* hw_rounding */
     hw_float product;
@@ -306,16 +298,13 @@ typedef struct hw_float_value {
     int64_t scale;           /* 1..2^24 */
     int32_t mean_per_pixel;  /* 0 or 1 */
     int32_t mean_shift;      /* 0..20; 0, and scale 1, for inputs of more than 8 bits */
-    int32_t relu;            /* 0 or 1 */
-    int32_t input_fixed;     /* 0 or 1 */
+    int32_t relu, input_fixed; /* 0 or 1 */
     int32_t input_bits;      /* 1..32 */
     int32_t input_signed;    /* 0 or 1; minifloat codes are not */
     int32_t input_exponent;  /* -600..600 */
     int32_t output_fixed;    /* 0 or 1 */
-    int32_t output_length;   /* -600..600 */
-    int32_t reserved;
-    hw_float input;
-    hw_float out;
+    int32_t output_length, reserved; /* -600..600 */
+    hw_float input, out;
     hw_output output;        /* as in hw_float_conv */
 } hw_float_value;
 
@@ -353,10 +342,8 @@ typedef struct hw_lookup {
     int64_t low, high;       /* of the input codes, at most 2^16 of them */
     int64_t entries;         /* ((high - low) >> f) + 1, and one more where f > 0 */
     const int64_t *table;    /* [entries]; times 2^(f - dropped_bits) within -2^47..2^48 - 1 */
-    int32_t fraction_bits;   /* 0..15 */
-    int32_t dropped_bits;    /* 0..f */
-    int32_t rounding;        /* hw_rounding */
-    int32_t reserved;
+    int32_t fraction_bits, dropped_bits; /* 0..15; 0..f */
+    int32_t rounding, reserved; /* hw_rounding */
 } hw_lookup;
 
 /* Through the last stage, v = code - zero: v by multiplier[0] and shift[0] where v >= 0, else v * slope by the second ones. */
@@ -382,22 +369,18 @@ typedef struct hw_combine {
     const hw_operand *terms; /* [n]; but for HW_SUM only range and zero point are read */
     const int64_t *constant; /* [constant_h][constant_w][constant_c] codes of the last operand; NULL: it is an input as well */
     int64_t constant_h, constant_w, constant_c;
-    int32_t way;             /* hw_way */
-    int32_t rounding;        /* hw_rounding, of HW_SHIFT_RIGHT */
+    int32_t way, rounding;   /* hw_way; hw_rounding, of HW_SHIFT_RIGHT */
     const float *scales;     /* [n], of HW_OFFSET_PRODUCT one; not read without float ways */
     float divisor, offset;
-    int32_t shift;           /* of the output */
-    int32_t reserved;
+    int32_t shift, reserved; /* of the output */
     hw_output output;        /* all but acc_bits; not read where codes pass */
 } hw_combine;
 
 /* Shares of the channels at each pixel, in integers: hwsim.layers.SoftmaxFixed. */
 typedef struct hw_softmax {
-    int64_t c;               /* 1..4095 */
-    int64_t multiplier;      /* 1..2^31 - 1 */
+    int64_t c, multiplier;   /* 1..4095; 1..2^31 - 1 */
     int64_t reach;           /* distance from the largest code that counts; reach << left within 31 bits */
-    int32_t left;            /* 0..30 */
-    int32_t bits;            /* a share of 1 is 2^bits, 1..16 */
+    int32_t left, bits;      /* 0..30; a share of 1 is 2^bits, 1..16 */
     hw_output output;        /* its rounding is the share's; HW_SHIFT, no activation */
 } hw_softmax;
 
@@ -412,8 +395,7 @@ typedef struct hw_lrn {
     const int64_t *table;    /* [entries], within +-2^32 */
     int32_t shift;           /* 0..62 */
     int32_t mantissa_bits;   /* 0..16, or 62: every segment is 2^shift wide */
-    int32_t fraction_bits;   /* 0..16 */
-    int32_t dropped_bits;    /* 0..f */
+    int32_t fraction_bits, dropped_bits; /* 0..16; 0..f */
     int32_t rounding;        /* hw_rounding, of the dropped bits */
     int32_t output_shift;    /* of the product */
     hw_output output;
@@ -460,8 +442,7 @@ typedef struct hw_call {
     int64_t n_inputs;
     hw_tensor output;
     void *acc;
-    int32_t acc_type;
-    int32_t reserved;
+    int32_t acc_type, reserved;
     int64_t *events;
     uint8_t *flags;
 } hw_call;
@@ -503,8 +484,7 @@ int64_t hw_float_multiply(int64_t a, const hw_float *of_a, int64_t b, const hw_f
 int64_t hw_float_multiply_add(int64_t a, const hw_float *of_a, int64_t b, const hw_float *of_b, int64_t c,
                               const hw_float *of_c, const hw_float *f, int32_t rounding, int32_t *event);
 int64_t hw_float_cast(int64_t code, const hw_float *of_code, const hw_float *f, int32_t rounding, int32_t *event);
-int64_t hw_float_from_fixed(int64_t code, int32_t fractional_length, const hw_float *f, int32_t rounding,
-                            int32_t *event);
+int64_t hw_float_from_fixed(int64_t code, int32_t fractional_length, const hw_float *f, int32_t rounding, int32_t *event);
 int64_t hw_float_to_fixed(int64_t code, const hw_float *of_code, int32_t fractional_length, const hw_output *output,
                           int32_t *event);
 
