@@ -1,4 +1,4 @@
-"""The study behind docs/quantize.md on schemes: powers of two, minifloats and narrow accumulators on LeNet and SqueezeNet.
+"""The study behind docs/quantize.md on schemes: powers of two, minifloats, affine codes and narrow accumulators.
 
 `python -m bench.schemes --choose` compares with float on held-out calibration images (no labels); without it, the networks
 are scored. HWSIM_DATA is needed. Prints tables in Markdown.
@@ -17,7 +17,19 @@ import numpy as np
 
 import hwsim
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import EXACT32, RISTRETTO_GPU, Accumulator, Dialect, ExactSum, FloatAccumulator, Minifloats, Scheme
+from hwsim.contract import (
+    DPU,
+    EXACT32,
+    ONNXRUNTIME,
+    RISTRETTO_GPU,
+    TFLITE,
+    Accumulator,
+    Dialect,
+    ExactSum,
+    FloatAccumulator,
+    Minifloats,
+    Scheme,
+)
 from hwsim.execute.plan import Plan
 from hwsim.formats.catalog import named
 from hwsim.images import ImageSet
@@ -54,6 +66,8 @@ class Study:
     name: str
     widths: Widths
     dialect: Dialect = EXACT32
+    method: Calibration = Calibration.LEAST_SQUARES
+    per_channel: bool | None = None
 
 
 def squeezenet(data: Path) -> Subject:
@@ -107,7 +121,19 @@ def accumulators() -> Iterator[Study]:
         yield Study(f"{operands} bits, {bits}-bit saturating accumulator, {grid}", Widths(operands, operands), dialect)
 
 
-TABLES = {"powers": powers, "minifloats": minifloats, "accumulators": accumulators}
+def affine() -> Iterator[Study]:
+    """Scales and zero points: ranges, kinds of codes and dialects; dynamic fixed point and the DPU's beside them."""
+    codes = Widths(8, 8, Scheme.AFFINE)
+    yield Study("dynamic fixed point, 8 bits", Widths(8, 8))
+    for method in (Calibration.MAXIMUM, Calibration.LEAST_SQUARES, Calibration.PERCENTILE):
+        yield Study(f"tflite, {method.value.replace('_', ' ')}", codes, TFLITE, method)
+    yield Study("tflite, uint8, maximum", replace(codes, signed=False), TFLITE, Calibration.MAXIMUM)
+    yield Study("tflite, one scale for each layer's weights, maximum", codes, TFLITE, Calibration.MAXIMUM, False)
+    yield Study("onnxruntime, maximum", codes, ONNXRUNTIME, Calibration.MAXIMUM)
+    yield Study("dpu, least squares", Widths(8, 8), DPU)
+
+
+TABLES = {"powers": powers, "minifloats": minifloats, "accumulators": accumulators, "affine": affine}
 
 
 class Judge:
@@ -133,7 +159,7 @@ class Judge:
     def line(self, study: Study, subject: Subject) -> str:
         """One line: KL of the class probabilities, equal first guesses, and top-1 where there are labels."""
         seen = self.seen(subject, study.dialect)
-        network = choose(subject.net, seen, study.widths, study.dialect, Calibration.LEAST_SQUARES)
+        network = choose(subject.net, seen, study.widths, study.dialect, study.method, per_channel=study.per_channel)
         logits, walked = self.run(network)
         same = float((logits.argmax(1) == self.wanted.argmax(1)).mean())
         top1 = "" if self.labels is None else f"{(logits.argmax(1) == self.labels).mean():.2%}"
