@@ -162,14 +162,18 @@ class AffineLowering(Lowering):
 
 
 def clamp_ends(fmt: Affine, site: Site) -> tuple[int | None, int | None]:
-    """Return the codes at which the activation fused into a site clips: zero_point + round(limit / scale), ties away."""
+    """Return the codes at which the activation fused into a site clips: zero_point + round(limit / scale), ties away.
+
+    At the end of the format too: what an activation cuts off is no overflow. None where there is no limit, or beyond the format.
+    """
     lows = [] if not site.relu else [fmt.zero()]
     highs = []
     if site.clip is not None:
-        lows += [] if site.clip.low is None else [fmt.encode(site.clip.low)]
-        highs += [] if site.clip.high is None else [fmt.encode(site.clip.high)]
-    low, high = max(lows, default=fmt.low), min(highs, default=fmt.high)
-    return (low if low > fmt.low else None), (max(high, low) if high < fmt.high else None)
+        lows += [] if site.clip.low is None else [fmt.round_real(site.clip.low)]
+        highs += [] if site.clip.high is None else [fmt.round_real(site.clip.high)]
+    low, high = max(lows, default=fmt.low - 1), min(highs, default=fmt.high + 1)
+    high = max(high, low)
+    return (min(low, fmt.high) if low >= fmt.low else None), (max(high, fmt.low) if high <= fmt.high else None)
 
 
 def _pooling(lowering: AffineLowering, site: Site, op: ops.Pooling, formats: tuple[Affine, ...]) -> Layer:

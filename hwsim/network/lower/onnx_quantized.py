@@ -182,11 +182,14 @@ class Walk:
         return replace(value, bias=op.bias)
 
     def clamp(self, value: Waiting, fmt: Grid) -> Clamps:
-        """Codes of the limits of an activation, in this format."""
+        """Codes of the limits of an activation, in this format; None where one lies beyond it, which then overflows first."""
         step = float(np.ldexp(1.0, -fmt.fl())) if isinstance(fmt, FixedPoint) else fmt.step()
         limits = (value.low, value.high)
-        low, high = (None if v is None else min(max(nearest(v, step, fmt.zero()), fmt.low), fmt.high) for v in limits)
-        return (None if low == fmt.low else low), (None if high == fmt.high else high)
+        low, high = (None if v is None else nearest(v, step, fmt.zero()) for v in limits)
+        return (
+            None if low is None or low < fmt.low else min(low, fmt.high),
+            None if high is None or high > fmt.high else max(high, fmt.low),
+        )
 
     def rescale(self, x: Grid, op: Quantize, clamp: Clamps = (None, None)) -> Output:
         """The output stage between two formats."""

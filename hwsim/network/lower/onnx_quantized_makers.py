@@ -163,7 +163,8 @@ def _fuses(value: Waiting, op: Quantize, clamp: Clamps) -> bool:
     distinct = {each.node for each in value.inputs}
     return (
         len(distinct) == len(value.inputs) == 2
-        and clamp == (None, None)
+        and clamp[0] in (None, op.format.low)
+        and clamp[1] in (None, op.format.high)
         and all(f.bits == 8 for f in (*_formats(value), op.format))
     )
 
