@@ -179,9 +179,17 @@ def _cover(axes: Axes, y: int, cover: Cover) -> None:
     if cover.typical > 0:
         axes.plot([math.log2(cover.typical)] * 2, [y - 0.32, y + 0.32], color=ORANGE, linewidth=2)
     free = cover.headroom
-    name = str(cover.format).split(" bias")[0].split(" and")[0].split(" per")[0]
+    name = _short(cover.format)
     text = f"{name:<12} {'zeros' if free is None else f'{free:+.2f}'.replace('-0.00', '+0.00'):>9}"
     _beside(axes, y, text, RED if cover.clips else "black")
+
+
+def _short(fmt: Format) -> str:
+    """A format in a dozen letters; of an affine one the coarsest channel's scale."""
+    if isinstance(fmt, Affine):
+        scale = max(fmt.scale) if isinstance(fmt.scale, tuple) else fmt.scale
+        return f"{'s' if fmt.signed else 'u'}{fmt.bits} x {scale:.2g}"
+    return str(fmt).split(" bias")[0].split(" and")[0].split(" per")[0]
 
 
 def _beside(axes: Axes, y: float, text: str, color: str) -> None:

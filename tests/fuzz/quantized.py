@@ -16,9 +16,23 @@ import hwsim
 from fuzz.caffe import LYING_HEADERS, npy
 from fuzz.harness import Reader
 from fuzz.mutate import bytewise, json_fields
-from hwsim.contract import Output
-from hwsim.formats import FixedPoint
-from hwsim.layers import AveragePool, CountRule, EltwiseSum, HostLRN, Region, ReLU, Window
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import MacContract, Multiplier, Output, Scaling
+from hwsim.formats import Affine, FixedPoint
+from hwsim.layers import (
+    AveragePool,
+    Clamp,
+    Convolution,
+    CountRule,
+    EltwiseSum,
+    HostLRN,
+    LookupTable,
+    Pad,
+    Region,
+    ReLU,
+    Rescale,
+    Window,
+)
 from hwsim.network.preprocessing import Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from support.networks import U8, branching
@@ -37,9 +51,27 @@ def network() -> QuantizedNetwork:
         QuantizedNode("lrn", ("sum",), HostLRN(WIDE, Region.ACROSS_CHANNELS, 5, 1.0, 0.75, 1.0, Output(U8))),
     )
     place = [node.name for node in plain.nodes].index("fc")
-    nodes = (*plain.nodes[:place], *more, *plain.nodes[place:])
+    nodes = (*plain.nodes[:place], *more, *affine(), *plain.nodes[place:])
     old = plain.preprocessing
     return replace(plain, nodes=nodes, preprocessing=Preprocessing(old.channel_order, old.size, old.mean, 1.0, True))
+
+
+def affine() -> tuple[QuantizedNode, ...]:
+    """A branch of affine codes and of kinds with arrays, whose codes have no float weights behind them."""
+    codes, out = Affine(8, 0.0625, 3), Affine(8, 0.5, -7)
+    into = Output(codes, Rounding.TIES_UP, scaling=Multiplier(Scaling.MULTIPLY, 1 << 30, 31))
+    scaling = Multiplier(Scaling.HIGH_MULTIPLY, (1 << 30, 1500000000), (33, 35))
+    output = Output(out, Rounding.TIES_AWAY, scaling=scaling, clamp_low=-7, clamp_high=100)
+    weight = np.arange(2 * 12 * 4).reshape(2, 12, 2, 2) % 255 - 127
+    contract = MacContract(codes, Affine(8, (0.25, 0.5), narrow=True), output)
+    table = np.arange(256) % 200 - 100
+    return (
+        QuantizedNode("into", ("outer",), Rescale(U8, into)),
+        QuantizedNode("affine", ("into",), Convolution(contract, weight, np.array([5, -5]), pad=(1, 1), pad_end=(0, 1))),
+        QuantizedNode("clamp", ("affine",), Clamp(out, -100, 90)),
+        QuantizedNode("padded", ("clamp",), Pad(out, (0, 1, 0), (1, 0, 2), 4)),
+        QuantizedNode("table", ("padded",), LookupTable(out, Affine(8, 0.01), table)),
+    )
 
 
 def _prepare(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.formats import FixedPoint, PowerOfTwo
+from hwsim.formats import Affine, FixedPoint, PowerOfTwo
 from hwsim.formats.catalog import E2M1
 from hwsim.network.picture import layer_formats, output_cover, weight_cover
 from hwsim.network.ranges import Range
@@ -102,6 +102,16 @@ def test_a_power_of_two_reaches_from_its_smallest_to_its_largest() -> None:
     assert (cover.ulp, cover.limit, cover.clips) == (2.0**-7, 0.5, False)
     assert powers.decode(powers.encode(0.7)) == 0.5
     assert weight_cover(np.array([[0.71]], np.float32), powers).clips, "log2 0.71 is nearer to 0 than to -1"
+
+
+def test_an_affine_format_reaches_from_its_zero_point_to_each_end() -> None:
+    fmt = Affine(8, 0.5, 27)  # 155 codes below zero, 100 above
+    cover = output_cover(seen(-70.0, 48.0, -60.0, 40.0), fmt)
+    assert (cover.ulp, cover.limit, cover.seen, cover.typical, cover.clips) == (0.5, 50.0, 48.0, 40.0, False)
+    assert output_cover(seen(-78.0, 0.0), fmt).clips and not output_cover(seen(-77.6, 0.0), fmt).clips
+    weights = weight_cover(np.array([[0.4, -1.0], [0.01, 0.02]], np.float32), Affine(8, (0.01, 0.0001), narrow=True))
+    assert weights.clips and weights.ratio == pytest.approx(0.02 / 0.0127), "the channel that clips is the one shown"
+    assert (weights.ulp, weights.finest) == (0.01, 0.0001)
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
