@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Output channels from first on: `count` input channels from `from` on, or where that is negative the constant. */
+/* Outputs from first on, of channels or columns: `count` inputs from `from` on, or where that is negative the constant. */
 typedef struct run {
     int64_t first, from, count;
 } run;
@@ -13,10 +13,13 @@ typedef struct run {
 typedef struct hw_move_op {
     hw_op op;
     int64_t in_h, in_w, in_c, h, w, c, fill;
-    int32_t *rows, *columns; /* [h], [w] */
-    int64_t runs;
-    run *channels;           /* [runs] */
+    int32_t *rows, *columns, *channels; /* [h], [w], [c] */
+    int64_t channel_runs, column_runs;
+    run *by_channel, *by_column;
+    bool whole;              /* each pixel goes as it is */
 } hw_move_op;
+
+enum { SHORT_RUN = 4 };      /* runs of fewer codes on average are moved code by code */
 
 static int move_bind(const hw_op *handle, hw_plan *plan, hw_status *status)
 {
@@ -44,15 +47,34 @@ static void fill_codes(uint8_t *out, int32_t type, int64_t count, int64_t code)
             hw_store(out, type, i, code);
 }
 
-static void move_pixel(const hw_move_op *op, uint8_t *to, const uint8_t *from, int32_t type)
+/* Output runs of `unit` codes each; from NULL: the constant throughout. */
+static void move_runs(const run *runs, int64_t count, int64_t unit, int64_t fill, uint8_t *to, const uint8_t *from, int32_t type)
 {
-    const int64_t bytes = hw_type_bytes(type);
-    for (int64_t i = 0; i < op->runs; i++) {
-        const run *r = &op->channels[i];
+    const int64_t bytes = unit * hw_type_bytes(type);
+    for (int64_t i = 0; i < count; i++) {
+        const run *r = &runs[i];
         if (!from || r->from < 0)
-            fill_codes(to + r->first * bytes, type, r->count, op->fill);
+            fill_codes(to + r->first * bytes, type, r->count * unit, fill);
         else
             memcpy(to + r->first * bytes, from + r->from * bytes, (size_t)(r->count * bytes));
+    }
+}
+
+#define PICK(kind)                                                                                                    \
+    for (int64_t c = 0; c < op->c; c++)                                                                               \
+    ((kind *)to)[c] = op->channels[c] < 0 ? (kind)op->fill : ((const kind *)from)[op->channels[c]]
+
+static void move_pixel(const hw_move_op *op, uint8_t *to, const uint8_t *from, int32_t type)
+{
+    if (!from || op->channel_runs * SHORT_RUN <= op->c) {
+        move_runs(op->by_channel, op->channel_runs, 1, op->fill, to, from, type);
+        return;
+    }
+    switch (hw_type_bytes(type)) {
+    case 1: PICK(uint8_t); break;
+    case 2: PICK(uint16_t); break;
+    case 4: PICK(uint32_t); break;
+    default: PICK(uint64_t);
     }
 }
 
@@ -64,8 +86,13 @@ static void move_task(const hw_plan *plan, int phase, int64_t task, hw_worker *w
     const hw_move_op *op = (const hw_move_op *)plan->op;
     const hw_tensor *in = &plan->call->inputs[0], *out = &plan->call->output;
     const int64_t n = task / out->h, y = task % out->h;
+    const uint8_t *row = op->rows[y] < 0 ? NULL : hw_pixel(in, n, op->rows[y], 0);
+    if (op->whole && in->stride_w == in->c && out->stride_w == out->c) {
+        move_runs(op->by_column, op->column_runs, out->c, op->fill, hw_pixel(out, n, y, 0), row, out->type);
+        return;
+    }
     for (int64_t x = 0; x < out->w; x++) {
-        const bool inside = op->rows[y] >= 0 && op->columns[x] >= 0;
+        const bool inside = row && op->columns[x] >= 0;
         move_pixel(op, hw_pixel(out, n, y, x), inside ? hw_pixel(in, n, op->rows[y], op->columns[x]) : NULL, out->type);
     }
 }
@@ -76,6 +103,8 @@ static void move_free(hw_op *handle)
     free(op->rows);
     free(op->columns);
     free(op->channels);
+    free(op->by_channel);
+    free(op->by_column);
     free(op);
 }
 
@@ -93,16 +122,20 @@ static int32_t *places_of(const int32_t *given, int64_t count, int64_t limit, hw
     return places;
 }
 
-static void find_runs(hw_move_op *op, const int32_t *channels)
+/* The runs of `count` places, and how many there are. */
+static run *runs_of(const int32_t *places, int64_t count, int64_t *found, hw_status *status)
 {
-    for (int64_t c = 0; c < op->c; c++) {
-        const int64_t from = channels[c] < 0 ? -1 : channels[c];
-        run *last = op->runs ? &op->channels[op->runs - 1] : NULL;
+    run *runs = status->code ? NULL : hw_alloc((size_t)count * sizeof(run), status);
+    *found = 0;
+    for (int64_t i = 0; runs && i < count; i++) {
+        const int64_t from = places[i] < 0 ? -1 : places[i];
+        run *last = *found ? &runs[*found - 1] : NULL;
         if (last && (from < 0 ? last->from < 0 : last->from >= 0 && last->from + last->count == from))
             last->count++;
         else
-            op->channels[op->runs++] = (run){c, from, 1};
+            runs[(*found)++] = (run){i, from, 1};
     }
+    return runs;
 }
 
 hw_op *hw_move_new(const hw_move *move, hw_status *status)
@@ -119,12 +152,10 @@ hw_op *hw_move_new(const hw_move *move, hw_status *status)
                        .in_c = move->in_c, .h = move->h, .w = move->w, .c = move->c, .fill = move->fill};
     op->rows = places_of(move->rows, op->h, op->in_h, status);
     op->columns = places_of(move->columns, op->w, op->in_w, status);
-    int32_t *channels = places_of(move->channels, op->c, op->in_c, status);
-    if (!status->code)
-        op->channels = hw_alloc((size_t)op->c * sizeof(run), status);
-    if (!status->code)
-        find_runs(op, channels);
-    free(channels);
+    op->channels = places_of(move->channels, op->c, op->in_c, status);
+    op->by_channel = runs_of(op->channels, op->c, &op->channel_runs, status);
+    op->by_column = runs_of(op->columns, op->w, &op->column_runs, status);
+    op->whole = !status->code && op->c == op->in_c && op->channel_runs == 1 && op->channels[0] == 0;
     if (status->code) {
         move_free(&op->op);
         return NULL;

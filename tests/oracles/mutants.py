@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from combined_faults import COMBINED_FAULTS
 from faults import FAULTS, Mutant
 from more_faults import MORE_FAULTS
+from moving_faults import MOVING_FAULTS
 
 ROOT = Path(__file__).parents[2]
-MUTANTS = FAULTS + MORE_FAULTS
+MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS
 
 
 def copied(root: Path, checkout: Path) -> None:

@@ -12,7 +12,6 @@ from hwsim.backends.base import Prepare, Taps
 from hwsim.backends.buffers import Buffer
 from hwsim.backends.jit.compile import compiled
 from hwsim.backends.jit.kernels import JitKernel
-from hwsim.backends.threads import over_rows
 from hwsim.layers import Layer, LookupTable, Shape
 
 
@@ -29,21 +28,22 @@ def look_up_rows(first, last, x, low, table, fraction_bits, dropped_bits, roundi
 
 
 class LookupKernel(JitKernel):
-    """One value of the table for each code."""
+    """One value of the table for each code: all are worked out once, since there are at most 2**16."""
 
     layer: LookupTable
 
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
-        self.table = self.layer.table.astype(np.int64)
+        given, low = self.layer, self.layer.format.low
+        x = np.arange(low, given.format.high + 1, dtype=np.int64).reshape(1, 1, 1, -1)
+        rule = (given.fraction_bits, given.dropped_bits, int(given.rounding))
+        values = np.empty_like(x)
+        look_up_rows(0, 1, x, low, given.table.astype(np.int64), *rule, values)
+        self.values = values.ravel().astype(given.output_format.dtype)
 
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
-        codes, layer = self.empty(out.n), self.layer
-        x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64)
-        rule = (layer.fraction_bits, layer.dropped_bits, int(layer.rounding))
-        over_rows(look_up_rows, out.n * self.output_shape.h, x, layer.format.low, self.table, *rule, codes)
-        out.inner[...] = codes
+        out.inner[...] = self.values[inputs[0].inner.astype(np.intp) - self.layer.format.low]
 
 
 LOOKUP_TABLE: dict[str, Prepare] = {"lookup_table": LookupKernel}
