@@ -47,10 +47,12 @@ def _reshape(build: Build, node: OnnxNode) -> Value:
     a = take(node, allowzero=0, shape=None)
     wanted = build.integers(node, 1, "shape")
     value = build.value(node.inputs[0])
-    if not isinstance(value, Grouped):
-        value = build.tensor(node.inputs[0])
     if wanted is None:
         raise InputError("it has no shape; give it as a constant.")
+    if isinstance(value, np.ndarray):
+        return value.reshape(_resolved(wanted, value.shape, bool(a["allowzero"])))
+    if not isinstance(value, Grouped):
+        value = build.tensor(node.inputs[0])
     return reshaped(value, _resolved(wanted, value.dims, bool(a["allowzero"])))
 
 

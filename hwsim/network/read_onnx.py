@@ -109,15 +109,17 @@ class Graph:
             raise InputError(f"{path}: its operators are of opset {self.opset}; hwsim reads {OPSETS[0]}..{OPSETS[1]}.")
         if not graph.node or not graph.output:
             raise InputError(f"{path}: it holds {len(graph.node)} nodes and {len(graph.output)} outputs; a network has both.")
+        self.outputs = [entry.name for entry in graph.output]
+        self._kept, read = self._traced()
         given = {tensor.name for tensor in graph.initializer}
         inputs = [entry for entry in graph.input if entry.name not in given]
+        inputs = [entry for entry in inputs if entry.name in read] or inputs  # old files name labels and shapes there, too
         if len(inputs) != 1:
             names = ", ".join(entry.name for entry in inputs[:4])
             raise InputError(f"{path}: it has {len(inputs)} inputs ({names}); exactly 1, the image, is needed.")
         self.input = inputs[0]
         self.input_name: str = self.input.name
         self.input_type: int = self.input.type.tensor_type.elem_type
-        self.outputs = [entry.name for entry in graph.output]
         self.title = graph.name if graph.name and graph.name.isprintable() and len(graph.name) <= MAX_NAME else path.stem
 
     def where(self, node: OnnxNode) -> str:
@@ -144,15 +146,18 @@ class Graph:
             self._needed = list(self._nodes())
         return self._needed
 
+    def _traced(self) -> tuple[list[Any], set[str]]:
+        """(the file's nodes that the outputs need, every name that these read), from the last node to the first."""
+        nodes, wanted, kept = list(self._graph.node), set(self.outputs), list[Any]()
+        for node in reversed(nodes):
+            if not wanted.isdisjoint(node.output):
+                kept.append(node)
+                wanted.update(name for name in node.input if name)
+        return kept[::-1], wanted
+
     def _nodes(self) -> Iterator[OnnxNode]:
-        wanted, taken = set(self.outputs), [False] * len(self._graph.node)
         written = {self.input_name, *(tensor.name for tensor in self._graph.initializer)}
-        nodes = list(self._graph.node)
-        for i in range(len(nodes) - 1, -1, -1):
-            if not wanted.isdisjoint(nodes[i].output):
-                taken[i] = True
-                wanted.update(name for name in nodes[i].input if name)
-        for node in (node for node, keep in zip(nodes, taken, strict=True) if keep):
+        for node in self._kept:
             name = node.name or next((output for output in node.output if output), node.op_type)
             outputs = tuple(node.output)
             if len(node.op_type) > MAX_NAME or not written.isdisjoint(outputs):

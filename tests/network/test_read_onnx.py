@@ -287,6 +287,15 @@ def test_nodes_are_named_once_and_dead_ones_are_left_out(tmp_path):
     assert [node.name for node in read(save(made, tmp_path))] == ["x", "a", "y"]
 
 
+def test_inputs_that_nothing_reads_are_left_out(tmp_path):
+    """Old files name labels, and every constant, among their inputs."""
+    made = model([("PRelu", "x s", "y")], {"s": normal(6, 1, 1)}, (1, *SHAPE))
+    for name in ("label", "s"):
+        made.graph.input.append(made.graph.input[0])
+        made.graph.input[-1].name = name
+    assert kinds(read(save(made, tmp_path))) == [PReLU]
+
+
 def test_an_input_of_free_size_takes_the_size_that_is_wished(tmp_path):
     made = model([("Relu", "x", "y")], {}, ("N", 3, "H", "W"))
     with pytest.raises(hwsim.InputError, match="--shape 3,224,224"):

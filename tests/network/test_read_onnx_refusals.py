@@ -121,6 +121,7 @@ def twice(made):
 def second_input(made):
     made.graph.input.append(made.graph.input[0])
     made.graph.input[1].name = "z"
+    made.graph.node[0].input.append("z")
 
 
 def batch(made):
