@@ -107,9 +107,10 @@ class AffineRules:
 
     convolution: also depthwise and transposed ones; `unsigned` where codes and weights are, None for the same.
     elementwise: sums and changes of scale; product: of two tensors, None for the same.
-    wide: convolutions of 16-bit codes whose bias has 64 bits; with one of 32 bits they take `convolution`.
+    wide, wide_dense: convolutions and fully connected layers (None: the same) of codes of more than 8 bits, which are symmetric,
+    with an accumulator of `wide_bits`: 48 for a 64-bit bias.  With a 32-bit bias it is `convolution`, and 32 bits.
     sum_shift: by how many bits the operands of a sum are
-    shifted left before they are scaled; None where sums are computed in float32.
+    shifted left before they are scaled, and `wide_sum_shift` for more than 8 bits; None where sums are computed in float32.
     """
 
     convolution: Requantizer
@@ -119,6 +120,9 @@ class AffineRules:
     unsigned: Requantizer | None = None
     product: Requantizer | None = None
     sum_shift: int | None = 20
+    wide_sum_shift: int | None = 15
+    wide_dense: Requantizer | None = None
+    wide_bits: int = 48
 
 
 DOUBLE = Requantizer(Scaling.HIGH_MULTIPLY, Rounding.TIES_AWAY)
@@ -137,8 +141,8 @@ TOSA_DOUBLE = Requantizer(Scaling.DOUBLE_ROUND, Rounding.TIES_UP)
 UINT8_DOUBLE = Requantizer(Scaling.HIGH_MULTIPLY, Rounding.TIES_AWAY, ScaleProduct.FLOAT32_PRODUCT)
 PRODUCT_DOUBLE = Requantizer(Scaling.HIGH_MULTIPLY, Rounding.TIES_AWAY, ScaleProduct.FLOAT32)
 
-TFLITE_RULES = AffineRules(DOUBLE, IN_DOUBLE, DOUBLE, REDUCED, UINT8_DOUBLE, PRODUCT_DOUBLE)
+TFLITE_RULES = AffineRules(DOUBLE, IN_DOUBLE, DOUBLE, REDUCED, UINT8_DOUBLE, PRODUCT_DOUBLE, wide_dense=IN_DOUBLE)
 TFLITE_SINGLE_RULES = AffineRules(SINGLE, SINGLE, SINGLE, REDUCED)
 TOSA_RULES = AffineRules(TOSA_DOUBLE, TOSA_DOUBLE, TOSA_DOUBLE, REDUCED)
 CMSIS_NN_RULES = AffineRules(DOUBLE, DOUBLE, DOUBLE, REDUCED)
-ONNXRUNTIME_RULES = AffineRules(IN_FLOAT, IN_FLOAT, IN_FLOAT, IN_FLOAT, sum_shift=None)
+ONNXRUNTIME_RULES = AffineRules(IN_FLOAT, IN_FLOAT, IN_FLOAT, IN_FLOAT, sum_shift=None, wide_sum_shift=None)

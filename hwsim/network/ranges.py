@@ -134,6 +134,12 @@ class Range:
         """Return the format of `bits` bits that the rule and the method give."""
         return FixedPoint(bits, self._length(bits, signed), signed)
 
+    def symmetric(self, bits: int) -> Affine:
+        """Return the affine format with zero point 0 that holds what the method keeps; 1 is the scale of nothing."""
+        kept = (self.low, self.high) if self.method == Calibration.MAXIMUM else (self.clip_low, self.clip_high)
+        fmt = symmetric(max(-kept[0], kept[1]), bits)
+        return Affine(bits, fmt.scale)
+
     def affine(self, bits: int, signed: bool) -> Affine:
         """Return the affine format of `bits` bits that holds what the method keeps: all, or what lies within the clip's ends."""
         if self.method == Calibration.MAXIMUM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -15,9 +16,11 @@ from hwsim.formats import Affine
 from hwsim.layers import AveragePool, EltwiseSum, FullyConnected, ImageEncoding
 from hwsim.network import ops
 from hwsim.network.graph import Network, Node
+from hwsim.network.lower.fold import fold
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.ranges import Calibration, WeightRule
 from hwsim.network.read_hwnet import load
+from hwsim.quantize.float_run import FloatRun
 from hwsim.quantize.ranges import Tally
 from oracles import tflite_rules as rules
 from support.float_networks import IMAGE, conv, fire, pixels
@@ -131,11 +134,7 @@ def test_affine_outputs_stay_near_floats(dialect, options, onnxruntime):
     """Every dialect and kind of codes: the answer lies within a few steps of the float network's."""
     for network in (fire(), dense()):
         q = hwsim.quantize(network, pixels(12), dialect=dialect, method=Calibration.MAXIMUM, **options)
-        wanted = {}
         images = pixels(4, 9)
-        from hwsim.network.lower.fold import fold
-        from hwsim.quantize.float_run import FloatRun
-
         float_name = {"fire": "average", "dense": "fc"}[network.name]
         wanted = FloatRun(fold(network), [float_name]).run(IMAGE.real(images), [float_name])[float_name]
         trace = hwsim.run(q, images, backend="jit")
@@ -155,6 +154,24 @@ def test_an_affine_network_comes_back_from_its_file(name, request, tmp_path):
     for node in network:
         assert opened[node.name].layer.output_format == node.layer.output_format
         assert np.array_equal(a[node.name].codes, b[node.name].codes)
+
+
+@pytest.mark.parametrize("dialect", [TFLITE, CMSIS_NN, TOSA, ONNXRUNTIME], ids=lambda d: d.name)
+def test_sixteen_bit_codes_are_symmetric_and_take_the_wide_rules(dialect, onnxruntime):
+    """16x8: the answer is nearer to float's than with 8 bits, in the variant of a 64-bit bias and in that of a 32-bit one."""
+    rules = dialect.affine
+    narrow = replace(dialect, affine=replace(rules, wide=rules.convolution, wide_dense=rules.fully_connected, wide_bits=32))
+    for network in (fire(), dense()):
+        name = {"fire": "average", "dense": "fc"}[network.name]
+        images = pixels(4, 9)
+        wanted = FloatRun(fold(network), [name]).run(IMAGE.real(images), [name])[name]
+        for chosen in (dialect, narrow):
+            q = hwsim.quantize(network, pixels(12), 16, chosen, Calibration.MAXIMUM, weight_bits=8)
+            assert all(node.layer.output_format.zero_point == 0 for node in q if not isinstance(node.layer, ImageEncoding))
+            assert {node.layer.contract.accumulator.bits for node in q.mac_nodes} == {chosen.affine.wide_bits}
+            trace = hwsim.run(q, images, backend="jit")
+            found = q[q.logits].layer.output_format.to_real(trace[q.logits].codes)
+            assert np.abs(found - wanted.reshape(found.shape)).max() < 0.03 * float(np.ptp(wanted))
 
 
 def test_weights_with_a_large_bias_get_a_scale_that_keeps_it_in_32_bits(onnxruntime):

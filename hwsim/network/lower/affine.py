@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Activation, MacContract, Multiplier, Output, Scaling
+from hwsim.contract import Accumulator, Activation, MacContract, Multiplier, Output, Scaling
 from hwsim.contract.dialects import Dialect
 from hwsim.contract.mac import MAX_OPERAND_BITS
 from hwsim.contract.operand import FloatSteps, Operand
@@ -42,6 +42,9 @@ from hwsim.network.lower.settle import codes
 from hwsim.network.lower.sites import MAC, Site
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode, Source
 from hwsim.network.ranges import Range, WeightRule
+
+NARROW = 8
+"""Wider codes are symmetric, as 16-bit activations are in TensorFlow Lite and CMSIS-NN."""
 
 ROOM = float(1 << 30)
 """A bias takes at most this much of a 32-bit accumulator: where weights are tiny beside it their scale is raised."""
@@ -76,7 +79,8 @@ class AffineLowering(Lowering):
 
     def output_format(self, site: Site) -> Any:
         """The format of what a site computes: from the range of its edge, the same for all its producers."""
-        return self.ranges[site.name].affine(self.widths.outputs, self.signed)
+        bits, seen = self.widths.outputs, self.ranges[site.name]
+        return seen.symmetric(bits) if bits > NARROW else seen.affine(bits, self.signed)
 
     def stage(self, fmt: Any, activation: Activation = Activation.NONE) -> Any:
         """Return an output stage without a multiplier."""
@@ -128,8 +132,9 @@ class AffineLowering(Lowering):
 
     def requantizer(self, op: ops.Op, bits: int) -> Requantizer:
         """Return the school's requantizer of a layer with weights that reads codes of so many bits."""
-        if bits > 8 and self.dialect.accumulator.bits > 32:
-            return self.rules.wide
+        if bits > NARROW:
+            dense = self.rules.wide_dense if isinstance(op, ops.InnerProduct) else None
+            return dense or self.rules.wide
         if isinstance(op, ops.InnerProduct):
             return self.rules.fully_connected
         return self.rules.convolution if self.signed else self.rules.unsigned or self.rules.convolution
@@ -143,7 +148,7 @@ class AffineLowering(Lowering):
         out = self.output_format(site)
         steps = weight.scale if isinstance(weight.scale, tuple) else (weight.scale,)
         output = self.scaled(site, out, by, by.multiplier(fmt.step(), steps, out.step()))
-        contract = MacContract(fmt, weight, output, self.dialect.accumulator, None, self.dialect.rounding)
+        contract = MacContract(fmt, weight, output, self.accumulator(fmt.bits), None, self.dialect.rounding)
         stored, bias = codes(contract, source)
         if isinstance(op, ops.InnerProduct):
             return FullyConnected(contract, stored, bias)
@@ -152,6 +157,11 @@ class AffineLowering(Lowering):
             end = (bottom - more[0], right - more[1])
             return Deconvolution(contract, stored, bias, op.stride, op.pad, op.dilation, op.groups, end)
         return Convolution(contract, stored, bias, op.stride, op.pad, op.dilation, op.groups, op.pad_end)
+
+    def accumulator(self, bits: int) -> Accumulator:
+        """Return the dialect's accumulator, wider where codes of so many bits need it."""
+        found = self.dialect.accumulator
+        return found if bits <= NARROW else replace(found, bits=max(found.bits, self.rules.wide_bits))
 
     def weight_format(self, source: Source, fmt: Affine) -> Affine:
         """Return the weights' format: as the rule has it, no scale so small that the bias leaves the accumulator."""
@@ -203,7 +213,8 @@ def _reciprocal(by: Requantizer, count: int, source: float, output: float) -> Re
 
 def _sum(lowering: AffineLowering, site: Site, op: ops.EltwiseSum, formats: tuple[Affine, ...]) -> Layer:
     """TensorFlow Lite's ADD by the dialect's rule: operands are shifted left and scaled to twice the coarsest, then the sum."""
-    out, by, left = lowering.output_format(site), lowering.rules.elementwise, lowering.rules.sum_shift
+    out, by, rules = lowering.output_format(site), lowering.rules.elementwise, lowering.rules
+    left = rules.sum_shift if out.bits <= NARROW else rules.wide_sum_shift
     if left is None:
         steps = FloatSteps(tuple(float(np.float32(f.step())) for f in formats), float(np.float32(out.step())))
         return EltwiseSum(formats, lowering.scaled(site, out, by, None), steps)
