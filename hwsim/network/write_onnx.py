@@ -210,11 +210,15 @@ def stored_type(fmt: Grid) -> Any:
 
 
 def _weights(graph: _Graph, layer: Any, codes: np.ndarray, axis: int) -> str:
-    """The weights as stored codes; what is no format of at most 16-bit integers as real numbers."""
+    """The weights as stored codes; powers of two as multiples of the least one: onnxruntime rounds real weights to 8 bits."""
     fmt = layer.contract.weight
     if isinstance(fmt, (FixedPoint, Affine)) and fmt.bits <= 16:
         return graph.dequantized(codes, fmt, axis)
-    return graph.constant(fmt.to_real(codes), np.float32)
+    multiples = np.ldexp(fmt.to_real(codes), -fmt.exp_min).astype(np.int64)
+    span = int(np.abs(multiples).max())
+    if span > np.iinfo(np.int16).max:
+        raise InputError(f"its weights reach from 2**{fmt.exp_min} to {span} times as much; 16 bits hold 32,767.")
+    return graph.dequantized(multiples, FixedPoint(8 if span < 128 else 16, -fmt.exp_min), axis)
 
 
 def _bias(graph: _Graph, layer: Any) -> list[str]:
@@ -430,7 +434,7 @@ def _mac_reasons(layer: Any) -> Iterator[str]:
     numbers, acc = layer.numbers, contract.accumulator
     if numbers.proven_bits > acc.bits:
         yield f"may leave its {acc.bits}-bit accumulator; onnxruntime's has 32 bits."
-    if not numbers.exact:
+    if not numbers.exact or layer.unit.factors is None:
         yield "rounds between the multiplier and the accumulator; onnxruntime does not."
     scaling = contract.output.scaling
     if numbers.proven_bits > EXACT_BITS and (scaling is None or scaling.rule is not Scaling.FLOAT32):

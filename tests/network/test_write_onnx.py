@@ -10,12 +10,14 @@ import pytest
 import hwsim
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, MacContract, Output
+from hwsim.contract import Accumulator, ExactSum, FloatMacContract, MacContract, Output
 from hwsim.contract.mac import Activation
 from hwsim.contract.operand import fused_sum, offset_product
+from hwsim.contract.product import ShiftAdd
 from hwsim.contract.reciprocals import float32_reciprocal
 from hwsim.errors import InputError
-from hwsim.formats import Affine, FixedPoint
+from hwsim.formats import Affine, FixedPoint, PowerOfTwo
+from hwsim.formats.catalog import E4M3
 from hwsim.layers import (
     AveragePool,
     ChannelShuffle,
@@ -90,11 +92,19 @@ def mac(x, w, output, bits=32, **fields):
     return MacContract(x, w, output, Accumulator(bits), **fields)
 
 
-def convolution(x=S8, w=None, y=None, shape=(4, 3, 3, 2), bias=True, bits=32, **attributes):
+def convolution(x=S8, w=None, y=None, shape=(4, 3, 3, 2), bias=True, bits=32, own_bias=None, **attributes):
     w, y = w or FixedPoint(8, 7), y or Output(U8, activation=Activation.RELU_BEFORE_REQUANTIZE)
-    contract = mac(x, w, y, bits)
+    contract = mac(x, w, y, bits, bias=own_bias)
     codes = RNG.integers(w.low, w.high + 1, shape)
-    return Convolution(contract, codes, RNG.integers(-9000, 9000, shape[0]) if bias else None, **attributes)
+    low, high = (-9000, 9000) if own_bias is None else (own_bias.low, own_bias.high + 1)
+    return Convolution(contract, codes, RNG.integers(low, high, shape[0]) if bias else None, **attributes)
+
+
+def powers(**fields):
+    """Weights +-2**-7..1 and 0, by an exact shift-add unit."""
+    weight = PowerOfTwo(-7, 0)
+    codes = weight.encode_array(RNG.normal(size=(4, 3, 3, 2)))
+    return Convolution(mac(S8, weight, Output(S8), **fields), codes, RNG.integers(-99, 99, 4))
 
 
 ATTRIBUTES = {"stride": (2, 1), "pad": (1, 0), "dilation": (1, 2), "pad_end": (2, 1)}
@@ -105,6 +115,8 @@ LAYERS = {
     "signed, relu": (convolution(y=Output(FixedPoint(8, -2), activation=Activation.RELU_AFTER_REQUANTIZE)),),
     "weights per channel": (convolution(w=FixedPoint(8, (7, 5, 9, 7))),),
     "weights of 4 bits": (convolution(w=FixedPoint(4, 3)),),
+    "weights of powers of two": (powers(),),
+    "a bias of its own format": (convolution(own_bias=FixedPoint(8, 5)),),
     "codes of 5 bits": (convolution(y=Output(FixedPoint(5, -5))), MaxPool(FixedPoint(5, -5), Window((2, 2)))),
     "symmetric": (convolution(y=Output(FixedPoint(8, -1), overflow=Overflow.SATURATE_SYMMETRIC)),),
     "clamped": (convolution(y=Output(U8, clamp_low=3, clamp_high=100)),),
@@ -222,6 +234,7 @@ def test_metadata_that_no_pixel_follows_are_refused(tmp_path, key, value):
         (convolution(y=Output(U8, Rounding.TIES_AWAY)), "rounds TIES_AWAY"),
         (convolution(y=Output(U8, overflow=Overflow.WRAP)), "wraps at its output"),
         (convolution(bias=False, bits=12), "12-bit accumulator"),
+        (powers(product=ShiftAdd(2)), "rounds between the multiplier and the accumulator"),
         (convolution(FixedPoint(16, 0), FixedPoint(8, 0), Output(FixedPoint(16, -8))), "float32's 24"),
         (convolution(y=Output(U8, Rounding.TIES_AWAY)), "ties to even"),
     ],
@@ -243,6 +256,9 @@ def test_what_onnx_cannot_say_is_refused(tmp_path):
     wide = chain(convolution(y=Output(FixedPoint(24, 0))))
     with pytest.raises(InputError, match="layer 'l0': its codes are .*at most 16 bits"):
         write_onnx(wide, tmp_path / "net.onnx")
+    floats = FloatMacContract(S8, E4M3, Output(S8), ExactSum())
+    with pytest.raises(InputError, match="layer 'l0': its operands are minifloats"):
+        write_onnx(chain(Convolution(floats, np.full((4, 3, 1, 1), 8), None)), tmp_path / "net.onnx")
     backwards = chain(Slice(S8, (2, 0, 0), (-1, 7, 11), (-1, 1, 1)))
     with pytest.raises(InputError, match="backwards"):
         write_onnx(backwards, tmp_path / "net.onnx")
