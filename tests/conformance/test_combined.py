@@ -138,6 +138,15 @@ def test_where_the_bounds_fit_nothing_overflows():
     assert proven >= 5
 
 
+def test_a_constant_bounds_the_sum_by_its_own_codes():
+    """Real codes of the input, -125..130, with the constant's -47..11 and its 0; then the output's zero point."""
+    constant = np.array([-50, 8], np.int8).reshape(2, 1, 1)
+    layer = EltwiseSum((A8,), Output(Affine(8, 0.5, 9)), constant=constant, constant_format=A8)
+    assert layer.bounds.output == (-125 - 47 + 9, 130 + 11 + 9)
+    above = EltwiseSum((A8,), layer.output, constant=np.maximum(constant, 8), constant_format=A8)
+    assert above.bounds.output == (-125 + 9, 130 + 11 + 9)
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_every_backend_combines_alike(target, part):
     for case, _ in exact_cases()[part::4]:

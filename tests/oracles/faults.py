@@ -58,8 +58,8 @@ FAULTS = (
     Mutant(
         "ReLU before requantize is lost: same codes, other events",
         REQUANTIZE,
-        "        value = max(value, 0)\n    return finish_rounded(round_shift(value, shift, rounding)",
-        "        activation = Activation.RELU_AFTER_REQUANTIZE\n    return finish_rounded(round_shift(value, shift, rounding)",
+        "        value = max(value, 0)\n    return finish_scaled(scale_value(",
+        "        stage = stage._replace(activation=Activation.RELU_AFTER_REQUANTIZE)\n    return finish_scaled(scale_value(",
         ARITH,
     ),
     Mutant("overflow before rounding", REQUANTIZE, "event = 1 - fits(rounded", "event = 1 - fits(rounded - 1", ARITH),
@@ -101,14 +101,14 @@ FAULTS = (
     Mutant("dilation along the wrong axis", CONV, "s * self.dilation[1]", "s * self.dilation[0]", LAYERS),
     Mutant("stride along the wrong axis", CONV, "x * self.stride[1]", "x * self.stride[0]", LAYERS),
     Mutant("every group reads the first one's channels", CONV, "image[first + c]", "image[c]", LAYERS),
-    Mutant("pad counts once in the output's size", CONV, "extent + 2 * p - d", "extent + p - d", LAYERS),
+    Mutant("pad counts once in the output's size", CONV, "room = extent + p - d", "room = extent + p // 2 - d", LAYERS),
     Mutant(
         "the divisors' rules are swapped", POOL, "if rule == CountRule.EXCLUDE_PADDING:", "if rule == CountRule.CAFFE:", LAYERS
     ),
     Mutant(
         "Caffe's divisor forgets the padding",
         POOL,
-        "shape[1 + axis] + self.pad[axis]) - origin",
+        "shape[1 + axis] + self.after[axis]) - origin",
         "shape[1 + axis]) - origin",
         LAYERS,
     ),
@@ -121,10 +121,10 @@ FAULTS = (
         "return Cell(max(0, *codes), None, Events())",
         LAYERS,
     ),
-    Mutant("average rounds before the grid", POOL, "unit << max(-lift, 0)", "unit", LAYERS),
+    Mutant("average rounds before the grid", "hwsim/arith/average.py", "count << max(-lift, 0), stage", "count, stage", LAYERS),
     Mutant(
         "the sum aligns to the coarsest grid",
-        "hwsim/layers/elementwise.py",
+        "hwsim/layers/eltwise_sum.py",
         "return tuple(finest - f.fl() for f in self.fixed)",
         "return tuple(abs(f.fl() - finest) // 2 for f in self.fixed)",
         LAYERS,
@@ -137,7 +137,7 @@ FAULTS = (
     ),
     Mutant(
         "encode clips symmetrically",
-        "hwsim/formats/fixed.py",
+        "hwsim/formats/integer.py",
         "if overflow == Overflow.SATURATE_SYMMETRIC and",
         "if overflow == Overflow.SATURATE and",
         FORMATS,

@@ -129,12 +129,18 @@ MORE_FAULTS = (
         "return named",
         SCHEMES,
     ),
-    Mutant("a fitted accumulator has two bits above", LOWER, "length = bits - 2 -", "length = bits - 3 -", SCHEMES),
+    Mutant(
+        "a fitted accumulator has two bits above",
+        "hwsim/network/lower/mac_layers.py",
+        "length = bits - 2 -",
+        "length = bits - 3 -",
+        SCHEMES,
+    ),
     Mutant(
         "a fitted accumulator forgets the bias",
-        LOWER,
-        "0.0 if source.bias is None else float(np.abs(source.bias).max()))\n        length",
-        "0.0)\n        length",
+        "hwsim/network/lower/mac_layers.py",
+        "0.0 if source.bias is None else float(np.abs(source.bias).max()))\n    length",
+        "0.0)\n    length",
         SCHEMES,
     ),
     Mutant(

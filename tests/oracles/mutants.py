@@ -18,11 +18,12 @@ from pathlib import Path
 
 from combined_faults import COMBINED_FAULTS
 from faults import FAULTS, Mutant
+from lrn_faults import LRN_FAULTS
 from more_faults import MORE_FAULTS
 from moving_faults import MOVING_FAULTS
 
 ROOT = Path(__file__).parents[2]
-MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS
+MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS + LRN_FAULTS
 
 
 def copied(root: Path, checkout: Path) -> None:
