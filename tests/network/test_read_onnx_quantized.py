@@ -230,6 +230,29 @@ def test_codes_move_as_they_are(tmp_path):
     assert [node.layer.kind for node in network] == ["image_encoding", "max_pool", "concat"]
 
 
+def test_moves_between_qdq_are_layers_on_codes(tmp_path):
+    nodes = [
+        *IN,
+        ("Concat", "xd xd", "j", {"axis": 1}),
+        ("Pad", "j pads v", "p"),
+        ("Slice", "p from to axes steps", "s"),
+        ("Resize", "s _ by", "u", {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+        ("Reshape", "u split", "g"),
+        ("Transpose", "g", "t", {"perm": [0, 2, 1, 3, 4]}),
+        ("Reshape", "t back", "h"),
+        *quantized("h", "xs", "xz"),
+    ]
+    extra = {"pads": np.array([0, 0, 1, 2, 0, 0, 0, 1]), "v": f32(0.25), "from": np.array([1, 2]), "to": np.array([9, 14])}
+    extra |= {"axes": np.array([2, 3]), "steps": np.array([1, 3]), "by": np.array([1, 1, 2, 3], f32)}
+    extra |= {"split": np.array([0, 2, 3, 16, 12]), "back": np.array([0, 6, 16, 12])}
+    made = model(nodes, constants(nodes) | extra, ("N", *SHAPE))
+    network, got = codes_of(tmp_path, made)
+    (expected,) = run(made, real(PIXELS, C["xs"], C["xz"]))
+    np.testing.assert_array_equal(got, expected)
+    kinds = [node.layer.kind for node in network]
+    assert kinds == ["image_encoding", "concat", "pad", "slice", "resize_nearest", "channel_shuffle"]
+
+
 def test_one_tensor_in_another_format_is_a_rescale(tmp_path):
     nodes = [*IN, ("Relu", "xd", "r"), *quantized("r", "zs", "zz")]
     network = agree(tmp_path, built(nodes), optimized=False)
