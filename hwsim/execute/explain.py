@@ -120,7 +120,7 @@ def first_event(name: str, layer: MacLayer, codes: np.ndarray) -> Place:
     """
     if isinstance(layer.unit, FloatUnit):
         raise InputError(f"{name}: kernels of minifloats do not tell which outputs overflowed; {NAME_ONE}.")
-    maker = next((b for b in choose() if layer.kind in b.table), choose()[-1])
+    maker = next((b for b in choose() if b.can(layer)), choose()[-1])
     kernel = maker.prepare(layer, [Shape(*codes.shape[1:])])
     c, h, w = kernel.output_shape
     taps = Taps(first_turns=np.zeros(len(codes), dtype=np.int64), flags=np.zeros((len(codes), h, w, c), dtype=np.uint8))

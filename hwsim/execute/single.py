@@ -44,7 +44,7 @@ def run_layer(
                 f"{layer.kind}: found an input of shape {batch.shape}, allowed [N][C][H][W] or [C][H][W], not empty."
             )
     chosen = choose(backend)
-    maker = next((b for b in chosen if layer.kind in b.table), chosen[-1])
+    maker = next((b for b in chosen if b.can(layer)), chosen[-1])
     kernel = maker.prepare(layer, [Shape(*batch.shape[1:]) for batch in batches])
     taps = Taps.for_layer(layer, len(batches[0]), kernel.output_shape, acc)
     drawn = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from hwsim.golden.compare import Comparison, Mismatch
 from hwsim.golden.package import html_table, text_table
-from hwsim.layers import Convolution, Events, FullyConnected
+from hwsim.layers import Convolution, Deconvolution, Events, FullyConnected
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class LayerCheck:
         }
 
 
-SUMS = (Convolution.kind, FullyConnected.kind)
+SUMS = (Convolution.kind, Deconvolution.kind, FullyConnected.kind)
 HEADINGS = ("layer", "kind", "outputs", "computed again by", "spec", "events", "result")
 
 

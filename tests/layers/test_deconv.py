@@ -15,14 +15,14 @@ from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
 from hwsim.arith.scale import Scaling
 from hwsim.backends.registry import native_available
-from hwsim.contract import Accumulator, MacContract, Output, Schedule
+from hwsim.contract import Accumulator, MacContract, Output, PaddedTaps, Schedule
 from hwsim.contract.scaling import make_multiplier, quantized_multiplier
 from hwsim.contract.stochastic import Lfsr, StochasticRounding
 from hwsim.errors import ContractError, OverflowTrap
 from hwsim.execute.explain import explain
 from hwsim.execute.single import run_layer
 from hwsim.formats import Affine, FixedPoint
-from hwsim.layers import Deconvolution, Shape
+from hwsim.layers import Deconvolution, Events, Shape
 from oracles import tosa_rules
 from oracles.cases import generator
 from oracles.deconv_cases import assumed, scattered
@@ -129,7 +129,7 @@ def test_codes_are_litert_s_transpose_conv(stride, same):
     assert len(np.unique(want)) > 20
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(ordered_cases(), st.tuples(st.integers(-2, 2), st.integers(-1, 1)))
 def test_the_walk_takes_the_taps_as_the_scattered_kernel_numbers_them(case, pad):
     made = assumed(scattered(case, pad))
@@ -224,3 +224,15 @@ def test_what_makes_no_sense_is_refused(make, said):
     with pytest.raises(ContractError, match=re.escape(said)) as caught:
         make()
     assert str(caught.value).endswith(".")
+
+
+def test_what_the_c_core_lacks_is_computed_by_jit():
+    """Padded taps that are no steps of an order that is walked."""
+    schedule = Schedule(padded=PaddedTaps.SKIPPED)
+    contract = replace(WIDE, accumulator=Accumulator(9, overflow=Overflow.SATURATE, schedule=schedule))
+    layer = Deconvolution(contract, np.full((1, 1, 2, 2), 100), stride=(2, 2))
+    x = np.arange(-10, 10).reshape(1, 4, 5)
+    traces = [run_layer(layer, x, backend=backend) for backend in ("spec", "auto")]
+    assert traces[1].backend == "jit" and traces[0].events == traces[1].events != Events()
+    np.testing.assert_array_equal(traces[0].codes, traces[1].codes)
+    assert explain(layer, None, x).at == (0, 0, 0, 0)
