@@ -53,29 +53,15 @@ class Pooling(Op):
         end_padding(self)
         for pad in (self.pad, self.pad_end or self.pad):
             if any(p >= k for p, k in zip(pad, self.kernel, strict=True)):
-                raise InputError(
-                    f"pad {pad} must be smaller than the kernel {self.kernel}: padding alone has no value."
-                )
+                raise InputError(f"pad {pad} must be smaller than the kernel {self.kernel}: padding alone has no value.")
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         channels, *sides = inputs[0]
         if self.global_pooling:
             return channels, 1, 1
-        ends = self.pad_end or self.pad
-        steps = zip(sides, self.kernel, self.stride, self.pad, ends, strict=True)
-        rows, columns = (_extent(*step, self.ceil_mode) for step in steps)
+        steps = zip(sides, self.kernel, self.stride, self.pad, self.pad_end or self.pad, strict=True)
+        rows, columns = (pooled_extent(side, k, s, p, self.ceil_mode, end) for side, k, s, p, end in steps)
         return channels, rows, columns
-
-
-def _extent(side: int, kernel: int, stride: int, pad: int, end: int, ceil_mode: bool) -> int:
-    """Windows along one axis; the padding at the end moves the last one, and none starts in it."""
-    if pad == end:
-        return pooled_extent(side, kernel, stride, pad, ceil_mode)
-    room = side + pad + end - kernel
-    if room < 0:
-        raise InputError(f"a kernel of {kernel} does not fit {side} + {pad} + {end} pixels; use a smaller kernel.")
-    windows = (-(-room // stride) if ceil_mode else room // stride) + 1
-    return min(windows, (side + pad - 1) // stride + 1)
 
 
 @dataclass(frozen=True)
