@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from conformance.test_layers import amid
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
@@ -16,7 +17,7 @@ from hwsim.formats import Affine, FixedPoint
 from hwsim.formats.catalog import E2M3, ristretto
 from hwsim.layers import Events, IntegerLRN, Region, Shape, SteppedLRN
 from hwsim.layers.lrn_table import SumLookup, TableDesign
-from oracles.cases import generator
+from oracles.cases import Case, generator
 from oracles.float_lrn import Steps, ristretto_column, separate_column
 from oracles.lrn import integer_lrn
 
@@ -57,8 +58,11 @@ def test_codes_and_events_are_those_of_the_plain_loops(target, i):
     with target.chosen() as backend:
         taps = Taps()
         found = backend.prepare(layer, [Shape(*x.shape[1:])])([x], taps).codes
+        around = amid(backend, Case(f"lrn {i}", layer, (x.astype(layer.format.dtype),))) if i % 5 == 0 else None
     np.testing.assert_array_equal(found.astype(object), codes, repr(layer))
     assert taps.counted == events
+    if around is not None:
+        np.testing.assert_array_equal(around.codes.astype(object), codes, "amid a network")
 
 
 @pytest.mark.parametrize("i", range(CASES))

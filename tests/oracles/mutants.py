@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from affine_faults import AFFINE_FAULTS
 from combined_faults import COMBINED_FAULTS
 from faults import FAULTS, Mutant
 from lrn_faults import LRN_FAULTS
@@ -23,7 +24,7 @@ from more_faults import MORE_FAULTS
 from moving_faults import MOVING_FAULTS
 
 ROOT = Path(__file__).parents[2]
-MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS + LRN_FAULTS
+MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS + LRN_FAULTS + AFFINE_FAULTS
 
 
 def copied(root: Path, checkout: Path) -> None:
