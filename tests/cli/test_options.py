@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 import hwsim
@@ -12,6 +13,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.cli import main
 from hwsim.cli.options import AMBIGUOUS, BACKENDS, DIALECTS, ROUNDINGS, Numbers, RoundingWord, names
 from hwsim.contract.dialects import DIALECTS as KNOWN_DIALECTS
+from support.caffe_files import write_network
 
 DEMO = Path(hwsim.__file__).parent / "demo"
 
@@ -85,6 +87,10 @@ def quantize(options: list[str], folder: Path, capsys: pytest.CaptureFixture[str
         (["--scheme", "minifloat", "--per-channel"], "--per-channel: found beside --scheme minifloat"),
         (["--scheme", "power_of_two", "--per-channel"], "--per-channel: found beside --scheme power_of_two"),
         (["--scheme", "power_of_two", "--float-accumulator", "binary16"], "--float-accumulator: found beside"),
+        (["--lrn-entries", "64", "--host-lrn"], "--lrn-entries: found beside --host-lrn, which leaves LRN in float"),
+        (["--lrn-entries", "64", "--dialect", "ristretto_gpu"], "--lrn-entries: found beside --dialect ristretto_gpu"),
+        (["--lrn-entries", "64", "--scheme", "minifloat"], "--lrn-entries: found beside"),
+        (["--lrn-entries", "1"], "TableDesign.entries: found 1, allowed an integer in 2..65536"),
     ],
 )
 def test_an_option_of_another_scheme_is_refused_not_ignored(options, sentence, tmp_path, capsys):
@@ -114,3 +120,21 @@ def test_a_float_register_adds_in_the_order_and_lanes_that_are_named(tmp_path, c
     contract = hwsim.load(tmp_path / "n.hwnet")["conv2"].layer.contract
     steps = hwsim.Schedule(hwsim.Order.RSC, lanes=4)
     assert contract.accumulator == hwsim.FloatAccumulator(hwsim.minifloat("binary16"), schedule=steps)
+
+
+@pytest.mark.parametrize(("options", "entries"), [((), 256), (("--lrn-entries", "32"), 32), (("--host-lrn",), None)])
+def test_lrn_gets_a_table_of_the_named_size_or_is_left_to_the_host(options, entries, tmp_path, capsys):
+    text = """name: "n" input: "data" input_shape { dim: 1 dim: 1 dim: 8 dim: 8 }
+    layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 } }
+    layer { name: "n" type: "LRN" bottom: "c" top: "n" lrn_param { local_size: 3 alpha: 2 } }
+    layer { name: "f" type: "InnerProduct" bottom: "n" top: "f" inner_product_param { num_output: 10 } }"""
+    rng = np.random.default_rng(1)
+    blobs = {"c": [rng.normal(size=(4, 1, 3, 3)), rng.normal(size=4)], "f": [rng.normal(size=(10, 144)), np.zeros(10)]}
+    files = [str(path) for path in write_network(tmp_path, text, blobs)]
+    arguments = [*files, "--calibration", "digits", "--limit", "8", "--scale", "0.0625", "--mean", "0", "--channels", "GRAY"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["quantize", *arguments, *options, "--out", str(tmp_path / "n.hwnet")])
+    assert not exit_.value.code, capsys.readouterr()
+    layer = hwsim.load(tmp_path / "n.hwnet")["n"].layer
+    assert layer.kind == ("host_lrn" if entries is None else "lrn")
+    assert entries is None or entries // 2 < len(layer.table) <= entries
