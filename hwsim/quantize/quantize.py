@@ -148,6 +148,10 @@ def _affine_ranges(tallies: dict[str, Tally], ranges: dict[str, Range], widths: 
 
 def _school(scheme: Scheme | None, dialect: Dialect | None) -> tuple[Scheme, Dialect]:
     """The scheme and the dialect, where one of them is named the other's own."""
+    if not isinstance(scheme, Scheme | None):
+        raise ContractError(f"quantize: found scheme={scheme!r}, allowed Scheme: {', '.join(member.name for member in Scheme)}.")
+    if not isinstance(dialect, Dialect | None):
+        raise ContractError(f"quantize: found dialect={dialect!r}, allowed a Dialect, as hwsim.dialects.TFLITE.")
     if dialect is None:
         dialect = TFLITE if scheme is Scheme.AFFINE else EXACT32
     if scheme is None:
@@ -161,10 +165,8 @@ def _school(scheme: Scheme | None, dialect: Dialect | None) -> tuple[Scheme, Dia
 def _widths(
     bits: int, weight_bits: int | None, scheme: Scheme, minifloats: Minifloats, lrn: TableDesign | None, signed: bool
 ) -> Widths:
-    for name, value, kind in (("scheme", scheme, Scheme), ("minifloats", minifloats, Minifloats)):
-        if not isinstance(value, kind):
-            members = f": {', '.join(member.name for member in Scheme)}" if kind is Scheme else ""
-            raise ContractError(f"quantize: found {name}={value!r}, allowed {kind.__name__}{members}.")
+    if not isinstance(minifloats, Minifloats):
+        raise ContractError(f"quantize: found minifloats={minifloats!r}, allowed Minifloats.")
     default = POWER_BITS if scheme is Scheme.POWER_OF_TWO else _width("bits", bits)
     chosen = default if weight_bits is None else _width("weight_bits", weight_bits)
     return Widths(chosen, _width("bits", bits), scheme, minifloats, lrn, signed)
