@@ -34,8 +34,9 @@ def fold(network: Network) -> Network:
     """The same function without BatchNorm, Scale, Dropout and Flatten; a ReLU behind a max pooling stands before it.
 
     BatchNorm and Scale go into the weights of the Convolution, Deconvolution or InnerProduct right before them (float64, rounded
-    once to float32), which keeps its name; Flatten goes because an InnerProduct takes C, H, W.  Raises InputError, naming the
-    layer, where one of them cannot go: no such layer before it, or another layer that reads the unscaled result.
+    once to float32), which keeps its name; where there is none, or another layer reads its unscaled result, they become a
+    Convolution of their own, each channel times one weight.  Flatten goes because an InnerProduct takes C, H, W.
+    Raises InputError, naming the layer, for a Flatten that something else reads, and for weights that become infinite.
     """
     if not isinstance(network, Network):
         raise InputError(f"network {network.name!r} is in integers already; run it as it is, or quantize its network in floats.")
@@ -47,7 +48,10 @@ def fold(network: Network) -> Network:
     for node in network:
         node = replace(node, inputs=tuple(stands_for.get(name, name) for name in node.inputs))
         if isinstance(node.op, (BatchNorm, Scale)):
-            _check_foldable(network, node, kept[node.inputs[0]], readers)
+            if not _foldable(network, node, kept[node.inputs[0]], readers):
+                kept[node.name] = replace(node, op=_unit(node.op))
+                affine[node.name] = _compose(None, node.op)
+                continue
             affine[node.inputs[0]] = _compose(affine.get(node.inputs[0]), node.op)
         elif not isinstance(node.op, (Dropout, Flatten)):
             kept[node.name] = node
@@ -83,21 +87,22 @@ def _scaled(network: Network, node: Node, affine: Affine | None) -> Op:
         raise InputError(f"network {network.name!r}, layer {node.name!r}, after folding batch norm: {error}") from None
 
 
-def _check_foldable(network: Network, node: Node, target: Node, readers: Counter[str]) -> None:
-    where = f"network {network.name!r}, layer {node.name!r}: {type(node.op).__name__}"
+def _unit(op: BatchNorm | Scale) -> Convolution:
+    """A convolution that leaves each channel as it is, to be scaled."""
+    channels = (op.mean if isinstance(op, BatchNorm) else op.factor).size
+    return Convolution(np.ones((channels, 1, 1, 1), np.float32), None, groups=channels)
+
+
+def _foldable(network: Network, node: Node, target: Node, readers: Counter[str]) -> bool:
+    """Whether the operation that a BatchNorm or Scale follows has weights, and nobody else reads its unscaled result."""
     if not isinstance(target.op, FOLDABLE):
-        kind = type(target.op).__name__
-        raise InputError(
-            f"{where} follows {target.name!r} ({kind}) and can only be folded into a Convolution, Deconvolution or InnerProduct."
-        )
+        return False
     source = node.name
     while source != target.name:  # back through what was removed: nobody else may read any of it
         source = network[source].inputs[0]
         if readers[source] > 1:
-            raise InputError(
-                f"{where} cannot be folded: {source!r} is read by {readers[source]} layers, and the others read it unscaled; "
-                "give each its own layer."
-            )
+            return False
+    return True
 
 
 def _check_flattened(network: Network) -> None:
