@@ -35,7 +35,7 @@ def case(i: int) -> tuple[IntegerLRN, np.ndarray, np.ndarray, Events]:
     pick = lambda values: values[int(rng.integers(len(values)))]  # noqa: E731
     f = READS[i % len(READS)]
     output = Output(WRITES[i % len(WRITES)], list(Rounding)[i % 10], pick([Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC]))
-    about = (list(Region)[i % 2], pick([1, 3, 5]), *pick(CONSTANTS))
+    about = (list(Region)[i % 2], pick([1, 3, 5, 99]), *pick(CONSTANTS))
     fraction = int(rng.integers(0, 11))
     dropped, rounding = int(rng.integers(0, fraction + 1)), pick(list(Rounding))
     if i % 3:
@@ -90,7 +90,7 @@ def stepped(i: int) -> tuple[SteppedLRN, np.ndarray, np.ndarray, Events]:
     """One layer of minifloats, its input, the real numbers of its output, and the specification's events."""
     rng = generator(f"stepped {i}")
     f = STEPS[i % len(STEPS)]
-    size, running = (1, 3, 5, 7)[i % 4], bool(i % 3)
+    size, running = (1, 3, 5, 31)[i % 4], bool(i % 3)
     alpha, beta, k = ((1.0, 0.75, 1.0), (0.5, 0.5, 2.0), (2.0, 1.0, 0.5))[i // 2 % 3]
     mode = (Rounding.TIES_EVEN, Rounding.TIES_AWAY, Rounding.FLOOR)[i // 4 % 3]
     layer = SteppedLRN.from_real(f, size, alpha, beta, k, mode, running)

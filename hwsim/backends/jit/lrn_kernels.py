@@ -57,7 +57,7 @@ class LRNKernel(JitKernel):
         """Compute into `out`."""
         layer, codes, e = self.layer, self.empty(out.n), self.layer.epilogue
         x = np.ascontiguousarray(inputs[0].inner, dtype=np.int64) - zero_of(layer.format)
-        size = min(layer.local_size // 2, 1 << 16)
+        size = min(layer.local_size // 2, max(self.output_shape))
         reach = (size, 0, 0) if layer.region == Region.ACROSS_CHANNELS else (0, size, size)
         table, rows = layer.table.astype(np.int64), out.n * self.output_shape.h
         numbers = (reach, table, layer.lookup.rule, e.shift[0], e.multiplier[0], e.stage)
@@ -106,7 +106,7 @@ class SteppedLRNKernel(JitKernel):
     def run(self, inputs: Sequence[Buffer], out: Buffer, taps: Taps) -> None:
         """Compute into `out`."""
         layer, codes = self.layer, self.empty(out.n)
-        x, size = np.ascontiguousarray(inputs[0].inner, dtype=np.int64), min(layer.local_size, 1 << 17 | 1)
+        x, size = np.ascontiguousarray(inputs[0].inner, dtype=np.int64), min(layer.local_size, 2 * self.output_shape.c + 1)
         powers, formats = layer.table.astype(np.int64), (layer.format.layout, layer.steps.layout)
         numbers = (size, layer.running, powers, *formats, int(layer.rounding))
         taps.events[:2] += over_rows(step_by_step, out.n * self.output_shape.h, x, *numbers, codes)

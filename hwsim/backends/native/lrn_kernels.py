@@ -10,8 +10,6 @@ from hwsim.backends.native.kernels import NativeKernel, address, set_output
 from hwsim.backends.native.library import Library
 from hwsim.layers import IntegerLRN, Region
 
-FARTHEST = (1 << 16) - 1
-
 
 class LRNKernel(NativeKernel):
     """Sum of squares, table, multiply."""
@@ -24,8 +22,8 @@ class LRNKernel(NativeKernel):
         rule, table = layer.lookup.rule, layer.table.astype(np.int64)
         made.low, made.high, made.zero = layer.format.low, layer.format.high, layer.format.zero()
         across, reach = layer.region == Region.ACROSS_CHANNELS, layer.local_size // 2
-        made.reach_c = min(reach, self.output_shape.c, FARTHEST) if across else 0
-        made.reach_h, made.reach_w = (0, 0) if across else (min(reach, FARTHEST), min(reach, self.output_shape.w, FARTHEST))
+        c, h, w = self.output_shape
+        made.reach_c, made.reach_h, made.reach_w = (min(reach, c), 0, 0) if across else (0, min(reach, h), min(reach, w))
         made.entries, made.table = len(table), address(library, table, "int64_t")
         made.shift, made.mantissa_bits, made.fraction_bits = rule.shift, rule.mantissa_bits, rule.fraction_bits
         made.dropped_bits, made.rounding, made.output_shift = rule.dropped_bits, rule.rounding, layer.epilogue.shift[0]
