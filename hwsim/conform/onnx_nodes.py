@@ -46,6 +46,8 @@ FLOATS: dict[int, Minifloat] = {
     19: catalog.E5M2,
     20: catalog.E5M2_FNUZ,
     23: catalog.E2M1,
+    27: catalog.E2M3,
+    28: catalog.E3M2,
     1: catalog.BINARY32,
 }
 """TensorProto's float types that hwsim has as formats."""
@@ -96,6 +98,8 @@ def _no_business(case: Any) -> str:
             return "E8M0 is a scale without a sign, no format of hwsim"
         if 11 in (source, target) or (source not in FLOATS and target not in FLOATS):
             return "no cast to or from a narrow float or integer format"
+    if not {source, target} <= {*FLOATS, *INTEGERS, 6, 7}:
+        return "an element type that hwsim has no format for"
     if "float16" in case.name and operator.startswith("QLinear"):
         return "float16 scales: onnxruntime's kernels take float32"
     return ""
