@@ -52,6 +52,8 @@ static inline __attribute__((always_inline)) __m512i clip(__m512i scaled_words, 
         const __m512i kept = _mm512_min_epi16(_mm512_max_epi16(words, to->event_low), to->event_high);
         const __mmask32 left = _mm512_mask_cmpneq_epi16_mask(counted, kept, words);
         *events = _mm512_mask_sub_epi16(*events, left, *events, _mm512_set1_epi16(-1));
+        if (plain) /* which has no clamp: the upper limits are one */
+            return _mm512_max_epi16(kept, to->low);
     }
     return _mm512_min_epi16(_mm512_max_epi16(words, to->low), to->high);
 }
@@ -69,10 +71,10 @@ static inline int64_t sum_words(__m512i words)
     return _mm512_reduce_add_epi32(_mm512_madd_epi16(words, _mm512_set1_epi16(1)));
 }
 
-static inline lanes load_byte_lanes(const hw_stage *s, int64_t k)
+static inline __attribute__((always_inline)) lanes load_byte_lanes(const hw_stage *s, int64_t k, const enum hw_scaling rule)
 {
     lanes l = load_lanes(s, k);
-    if (s->output.scaling == HW_HIGH_MULTIPLY)
+    if (rule == HW_HIGH_MULTIPLY)
         l.left = _mm512_add_epi32(l.left, _mm512_set1_epi32(1));
     return l;
 }
@@ -83,23 +85,29 @@ static inline __attribute__((always_inline)) int64_t pair_bytes(const hw_stage *
                                                                 const bool counts)
 {
     const int64_t k = row->first_channel + block * LANES, plane = row->plane, count = places->count;
-    const lanes a = load_byte_lanes(s, k), b = load_byte_lanes(s, k + LANES);
+    const lanes a = load_byte_lanes(s, k, rule), b = load_byte_lanes(s, k + LANES, rule);
     const limits to = load_limits(s);
     const __mmask32 mask = (__mmask32)b.mask << 16 | a.mask;
     const bool code_signed = s->code_signed;
     const int32_t *sums = row->sums + block * plane;
     uint8_t *out = (uint8_t *)row->out + block * LANES;
     __m512i events = _mm512_setzero_si512();
-    for (int64_t i = 0; i < count; i += 2) {
-        const bool two = i + 1 < count;
-        const int32_t *p = sums + places->sums[i], *q = sums + places->sums[i + two];
+    int64_t i = 0;
+    for (; i + 2 <= count; i += 2) {
+        const int32_t *p = sums + places->sums[i], *q = sums + places->sums[i + 1];
         const __m512i first = clip(_mm512_packs_epi32(scaled_sums(p, &a, rule, plain), scaled_sums(p + plane, &b, rule, plain)), &to,
                                    UINT32_MAX, &events, plain, counts);
         const __m512i second = clip(_mm512_packs_epi32(scaled_sums(q, &a, rule, plain), scaled_sums(q + plane, &b, rule, plain)),
-                                    &to, two ? UINT32_MAX : 0, &events, plain, counts);
+                                    &to, UINT32_MAX, &events, plain, counts);
         const __m512i codes = pack_bytes(first, second, code_signed);
         _mm256_mask_storeu_epi8(out + places->out[i], mask, _mm512_castsi512_si256(codes));
-        _mm256_mask_storeu_epi8(out + places->out[i + two], mask, two ? _mm512_extracti64x4_epi64(codes, 1) : _mm512_castsi512_si256(codes));
+        _mm256_mask_storeu_epi8(out + places->out[i + 1], mask, _mm512_extracti64x4_epi64(codes, 1));
+    }
+    if (i < count) {
+        const int32_t *p = sums + places->sums[i];
+        const __m512i last = clip(_mm512_packs_epi32(scaled_sums(p, &a, rule, plain), scaled_sums(p + plane, &b, rule, plain)), &to,
+                                  UINT32_MAX, &events, plain, counts);
+        _mm256_mask_storeu_epi8(out + places->out[i], mask, _mm512_castsi512_si256(pack_bytes(last, last, code_signed)));
     }
     return counts ? sum_words(events) : 0;
 }
@@ -110,7 +118,7 @@ static inline __attribute__((always_inline)) int64_t single_bytes(const hw_stage
                                                                   const bool counts)
 {
     enum { FIRST_PIXEL = 0x0f0f0f0f };
-    const lanes l = load_byte_lanes(s, row->first_channel + block * LANES);
+    const lanes l = load_byte_lanes(s, row->first_channel + block * LANES, rule);
     const limits to = load_limits(s);
     const int64_t count = places->count;
     const bool code_signed = s->code_signed;

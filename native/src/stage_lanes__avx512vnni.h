@@ -21,14 +21,15 @@ typedef struct lanes {
     __m512 scale;
 } lanes;
 
-static inline halves load_halves(const int64_t *from)
+static inline __attribute__((always_inline)) halves load_halves(const int64_t *from)
 {
     const __m512i low = _mm512_loadu_si512(from), high = _mm512_loadu_si512(from + 8);
     return (halves){_mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), high),
                     _mm512_permutex2var_epi64(low, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), high)};
 }
 
-static inline lanes load_lanes(const hw_stage *s, int64_t k)
+/* Inlined, so that what a rule does not need is not loaded. */
+static inline __attribute__((always_inline)) lanes load_lanes(const hw_stage *s, int64_t k)
 {
     return (lanes){
         .bias = _mm512_loadu_si512(s->bias32 + k),
