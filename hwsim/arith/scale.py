@@ -69,9 +69,9 @@ def magnitude_bits(x):
     >>> magnitude_bits(-8), magnitude_bits(0)
     (4, 0)
     """
-    left, n = abs(x), 0
-    while left > 0:
-        left >>= 1
+    left, n = x if x < 0 else -x, 0  # not abs(x), which the smallest int64 has not
+    while left < 0:
+        left = (left + 1) >> 1
         n += 1
     return n
 
@@ -106,8 +106,9 @@ def place_float(kept, right, rounding):
 def float64_multiply(value, multiplier, shift, rounding):
     """float64_multiply(x) = round(float64(x * scale)), scale = multiplier / 2**shift with 53 bits or fewer.
 
-    value: at most 36 bits, so that the 53-bit multiplier's two halves, of 27 and 26 bits, stay within int64. The product goes to
-    the nearest float64, ties to even. rounding: TIES_*; TensorFlow Lite's fully connected layers take TIES_AWAY.
+    value: at most 37 bits with its sign, so that its products with the two halves of the multiplier's 53 bits, 27 and 26, stay
+    within int64. The product goes to the nearest float64, ties to even. rounding: TIES_*; TensorFlow Lite's fully connected
+    layers take TIES_AWAY.
     What is beyond +-2**62 stays there; TensorFlow Lite's conversion to int32 is undefined in C beyond int32.
 
     >>> float64_multiply(-5, 1, 1, Rounding.TIES_AWAY), float64_multiply((1 << 35) - 1, (1 << 53) - 1, 52, Rounding.TIES_AWAY)

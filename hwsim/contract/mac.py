@@ -62,6 +62,11 @@ class Output:
             raise ContractError(
                 "Output.activation: found RELU_AFTER_REQUANTIZE with an Affine format; allowed is clamp_low=zero_point."
             )
+        if isinstance(self.format, Affine) and self.format.narrow and self.overflow is Overflow.WRAP:
+            raise ContractError(
+                "Output.overflow: found WRAP with a narrow format, whose smallest code it may give; allowed are SATURATE, "
+                "SATURATE_SYMMETRIC and TRAP, or a format that is not narrow."
+            )
 
     def _check_scaling(self, rule: Scaling) -> None:
         allowed = ROUNDINGS.get(rule, tuple(Rounding))

@@ -172,6 +172,10 @@ def check_multiplied(rule: Scaling, m: int, s: int, bits: int, where: str) -> No
         )
     if rule is Scaling.HIGH_MULTIPLY and bits > 32:
         raise ContractError(f"{where}: HIGH_MULTIPLY takes 32 bits, found {bits}; take MULTIPLY or a narrower accumulator.")
+    if rule is Scaling.FLOAT64 and bits > MAX_FLOAT64_VALUE:
+        raise ContractError(
+            f"{where}: FLOAT64 takes values of at most {MAX_FLOAT64_VALUE} bits, found {bits}; take a narrower accumulator."
+        )
 
 
 def split_shift(contract: MacContract, k: int) -> tuple[int, int]:
