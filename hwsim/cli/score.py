@@ -57,9 +57,7 @@ def score(
             if given := [name for name, value in ({"weights": weights} | pixels).items() if value is not None]:
                 raise InputError(f"--{given[0]}: found beside a network in integers, which has its own; remove it.")
             q = open_network(network)
-            result = hwsim.score(
-                q, data, backend=backend, float=with_float, limit=limit, label_offset=label_offset, progress=bar
-            )
+            result = hwsim.score(q, data, backend=backend, float=with_float, limit=limit, label_offset=label_offset, progress=bar)
     emit(result, as_json)
     if plot is not None:
         result.plot(plot, force)

@@ -77,9 +77,7 @@ class Minifloats:
         if self.format is not None and self.format.bits > BINARY32.bits:
             raise ContractError(f"Minifloats.format: found {self.format.bits} bits, allowed at most {BINARY32.bits}.")
         if not isinstance(self.accumulator, (ExactSum, FloatAccumulator)):
-            raise ContractError(
-                f"Minifloats.accumulator: found {self.accumulator!r}, allowed an ExactSum or a FloatAccumulator."
-            )
+            raise ContractError(f"Minifloats.accumulator: found {self.accumulator!r}, allowed an ExactSum or a FloatAccumulator.")
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,7 @@ class Memory:
             "words": image.words,
             "word_bits": image.word_bits,
             "lane_bits": 4 * image.digits,
-            "files": {
-                kind: {"name": self.file(kind), "bytes": sizes[kind], "sha256": sha256} for kind, sha256 in self.sha256
-            },
+            "files": {kind: {"name": self.file(kind), "bytes": sizes[kind], "sha256": sha256} for kind, sha256 in self.sha256},
         }
 
 

@@ -70,9 +70,7 @@ def _runner(network: Network, scheme: FirstScheme) -> Callable[[np.ndarray], np.
     return lambda pixels: stored.logits(preprocessing.real(pixels))
 
 
-def _result(
-    name: str, found: np.ndarray, floats: np.ndarray, labels: np.ndarray, seconds: float, scheme: FirstScheme
-) -> Score:
+def _result(name: str, found: np.ndarray, floats: np.ndarray, labels: np.ndarray, seconds: float, scheme: FirstScheme) -> Score:
     right, right_float = found[:, 0] == labels, floats[:, 0] == labels
     return Score(
         network=name,

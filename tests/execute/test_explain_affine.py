@@ -18,7 +18,7 @@ TERM = re.compile(r"\((-?\d+) ([-+]) (\d+)\)|(-?\d+)")
 
 
 def term(text: str) -> int:
-    """"(25 - 5)" or "25" as a number."""
+    """ "(25 - 5)" or "25" as a number."""
     found = TERM.fullmatch(text)
     assert found, text
     code, sign, zero, plain = found.groups()
