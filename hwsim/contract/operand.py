@@ -70,8 +70,8 @@ class FloatSteps:
     """value = round(float32(combined / divisor)), of float32((code_i - zero_point_i) * scales_i) combined in float32.
 
     Every product, every step of the combination, in the operands' order, and the quotient are rounded to float32, ties to
-    even; the output stage's rounding makes the integer.  scales: float32 numbers, not 0, negative for an operand that is
-    subtracted; divisor: a float32 number above 0, the output's scale.
+    even; the output stage's rounding makes the integer, within +-(2**61 - 1), and 0 of NaN.  scales: float32 numbers, not 0,
+    negative for an operand that is subtracted; divisor: a float32 number above 0, the output's scale.
     offset: None, or the float32 sum of what the zero points make, the output's included, for units that round it with the
     rest; the integer is then the output's code, and the divisor 1.  A sum begins with it and takes the operands from the last
     to the first, each by a fused multiply-add of the code as stored; a product is exact, then rounded to float32, times its

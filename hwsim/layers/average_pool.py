@@ -47,7 +47,8 @@ class AveragePool(Requantized):
     the real number's: the two differ only in ties of TIES_AWAY, TIES_TO_ZERO, TIES_EVEN and TIES_ODD, TOWARD_ZERO and
     AWAY_FROM_ZERO, since every other rounding commutes with the addition of an integer. The formats are then the same.
     Source: TensorFlow Lite, AVERAGE_POOL_2D (kernels/internal/reference/integer_ops/pooling.h), TIES_AWAY of codes.
-    division: None, or Reciprocals, which multiply the sum instead; they may hold the ratio of two scales, too.
+    division: None, or Reciprocals, which multiply the sum instead; they may hold the ratio of two scales, too. Where fractional
+    lengths differ, fl_out - fl_in is taken off their shifts (MULTIPLY alone).
     """
 
     format: Real
