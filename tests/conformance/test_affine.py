@@ -12,7 +12,7 @@ from oracles.affine_cases import MAKERS, affine_case
 from oracles.cases import Case
 from oracles.compare import assert_same, by_spec
 
-EACH = 24
+EACH = 16
 
 case_of = cache(affine_case)
 

@@ -20,6 +20,7 @@ SHIFTERS, BANK, NOISE = "hwsim/arith/lfsr.py", "hwsim/contract/draws.py", "hwsim
 KEYS, STANZA, LOWER = "hwsim/arith/float_order.py", "hwsim/network/contract_stanzas.py", "hwsim/network/lower/layers.py"
 C_ORDER, C_PROVE, C_WALK = (f"native/src/{name}.c" for name in ("order", "conv_prove_new", "conv_walk"))
 C_LANES, C_ROUNDED = "native/src/walk_lanes.inc", "native/src/conv_rounded.c"
+C_AFFINE, C_PACK, C_STAGE = ("tests/native/test_affine_sizes.py",), "native/src/conv_pack.c", "native/src/stage.c"
 C_PLAN, C_FLOAT_WALK = "native/src/float_plan.c", "native/src/float_walk.c"
 
 MORE_FAULTS = (
@@ -237,5 +238,36 @@ MORE_FAULTS = (
         "    add_digits(&d, unpack(cell->op->bias[cell->k], f), cell->op->witness);\n",
         "",
         C_FLOATS,
+    ),
+    Mutant(
+        "the input's zero point is forgotten",
+        C_PACK,
+        "shown = op->staged_offset - op->zero;",
+        "shown = op->staged_offset;",
+        C_AFFINE,
+    ),
+    Mutant(
+        "weights beyond bytes are cut",
+        "native/src/conv_run.c",
+        "*acc += e->weight * (",
+        "*acc += 0 * (",
+        C_AFFINE,
+    ),
+    Mutant(
+        "the lanes' double rounding is a single one", C_STAGE, "doubles && shift > 31 ? (int64_t)1 << 30 : 0;", "0;", C_AFFINE
+    ),
+    Mutant(
+        "the rows of a depthwise kernel are woven upside down",
+        "native/src/conv_depth.c",
+        "* LANES + k % LANES) * 4 + r % 4",
+        "* LANES + k % LANES) * 4 + 3 - r % 4",
+        C_AFFINE,
+    ),
+    Mutant(
+        "what a declared clamp cuts off is an event",
+        "native/src/stage_bytes__avx512vnni.c",
+        "above = s->clamp32_high > s->high;",
+        "above = true;",
+        ("tests/conformance/test_affine.py", *ONE_THREAD),
     ),
 )
