@@ -10,7 +10,7 @@ import numpy as np
 
 from hwsim.contract import Activation, Output
 from hwsim.execute.trace import LayerTrace, Trace
-from hwsim.formats import Format, Minifloat
+from hwsim.formats import Format, Minifloat, PowerOfTwo
 from hwsim.layers import Events
 from hwsim.layers.base import AnyOutput
 from hwsim.network.lower.settle import output_stage
@@ -29,9 +29,9 @@ class CodeStrip:
     """One line of the picture; all shares are of the layer's outputs, 0..1.
 
     shares: of each of 64 equal parts of the format, from its smallest code to its largest; a format of fewer codes has
-    several parts to a code, each with the code's share.  zero: where in the format code 0 begins, 0..1.
+    several parts to a code, each with the code's share.  zero: where in the format the code of real 0 begins, 0..1.
     at_low, at_high: codes that stand at the smallest and the largest code the output may have.  low_is_zero: the smallest
-    is 0, so that what at_low counts may be zeros as well as cut values.  events: of the layer's `outputs` codes.
+    is worth 0, so that what at_low counts may be zeros as well as cut values.  events: of the layer's `outputs` codes.
     Minifloats stand in the order of their numbers; infinity and NaN lie beyond the largest number.
     """
 
@@ -54,16 +54,16 @@ def _strip(traced: LayerTrace) -> CodeStrip:
     fmt, size = traced.layer.output_format, traced.codes.size
     codes, least, most = _numbered(traced.codes, fmt)
     low, high = _limits(fmt, output_stage(traced.layer))
-    span = most - least + 1
+    span, zero = most - least + 1, 0 if isinstance(fmt, (Minifloat, PowerOfTwo)) else fmt.zero()
     places = (codes - least) * min(span, BINS) // span
     counts = np.bincount(places.ravel(), minlength=min(span, BINS))
     return CodeStrip(
         name=traced.name,
         shares=np.repeat(counts, BINS // len(counts)) / size,
-        zero=-least / span,
+        zero=(zero - least) / span,
         at_low=int((codes <= low).sum()) / size,
         at_high=int((codes >= high).sum()) / size,
-        low_is_zero=low == 0,
+        low_is_zero=low == zero,
         events=traced.events,
         outputs=size,
     )
@@ -81,7 +81,8 @@ def _numbered(codes: np.ndarray, fmt: Format) -> tuple[np.ndarray, int, int]:
 def _limits(fmt: Format, stage: AnyOutput | None) -> tuple[int, int]:
     """Return the smallest and the largest number of an output, as _numbered counts."""
     if isinstance(stage, Output):
-        return stage.low, stage.high
+        low = stage.low if stage.clamp_low is None else max(stage.low, stage.clamp_low)
+        return low, stage.high if stage.clamp_high is None else min(stage.high, stage.clamp_high)
     if not isinstance(fmt, Minifloat):
         return fmt.low, fmt.high
     largest = fmt.encode(fmt.largest)
@@ -168,14 +169,14 @@ def _ends(axes: Axes, strips: tuple[CodeStrip, ...]) -> None:
             axes.plot(strip.at_low, y, "<", markeredgecolor=GREY, markerfacecolor="white" if strip.low_is_zero else GREY)
         if strip.at_high:
             axes.plot(strip.at_high, y, ">", color=RED)
-    axes.set_title("codes at an end of their format")
+    axes.set_title("codes at the ends")
 
 
 def _legend() -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], color=ORANGE, linewidth=2, label="code 0"),
+        Line2D([], [], color=ORANGE, linewidth=2, label="real 0"),
         *event_handles(),
         Line2D([], [], linestyle="", marker=">", color=RED, label="at the largest code"),
         Line2D([], [], linestyle="", marker="<", color=GREY, label="at the smallest code"),

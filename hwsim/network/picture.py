@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +26,10 @@ class Cover:
     """What a format covers, beside what was seen: real magnitudes, on the side of zero that is nearest to its limit.
 
     ulp, limit: the format's step and its largest magnitude there; of formats per channel, of the coarsest channel.
-    finest: step of the finest channel.  seen: largest magnitude seen.  typical: the same without the extremes that the
-    percentile leaves out; of weights, the median of the magnitudes that are not 0.  ratio: seen / limit, and clips: whether
-    what was seen lies more than half a step beyond the limit; of formats per channel, in the worst channel.
+    finest: step of the finest channel.  seen: largest magnitude seen; None where nothing was measured, as in a network that
+    was born in integers.  typical: the same without the extremes that the percentile leaves out; of weights, the median of
+    the magnitudes that are not 0.  ratio: seen / limit, and clips: whether what was seen lies more than half a step beyond
+    the limit; of formats per channel, in the worst channel.
     Of minifloats and powers of two, whose steps grow with the numbers, ulp is the smallest number beside 0.
     """
 
@@ -36,14 +37,14 @@ class Cover:
     ulp: float
     limit: float
     finest: float
-    seen: float
+    seen: float | None
     typical: float
     ratio: float
     clips: bool
 
     @property
     def headroom(self) -> float | None:
-        """Bits of the format that nothing seen reaches; below 0, bits that clipping takes. None where all is 0."""
+        """Bits of the format that nothing seen reaches; below 0, bits that clipping takes. None where all is 0 or unknown."""
         return -math.log2(self.ratio) if 0 < self.ratio < math.inf else None if self.ratio == 0 else -math.inf
 
 
@@ -59,18 +60,27 @@ class LayerFormats:
 
 
 def layer_formats(network: QuantizedNetwork) -> tuple[LayerFormats, ...]:
-    """Return what the picture shows: the layers whose format was chosen by a range, and those that accumulate, in order."""
-    lines = (_line(node, network.ranges.get(node.name)) for node in network)
+    """Return what the picture shows, in order: the layers that accumulate, and those whose format was chosen by a range.
+
+    Where no range chose any (the network was born in integers), those whose format is not that of a producer.
+    """
+    lines = (_line(node, _output(network, node)) for node in network)
     return tuple(line for line in lines if line.output is not None or line.needed is not None)
 
 
-def _line(node: QuantizedNode, seen: Range | None) -> LayerFormats:
-    made = node.layer.output_format
-    output = None if seen is None else output_cover(seen, made)
+def _output(network: QuantizedNetwork, node: QuantizedNode) -> Cover | None:
+    seen, made = network.ranges.get(node.name), node.layer.output_format
+    if network.ranges or made in node.layer.input_formats:
+        return None if seen is None else output_cover(seen, made)
+    return _unmeasured(made)
+
+
+def _line(node: QuantizedNode, output: Cover | None) -> LayerFormats:
     if not isinstance(node.layer, MacLayer):
         return LayerFormats(node.name, output, None, None, None)
     fmt = node.layer.contract.weight
-    weight = None if node.source is None else weight_cover(node.source.weight, fmt)
+    real = fmt.to_real(node.layer.weight) if node.source is None else node.source.weight
+    weight = weight_cover(real, fmt)
     unit = node.layer.unit
     if not isinstance(unit, FloatUnit):
         return LayerFormats(node.name, output, weight, unit.numbers.proven_bits, unit.numbers.acc_bits)
@@ -94,8 +104,16 @@ def output_cover(seen: Range, fmt: Format) -> Cover:
     return Cover(fmt, ulp, limit, ulp, high, typical, _ratio(high, limit), high > limit + ulp / 2)
 
 
+def _unmeasured(fmt: Format) -> Cover:
+    """Return the cover of a format of which no range is known; of the two sides of zero, the one that reaches farther."""
+    if isinstance(fmt, (Minifloat, PowerOfTwo)):
+        return replace(_growing(0.0, 0.0, fmt), seen=None)
+    ulp, zero = _step(fmt), fmt.zero()
+    return Cover(fmt, ulp, max(fmt.high - zero, zero - fmt.low) * ulp, ulp, None, 0.0, 0.0, False)
+
+
 def weight_cover(weight: np.ndarray, fmt: Format) -> Cover:
-    """Return the cover of a layer's float weights [K]...; each channel is held against its own format."""
+    """Return the cover of a layer's real weights [K]...; each channel is held against its own format."""
     flat = np.abs(weight.reshape(len(weight), -1).astype(np.float64))
     some = flat[flat > 0]
     typical = float(np.median(some)) if some.size else 0.0
@@ -103,11 +121,15 @@ def weight_cover(weight: np.ndarray, fmt: Format) -> Cover:
         return _growing(float(flat.max()), typical, fmt)
     fmt.lengths(len(weight))  # as many channels as the weights
     steps = [_step(fmt, k) for k in range(len(weight))]
-    most = [fmt.high - fmt.zero(k) for k in range(len(weight))]
-    worst = max(range(len(weight)), key=lambda k: float(flat[k].max()) / steps[k] / max(most[k], 1))
-    codes, ulp = float(flat[worst].max()) / steps[worst], max(steps)
-    ratio, clips = codes / max(most[worst], 1), codes > most[worst] + 0.5
-    return Cover(fmt, ulp, max(most) * ulp, min(steps), float(flat.max()), typical, ratio, clips)
+    ulp, ends = max(steps), np.stack([weight.reshape(len(weight), -1).max(axis=1), -weight.reshape(len(weight), -1).min(axis=1)])
+    codes = np.maximum(ends, 0).astype(np.float64) / steps
+    reach = np.array([[fmt.high - fmt.zero(k), fmt.zero(k) - fmt.low] for k in range(len(weight))]).T
+    ratios = [_ratio(*pair) for pair in zip(codes.ravel().tolist(), reach.ravel().tolist(), strict=True)]
+    worst = ratios.index(max(ratios))
+    side = worst // len(weight)
+    most = int(reach.ravel()[worst])
+    clips, seen = bool(codes.ravel()[worst] > most + 0.5), float(max(ends[side].max(), 0.0))
+    return Cover(fmt, ulp, most * ulp, min(steps), seen, typical, ratios[worst], clips)
 
 
 def _step(fmt: FixedPoint | Affine, channel: int = 0) -> float:
@@ -140,7 +162,7 @@ def draw(network: QuantizedNetwork, file: str | os.PathLike[str] | None = None, 
     with canvas(14, 1.9 + ROW * max(len(lines), 4), file, force) as figure:
         figure.suptitle(f"{network.name}: {len(network.nodes)} layers, dialect {network.dialect}", x=0.01, ha="left")
         outputs, weights, bits = figure.subplots(1, 3, sharey=True, width_ratios=(4, 4, 3))
-        outputs.set_title("output: seen in calibration")
+        outputs.set_title("output: seen in calibration" if network.ranges else "output: what the formats cover")
         _covers(outputs, [line.output for line in lines])
         weights.set_title("weights")
         _covers(weights, [line.weight for line in lines])
@@ -153,7 +175,7 @@ def draw(network: QuantizedNetwork, file: str | os.PathLike[str] | None = None, 
 
 def _covers(axes: Axes, covers: Sequence[Cover | None]) -> None:
     """A pale bar from the format's step to its limit, on it a dark one up to what was seen; red beyond the limit."""
-    ends = [end for c in covers if c is not None for end in (c.finest, c.limit, c.seen) if end > 0]
+    ends = [end for c in covers if c is not None for end in (c.finest, c.limit, c.seen or 0.0) if end > 0]
     low, high = math.floor(math.log2(min(ends, default=1.0))), math.ceil(math.log2(max(ends, default=1.0)))
     for y, cover in enumerate(covers):
         if cover is not None:
@@ -172,16 +194,19 @@ def _cover(axes: Axes, y: int, cover: Cover) -> None:
     start, limit = math.log2(cover.ulp), math.log2(cover.limit) if cover.limit else math.log2(cover.ulp)
     axes.plot([math.log2(cover.finest), start], [y, y], color=BLUE, linewidth=1)
     axes.barh(y, limit - start, 0.8, start, color=PALE, edgecolor=BLUE, linewidth=0.5)
-    if cover.seen > 0:
+    if cover.seen:
         seen = math.log2(cover.seen)
         axes.barh(y, max(min(seen, limit) - start, 0.0), 0.36, start, color=BLUE)
         axes.barh(y, max(seen - limit, 0.0), 0.5, limit, color=RED)
     if cover.typical > 0:
         axes.plot([math.log2(cover.typical)] * 2, [y - 0.32, y + 0.32], color=ORANGE, linewidth=2)
-    free = cover.headroom
-    name = _short(cover.format)
-    text = f"{name:<12} {'zeros' if free is None else f'{free:+.2f}'.replace('-0.00', '+0.00'):>9}"
-    _beside(axes, y, text, RED if cover.clips else "black")
+    _beside(axes, y, f"{_short(cover.format):<12} {_free(cover):>9}", RED if cover.clips else "black")
+
+
+def _free(cover: Cover) -> str:
+    if cover.seen is None:
+        return "unknown"
+    return "zeros" if cover.headroom is None else f"{cover.headroom:+.2f}".replace("-0.00", "+0.00")
 
 
 def _short(fmt: Format) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import Activation, FloatMacContract, FloatOutput, MacContract, Output
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import Activation, FloatMacContract, FloatOutput, MacContract, Multiplier, Output, Scaling
 from hwsim.execute.picture_score import Fates, fates, with_events
 from hwsim.execute.picture_trace import BINS, code_strips
 from hwsim.execute.score import score
 from hwsim.execute.single import Conv2d
 from hwsim.execute.trace import LayerTrace, Trace, run
-from hwsim.formats import FixedPoint, Minifloat
+from hwsim.formats import Affine, FixedPoint, Minifloat
 from hwsim.formats.catalog import E2M1, E4M3
 from hwsim.layers import Events
 from hwsim.picture import event_bars
@@ -37,6 +38,21 @@ def test_each_strip_counts_the_layer_s_codes() -> None:
         assert strip.zero == (0.5 if fmt.signed else 0.0)
         assert strip.low_is_zero == (not fmt.signed)
     assert any(strip.events.output for strip in strips) and any(strip.at_high for strip in strips)
+
+
+def test_the_zero_of_an_affine_format_is_its_zero_point() -> None:
+    s8, y8 = FixedPoint(8, 0), Affine(8, 1.0, -28)
+    scaling = Multiplier(Scaling.MULTIPLY, 1 << 30, 30)
+    x = np.arange(-100, 100).reshape(1, 1, 10, 20)
+    found = []
+    for clamp in (None, -28):
+        contract = MacContract(s8, s8, Output(y8, Rounding.TIES_UP, scaling=scaling, clamp_low=clamp))
+        layer = Conv2d().run(x, np.ones((1, 1, 1, 1), int), contract)
+        found += code_strips(Trace(branching(), pixels(), {"conv": layer}))
+    plain, relu = found
+    assert plain.zero == relu.zero == 100 / 256
+    assert (plain.low_is_zero, plain.at_low) == (False, 1 / 200), "-128 is worth -100"
+    assert (relu.low_is_zero, relu.at_low) == (True, 101 / 200), "-28 is worth 0"
 
 
 def test_a_format_of_few_codes_has_several_parts_to_a_code() -> None:
@@ -79,6 +95,14 @@ def test_the_trace_is_drawn(tmp_path: Path) -> None:
     figure = run(branching(), pixels(2), "spec").plot(tmp_path / "trace.png")
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
     assert "2 images" in figure.get_suptitle()
+
+
+def test_no_title_runs_into_the_next() -> None:
+    for figure in (run(branching(), pixels()).plot(), branching().plot()):
+        figure.draw_without_rendering()
+        titles = [text.get_window_extent() for axes in figure.axes for text in (axes.title, axes._left_title) if text.get_text()]
+        assert len(titles) > 2
+        assert not [(one, other) for i, one in enumerate(titles) for other in titles[:i] if one.overlaps(other)]
 
 
 def test_no_label_is_a_formula_that_nobody_reads() -> None:

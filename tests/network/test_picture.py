@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hwsim.formats import Affine, FixedPoint, PowerOfTwo
 from hwsim.formats.catalog import E2M1
+from hwsim.layers import MacLayer
 from hwsim.network.picture import layer_formats, output_cover, weight_cover
 from hwsim.network.ranges import Range
 from support.networks import branching
@@ -112,6 +113,35 @@ def test_an_affine_format_reaches_from_its_zero_point_to_each_end() -> None:
     weights = weight_cover(np.array([[0.4, -1.0], [0.01, 0.02]], np.float32), Affine(8, (0.01, 0.0001), narrow=True))
     assert weights.clips and weights.ratio == pytest.approx(0.02 / 0.0127), "the channel that clips is the one shown"
     assert (weights.ulp, weights.finest) == (0.01, 0.0001)
+
+
+def test_weights_below_zero_are_held_against_the_end_below_zero() -> None:
+    fmt = Affine(8, 0.5, 200, signed=False)  # 200 codes below zero, 55 above
+    cover = weight_cover(np.array([[-90.0, 20.0]], np.float32), fmt)
+    assert (cover.limit, cover.seen, cover.ratio, cover.clips) == (100.0, 90.0, 0.9, False)
+    assert weight_cover(np.array([[-90.0, 28.0]], np.float32), fmt).clips
+    assert not weight_cover(np.array([[-1.0, 0.5]], np.float32), FixedPoint(8, 7)).clips, "-128 is a code"
+
+
+def test_a_network_born_in_integers_shows_what_its_formats_cover() -> None:
+    network = branching()
+    born = replace(network, ranges={}, nodes=tuple(replace(node, source=None) for node in network.nodes))
+    lines = {line.name: line for line in layer_formats(born)}
+    for node in born:
+        fmt = node.layer.output_format
+        if fmt not in node.layer.input_formats:
+            cover = lines[node.name].output
+            assert cover is not None and cover.seen is None and cover.headroom is None and not cover.clips
+            assert cover.limit == max(abs(float(fmt.smallest)), abs(float(fmt.largest)))
+        if isinstance(node.layer, MacLayer):
+            weight, reals = lines[node.name].weight, node.layer.contract.weight.to_real(node.layer.weight)
+            assert weight is not None and weight.ratio <= 1 and not weight.clips, "a code is never beyond its format"
+            assert weight.seen in (reals.max(), -reals.min()) and weight.typical == np.median(np.abs(reals[reals != 0]))
+    figure = born.plot()
+    outputs, weights, _ = figure.axes
+    assert len(outputs.patches) >= len(born.nodes) // 2 and len(weights.patches) > 0
+    shown = words(figure)
+    assert "unknown" in " ".join(shown) and not [text for text in shown if "calibration" in text]
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
