@@ -32,7 +32,7 @@ def open_suite(operators: Sequence[str] | None, progress: Progress | None) -> Su
     left_out = []
     for done, name in enumerate(names):
         tests = tests_of(tools, name)
-        cases += [_case(test) for test in tests if not _bilinear(test)]
+        cases += [case_of(test) for test in tests if not _bilinear(test)]
         if bilinear := sum(map(_bilinear, tests)):
             left_out.append((name, bilinear, "bilinear interpolation is no layer of hwsim; nearest is"))
         if progress is not None:
@@ -45,7 +45,8 @@ def _bilinear(test: Listed) -> bool:
     return test.operator == "RESIZE" and test.attributes["mode"] != "NEAREST"
 
 
-def _case(test: Listed) -> Case:
+def case_of(test: Listed) -> Case:
+    """Return the case of a test."""
     known = test.operator in COMPUTE
     return Case(
         operator=test.operator.lower(),

@@ -133,18 +133,21 @@ def cache_folder(tools: Tools) -> Path:
     return Path(base) / f"tosa-{tools.version}-{LAYOUT}"
 
 
-def tests_of(tools: Tools, operator: str) -> list[Listed]:
+def tests_of(tools: Tools, operator: str, extensions: Sequence[str] = EXTENSIONS) -> list[Listed]:
     """Return the suite's positive integer tests of one operator, made now or read from the cache.
 
-    operator: in TOSA's lower case.  Errors: InputError where a tool fails or the cache cannot be written.
+    operator: in TOSA's lower case.  extensions: of the profile, whose tests are made besides; fewer are made sooner.
+    Errors: InputError where a tool fails or the cache cannot be written.
     """
     folder = cache_folder(tools)
+    if tuple(extensions) != EXTENSIONS:
+        folder = folder / "-".join(extensions)
     index, arrays = folder / f"{operator}.json", folder / f"{operator}.npz"
     if not index.is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{operator}.", dir=folder) as work:
-                _make(tools, operator, Path(work))
+                _make(tools, operator, extensions, Path(work))
                 os.replace(Path(work) / "arrays.npz", arrays)
                 os.replace(Path(work) / "index.json", index)  # last: where it stands, the other does
         except OSError as error:
@@ -156,11 +159,11 @@ def tests_of(tools: Tools, operator: str) -> list[Listed]:
         raise InputError(f"{index}: is damaged; delete its folder, and the tests are made anew.") from None
 
 
-def _make(tools: Tools, operator: str, work: Path) -> None:
+def _make(tools: Tools, operator: str, extensions: Sequence[str], work: Path) -> None:
     """Generate an operator's tests, ask the reference model, and write arrays.npz and index.json into `work`."""
     jobs = str(os.cpu_count() or 1)
     command = [str(tools.programs / GENERATOR), "--operators", operator, "--test-type", "positive", "-j", jobs]
-    command += ["--profile", *PROFILES, "--extension", *EXTENSIONS, "--output-type", "binary"]
+    command += ["--profile", *PROFILES, "--extension", *extensions, "--output-type", "binary"]
     _run([*command, "--build-directory", str(work / "build"), "--output-directory", str(work / "tests")], work)
     folders = sorted(path.parent for path in (work / "tests").rglob("desc.json"))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
