@@ -55,7 +55,7 @@ CASES = {
     "resize": network(ops.ResizeNearest((2, 3))),
     "shuffle": network(conv(RNG, (6, 5, 1, 1), 2.0), ops.ChannelShuffle(3)),
     "uneven convolution": network(uneven()),
-    "uneven pooling": network(ops.Pooling(ops.PoolMethod.MAX, (3, 2), (2, 2), (0, 1), pad_end=(1, 0))),
+    "uneven pooling": network(ops.Pooling(ops.PoolMethod.MAX, (3, 2), (2, 2), (0, 1), pad_end=(2, 0))),
     "deconvolution": network(deconvolution(stride=(2, 3), pad=(1, 0)), ops.ReLU()),
     "deconvolution, uneven": network(deconvolution(stride=(2, 2), pad=(0, 1), pad_end=(1, 0), output_padding=(1, 1)), RELU6),
     "leaky": network(ops.ReLU(0.1)),
