@@ -259,7 +259,7 @@ typedef struct hw_float_conv {
     int64_t c, k, r, s;      /* as in hw_conv, and so are the next three lines */
     int64_t groups;
     int64_t stride_h, stride_w, dilation_h, dilation_w;
-    int64_t pad_h, pad_w;
+    int64_t pad_h, pad_w, pad_end_h, pad_end_w;
     int64_t in_low, in_high; /* range of the input codes, within 32 bits; of a minifloat, all words of its width */
     int32_t input_fixed;     /* 0 or 1 */
     int32_t input_exponent;  /* -600..600 */

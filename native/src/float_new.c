@@ -37,7 +37,8 @@ static int check_conv(const hw_float_conv *v, hw_status *status)
     const hw_limit limits[] = {
         {v->c, 1, side}, {v->k, 1, side}, {v->r, 1, side}, {v->s, 1, side}, {v->groups, 1, side},
         {v->stride_h, 1, side}, {v->stride_w, 1, side}, {v->dilation_h, 1, side}, {v->dilation_w, 1, side},
-        {v->pad_h, 0, UINT16_MAX}, {v->pad_w, 0, UINT16_MAX}, {v->in_low, INT32_MIN, 0}, {v->in_high, 0, UINT32_MAX},
+        {v->pad_h, 0, UINT16_MAX}, {v->pad_w, 0, UINT16_MAX}, {v->pad_end_h, 0, UINT16_MAX}, {v->pad_end_w, 0, UINT16_MAX},
+        {v->in_low, INT32_MIN, 0}, {v->in_high, 0, UINT32_MAX},
         {v->input_fixed, 0, 1}, {v->input_exponent, -600, 600}, {v->exact, 0, 1}, {v->words, 1, 64},
         {v->product_rounds, 0, 1}, {v->register_rounding, HW_FLOOR, HW_TIES_ODD},
         {v->product_rounding, HW_FLOOR, HW_TIES_ODD}, {v->lanes, 1, 4096}, {v->steps, 1, taps},

@@ -21,7 +21,7 @@ static int plan_staging(const hw_float_conv_op *op, hw_plan *plan, hw_status *st
     hw_tensor *in = &plan->input;
     const int64_t border_h = border_needed(in->h, out->h, v->r, v->stride_h, v->pad_h, v->dilation_h);
     const int64_t border_w = border_needed(in->w, out->w, v->s, v->stride_w, v->pad_w, v->dilation_w);
-    if (border_h > v->pad_h + (v->r - 1) * v->dilation_h || border_w > v->pad_w + (v->s - 1) * v->dilation_w)
+    if (border_h > max64(v->pad_h, v->pad_end_h) || border_w > max64(v->pad_w, v->pad_end_w))
         return hw_fail(status, HW_BAD_SHAPE, 2, max64(out->h, out->w));
     in->type = op->host64 ? HW_S64 : HW_S32;
     in->border_h = (int32_t)border_h;

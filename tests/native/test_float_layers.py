@@ -26,6 +26,7 @@ from hwsim.contract.mac import Output
 from hwsim.formats import FixedPoint, catalog
 from hwsim.formats.catalog import BFLOAT16, BINARY16, BINARY32, E4M3, E5M2
 from hwsim.layers import Convolution, FullyConnected, Shape
+from oracles.cases import Case
 from oracles.compare import Outcome, assert_same, by_spec
 from oracles.float_cases import float_case
 from oracles.float_sizes import PAIRS, host_case
@@ -56,6 +57,24 @@ def test_host_floats_give_what_the_specification_says(isa, number):
 def test_any_contract_gives_what_the_specification_says(library, number):
     case = float_case(number)
     assert_same(case, "native", by_spec(case), computed(case.layer, case.inputs[0]))
+
+
+def uneven(case: Case, end: tuple[int, int]) -> Case:
+    """The case with other padding below and to the right."""
+    return Case(f"{case.name} {end}", replace(case.layer, pad_end=end), case.inputs)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_padding_may_differ_at_the_end(isa, number):
+    for case in (host_case(number), float_case(number)):
+        if isinstance(case.layer, Convolution):
+            end = (number % 3, 2 - number % 2)
+            bare = uneven(case, end)
+            assert_same(bare, f"native on {isa}", by_spec(bare), computed(bare.layer, bare.inputs[0]))
+
+
+def test_some_drawn_layers_are_convolutions():
+    assert sum(isinstance(host_case(number).layer, Convolution) for number in range(12)) > 3
 
 
 def test_the_drawn_layers_reach_every_path(library):

@@ -28,7 +28,7 @@ from hwsim.backends.native.value_kernels import (
     sums_beyond,
 )
 from hwsim.formats import IntegerFormat
-from hwsim.layers import Deconvolution, EltwiseMax, Layer, MacLayer
+from hwsim.layers import EltwiseMax, Layer, MacLayer
 from hwsim.layers.base import Real
 from hwsim.layers.float_unit import FloatUnit
 
@@ -40,16 +40,8 @@ def lacks(layer: Layer) -> bool:
     if isinstance(layer, EltwiseMax) and has_minifloat(layer):
         return True
     if has_minifloat(layer) or isinstance(layer, MacLayer) and isinstance(layer.unit, FloatUnit):
-        return sums_beyond(layer) or uneven(layer) or any(isinstance(f, IntegerFormat) and f.bits > 32 for f in formats(layer))
+        return sums_beyond(layer) or any(isinstance(f, IntegerFormat) and f.bits > 32 for f in formats(layer))
     return False
-
-
-def uneven(layer: Layer) -> bool:
-    """Return whether padding differs between two sides."""
-    window = getattr(layer, "window", None)
-    if isinstance(layer, Deconvolution):
-        return False  # by then it is cut off, or put around
-    return getattr(layer, "pad_end", None) is not None or window is not None and window.pad_end is not None
 
 
 def formats(layer: Layer) -> tuple[Real, ...]:

@@ -82,6 +82,7 @@ class Filling:
         if isinstance(layer, Convolution):
             (conv.stride_h, conv.stride_w), (conv.pad_h, conv.pad_w) = layer.stride, layer.pad
             (conv.dilation_h, conv.dilation_w), conv.groups = layer.dilation, layer.groups
+            conv.pad_end_h, conv.pad_end_w = layer.padding[1]
             kernel = layer.kernel
         conv.c, conv.k, (conv.r, conv.s) = shape.c, layer.channels, kernel
 
