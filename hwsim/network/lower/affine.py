@@ -13,7 +13,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, Activation, MacContract, Multiplier, Output, Scaling
 from hwsim.contract.dialects import Dialect
 from hwsim.contract.mac import MAX_OPERAND_BITS
-from hwsim.contract.operand import FloatSteps, Operand
+from hwsim.contract.operand import FloatSteps, Operand, fused_sum, offset_product
 from hwsim.contract.reciprocals import MAX_COUNT, Reciprocals, folded_reciprocal
 from hwsim.contract.requantizers import AffineRules, Requantizer
 from hwsim.errors import InputError
@@ -216,12 +216,23 @@ def _sum(lowering: AffineLowering, site: Site, op: ops.EltwiseSum, formats: tupl
     out, by, rules = lowering.output_format(site), lowering.rules.elementwise, lowering.rules
     left = rules.sum_shift if out.bits <= NARROW else rules.wide_sum_shift
     if left is None:
-        steps = FloatSteps(tuple(float(np.float32(f.step())) for f in formats), float(np.float32(out.step())))
-        return EltwiseSum(formats, lowering.scaled(site, out, by, None), steps)
+        output = lowering.scaled(site, out, by, None)
+        return EltwiseSum(formats, output, fused_sum(formats, out) if _fuses(site, output, formats) else _steps(formats, out))
     whole = 2.0 ** math.ceil(math.log2(len(formats))) * max(f.step() for f in formats)
     operands = tuple(Operand(left, by.ratio(f.step(), whole), by.rounding) for f in formats)
     scaling = by.ratio(whole, 2.0**left * out.step())
     return EltwiseSum(formats, lowering.scaled(site, out, by, scaling), operands)
+
+
+def _steps(formats: Sequence[Affine], out: Affine) -> FloatSteps:
+    """Real numbers in float32, combined in float32, and divided by the output's scale."""
+    return FloatSteps(tuple(float(np.float32(f.step())) for f in formats), float(np.float32(out.step())))
+
+
+def _fuses(site: Site, output: Output, formats: Sequence[Affine]) -> bool:
+    """Whether onnxruntime makes one operator of it: two different tensors of 8 bits, and nothing between them and their codes."""
+    two = len(set(site.inputs)) == len(formats) == 2 and all(f.bits == NARROW for f in (*formats, output.format))
+    return two and output.clamp_low is None and output.clamp_high is None
 
 
 def _product(lowering: AffineLowering, site: Site, op: ops.EltwiseProduct, formats: tuple[Affine, ...]) -> Layer:
@@ -229,8 +240,12 @@ def _product(lowering: AffineLowering, site: Site, op: ops.EltwiseProduct, forma
     if len(formats) != 2:
         raise InputError(f"found a product of {len(formats)} tensors, allowed two in affine codes; multiply them one by one.")
     out, shapes = lowering.output_format(site), lowering.network.shapes()
-    scaling = by.multiplier(formats[0].step(), (formats[1].step(),), out.step())
     stretch = len({shapes[name] for name in site.inputs}) > 1
+    if lowering.rules.sum_shift is None:
+        output = lowering.scaled(site, out, by, None)
+        steps = offset_product(formats, out) if _fuses(site, output, formats) else _steps(formats, out)
+        return EltwiseProduct(formats, output, steps, stretch)
+    scaling = by.multiplier(formats[0].step(), (formats[1].step(),), out.step())
     return EltwiseProduct(formats, lowering.scaled(site, out, by, scaling), stretch=stretch)
 
 
