@@ -14,5 +14,5 @@ def not_finite(array: np.ndarray) -> str | None:
     bad = ~np.isfinite(array)
     if not bad.any():
         return None
-    where = tuple(int(i) for i in np.argwhere(bad)[0])
+    where = tuple(int(i) for i in np.argwhere(np.atleast_1d(bad))[0])[: array.ndim]
     return f"{array[where]} at position {where}"

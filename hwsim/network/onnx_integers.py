@@ -284,17 +284,25 @@ def output_quantize(build: IntegerBuild, node: OnnxNode, scale: int, zero: int) 
     return Quantize(_single(build.grid(node, scale, zero, np.dtype(np.uint8) if zeros is None else zeros.dtype)))
 
 
+def stored_bias(build: IntegerBuild, node: OnnxNode, index: int) -> list[str]:
+    """The name of an operator's int32 bias, on the products' grid; none where it is left out."""
+    bias = build.constant(node, index)
+    if bias is None:
+        return []
+    if bias.dtype != np.int32 or bias.ndim > 2:
+        raise InputError(f"its biases have type {bias.dtype} and shape {bias.shape}; int32 numbers are needed.")
+    name = f"{node.name}:bias"
+    build.stored[name] = Stored(bias, Affine(32, 1.0), 0)
+    build.values[name] = bias.astype(np.float32)
+    return [name]
+
+
 def _qlinear_conv(build: IntegerBuild, node: OnnxNode) -> Tensor:
     x = as_format(build, node, node.inputs[0], 1, 2)
     weight = stored_input(build, node, 3, 4, 5, 0)
     build.values[f"{node.name}:x"] = x
     names = [f"{node.name}:x", weight]
-    bias = build.constant(node, 8)
-    if bias is not None:
-        name = f"{node.name}:bias"
-        build.stored[name] = Stored(bias, Affine(32, 1.0), 0)
-        build.values[name] = bias.astype(np.float32)
-        names.append(name)
+    names += stored_bias(build, node, 8)
     return operator(build, node, "Conv", tuple(names), output_quantize(build, node, 6, 7))
 
 
@@ -316,6 +324,8 @@ def _integer(kind: str, axis: int) -> Callable[[IntegerBuild, OnnxNode], Tensor]
     def convert(build: IntegerBuild, node: OnnxNode) -> Tensor:
         source, zeros = build.tensor(node.inputs[0]), build.constant(node, 2)
         known = build.formats.get(source.node)
+        if zeros is not None and (zeros.size != 1 or zeros.dtype.kind not in "iu"):
+            raise InputError(f"its x_zero_point is {zeros.size} numbers of type {zeros.dtype}; one integer is needed.")
         zero = 0 if zeros is None else int(zeros.reshape(-1)[0])
         if known is None:
             fmt = affine(np.float32(1), zeros, np.uint8 if zeros is None else zeros.dtype)
@@ -339,7 +349,7 @@ def _quant(build: IntegerBuild, node: OnnxNode) -> Value:
     overflow = Overflow.SATURATE_SYMMETRIC if a["narrow"] else Overflow.SATURATE
     if isinstance(value, np.ndarray):
         _check_axis(fmt, value, axis)
-        codes = fmt.encode_array(value, rounding, overflow, axis)
+        codes = fmt.encode_array(np.atleast_1d(value), rounding, overflow, axis).reshape(value.shape)
         build.stored[node.outputs[0]] = Stored(np.asarray(codes), fmt, axis)
         return np.asarray(fmt.to_real(codes, axis).astype(np.float32))
     return _quantized(build, node, build.tensor(node.inputs[0]), Quantize(_single(fmt), rounding, overflow))
@@ -348,8 +358,8 @@ def _quant(build: IntegerBuild, node: OnnxNode) -> Value:
 def _qonnx_format(build: IntegerBuild, node: OnnxNode, signed: bool, narrow: bool) -> tuple[Grid, int]:
     """(format, axis of the channels): powers of two without zero point are fixed point, everything else is affine."""
     scale, zero, width = (build.constant(node, i) for i in (1, 2, 3))
-    if scale is None or zero is None or width is None or width.size != 1:
-        raise InputError("scale, zero point and one width are needed, all constants.")
+    if scale is None or zero is None or width is None or width.size != 1 or zero.size not in (1, scale.size):
+        raise InputError("scales, zero points (one or as many) and one width are needed, all constants.")
     bits = float(width.reshape(-1)[0])
     if not (2 <= bits <= 32 and bits == int(bits)) or narrow and not signed:
         raise InputError(
@@ -360,7 +370,11 @@ def _qonnx_format(build: IntegerBuild, node: OnnxNode, signed: bool, narrow: boo
         raise InputError(f"its scales have shape {scale.shape}; one for all, or one per channel, is needed.")
     zeros = np.broadcast_to(zero.reshape(-1) if zero.size == scale.size else zero.reshape(-1)[:1], (scale.size,))
     scales = scale.astype(np.float64).reshape(-1)
-    if not ((scales > 0) & np.isfinite(scales)).all() or not ((np.abs(zeros) < 1 << 31) & (zeros == np.rint(zeros))).all():
+    if (
+        not scales.size
+        or not ((scales > 0) & np.isfinite(scales)).all()
+        or not ((np.abs(zeros) < 1 << 31) & (zeros == np.rint(zeros))).all()
+    ):
         raise InputError("its scales must be positive and finite, its zero points whole numbers of 32 bits.")
     exponents = [math.frexp(s) for s in scales.tolist()]
     if not zeros.any() and all(mantissa == 0.5 for mantissa, _ in exponents):

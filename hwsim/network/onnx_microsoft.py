@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from hwsim.errors import InputError
-from hwsim.formats import Affine
 from hwsim.network.onnx_build import OnnxNode, Tensor
-from hwsim.network.onnx_integers import IntegerBuild, Stored, as_format, operator, output_quantize, stored_input
+from hwsim.network.onnx_integers import IntegerBuild, as_format, operator, output_quantize, stored_bias, stored_input
 
 DOMAIN = "com.microsoft"
 
 
 def _named(build: IntegerBuild, node: OnnxNode, at: int) -> str:
     """Input `at`, whose scale and zero point follow it, under a name that the float operator reads."""
+    if at + 1 >= len(node.inputs):
+        raise InputError(f"it has {len(node.inputs)} inputs; a tensor and its scale are needed at {at}.")
     name = f"{node.name}:x{at}"
     build.values[name] = as_format(build, node, node.inputs[at], at + 1, at + 2)
     return name
@@ -73,12 +72,7 @@ def _gemm(build: IntegerBuild, node: OnnxNode) -> Tensor:
         raise InputError(f"its alpha is {node.attributes['alpha']}; hwsim reads 1 there.")
     axis = 0 if node.attributes.get("transB") else 1
     names = [_named(build, node, 0), stored_input(build, node, 3, 4, 5, axis)]
-    bias = build.constant(node, 6)
-    if bias is not None:
-        name = f"{node.name}:bias"
-        build.stored[name] = Stored(bias, Affine(32, 1.0), 0)
-        build.values[name] = bias.astype(np.float32)
-        names.append(name)
+    names += stored_bias(build, node, 6)
     if len(node.inputs) < 8 or not node.inputs[7]:
         raise InputError("it has no y_scale; hwsim runs a network that is quantized throughout.")
     return operator(build, node, "Gemm", tuple(names), output_quantize(build, node, 7, 8))

@@ -39,7 +39,8 @@ class Op:
 
 def weights(op: object, field: str, ndim: int) -> np.ndarray:
     """Freeze one float32 array of an operation, checked for its number of axes and for finite values."""
-    array = np.ascontiguousarray(getattr(op, field), dtype=np.float32)
+    with np.errstate(over="ignore"):  # what became infinite is refused below
+        array = np.ascontiguousarray(getattr(op, field), dtype=np.float32)
     if array is getattr(op, field) and array.flags.writeable:
         array = array.copy()
     if array.ndim != ndim or array.size == 0:

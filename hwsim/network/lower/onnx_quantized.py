@@ -249,11 +249,15 @@ class Walk:
         if real is None:
             return None
         stored = self.build.stored.get(origin.inputs[2]) if len(origin.inputs) > 2 and value.bias is None else None
+        if np.size(real) not in (1, channels):
+            raise InputError(f"it has {np.size(real)} biases for {channels} output channels; 1, or one for each, is needed.")
         if isinstance(x, FixedPoint) and isinstance(weight, FixedPoint):
             lengths = tuple(x.fl() + weight.fl(k) for k in range(channels))
             return FixedPoint(32, lengths).encode_array(real).astype(np.int64)
         if stored is None or stored.codes.dtype != np.int32:
             return bias_codes(np.broadcast_to(real, (channels,)), as_affine(x), as_affine(weight), channels)
+        if stored.codes.size not in (1, channels):
+            raise InputError(f"it has {stored.codes.size} biases for {channels} output channels; 1, or one for each, is needed.")
         self.check_bias(stored.format, as_affine(x), as_affine(weight), origin)
         return np.broadcast_to(stored.codes.reshape(-1).astype(np.int64), (channels,))
 

@@ -128,11 +128,13 @@ def affine(scale: np.ndarray, zero_point: np.ndarray | None, kind: np.dtype | ty
     """
     dtype = np.dtype(kind)
     scales = np.atleast_1d(np.asarray(scale, np.float64))
-    if scales.ndim != 1 or not ((scales > 0) & np.isfinite(scales)).all():
+    if scales.ndim != 1 or not scales.size or not ((scales > 0) & np.isfinite(scales)).all():
         found = scales.reshape(-1)[:4].tolist()
         raise InputError(f"the scales begin with {found}; positive finite numbers, at most one per channel, are needed.")
+    if zero_point is not None and np.asarray(zero_point).dtype.kind not in "iu":
+        raise InputError(f"its zero point has type {np.asarray(zero_point).dtype}; an integer is needed.")
     zeros = np.zeros(1, np.int64) if zero_point is None else np.atleast_1d(np.asarray(zero_point)).astype(np.int64)
-    if zeros.ndim != 1 or min(zeros.size, scales.size) > 1 and zeros.size != scales.size:
+    if zeros.ndim != 1 or not zeros.size or min(zeros.size, scales.size) > 1 and zeros.size != scales.size:
         raise InputError(f"{zeros.size} zero points for {scales.size} scales; as many, or 1, are needed.")
     one = (zeros == zeros[0]).all()
     return Affine(

@@ -174,7 +174,8 @@ def _formats(value: Waiting) -> tuple[Grid, ...]:
 
 
 def _steps(formats: list[Affine]) -> tuple[float, ...]:
-    return tuple(float(np.float32(fmt.step())) for fmt in formats)
+    with np.errstate(over="ignore"):  # what became infinite is refused by what takes it
+        return tuple(float(np.float32(fmt.step())) for fmt in formats)
 
 
 def _largest(walk: Walk, value: Waiting, op: Quantize, clamp: Clamps) -> Layer:
@@ -214,7 +215,8 @@ def _averaged(walk: Walk, value: Waiting, op: Quantize, clamp: Clamps) -> Layer:
     padded = not pool.global_pooling and (any((*pool.pad, *(pool.pad_end or pool.pad))) or pool.ceil_mode)
     if isinstance(x, Affine) and isinstance(op.format, Affine) and not padded:
         pixels = np.float32(kernel[0] * kernel[1])
-        real = float(np.float32(x.step()) / (np.float32(op.format.step()) * pixels))
+        with np.errstate(all="ignore"):  # as above
+            real = float(np.float32(x.step()) / (np.float32(op.format.step()) * pixels))
         division = float32_reciprocal(int(pixels), real)
         return AveragePool(x, window, CountRule.INCLUDE_PADDING, stage(op, clamp), division=division)
     if x != op.format and not all_fixed(x, op.format):
