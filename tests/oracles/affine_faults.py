@@ -12,7 +12,6 @@ LOWER, RANGES = "hwsim/network/lower/affine.py", "hwsim/network/ranges.py"
 QUANTIZE = ("tests/quantize/test_affine.py",)
 STANZAS, STANZA = ("tests/network/test_contract_stanzas.py", "tests/network/test_hwnet.py"), "hwsim/network/layer_stanzas.py"
 FIRST, FIRSTS = "hwsim/quantize/first_scheme.py", ("tests/quantize/test_first_scheme.py",)
-EXPLAIN, EXPLAINS = "hwsim/execute/explain_integer.py", ("tests/execute/test_explain_affine.py",)
 
 AFFINE_FAULTS = (
     Mutant(
@@ -112,9 +111,6 @@ AFFINE_FAULTS = (
         "elif field.name in GEOMETRY or value != field.default:",
         "elif field.name in GEOMETRY:",
         ("tests/network/test_moving_stanzas.py", "tests/network/test_combined_stanzas.py"),
-    ),
-    Mutant(
-        "the zero point of weights is not explained", EXPLAIN, "{_less(x, zx)} * {_less(w, zw)}", "{_less(x, zx)} * {w}", EXPLAINS
     ),
     Mutant("a range need not hold 0", FIRST, "bottom = F32(min(F32(0.0), F32(low)))", "bottom = F32(low)", FIRSTS),
     Mutant(

@@ -14,7 +14,7 @@ from hwsim.contract import Accumulator, Activation, MacContract, Multiplier, Out
 from hwsim.contract.dialects import Dialect
 from hwsim.contract.mac import MAX_OPERAND_BITS
 from hwsim.contract.operand import FloatSteps, Operand, fused_sum, offset_product
-from hwsim.contract.reciprocals import MAX_COUNT, Reciprocals, folded_reciprocal
+from hwsim.contract.reciprocals import MAX_COUNT, Reciprocals, float32_reciprocal, folded_reciprocal
 from hwsim.contract.requantizers import AffineRules, Requantizer
 from hwsim.errors import InputError
 from hwsim.formats import Affine
@@ -207,6 +207,8 @@ def _reciprocal(by: Requantizer, count: int, source: float, output: float) -> Re
     """1 / n times the ratio of the scales, in the rule's multiplier."""
     if by.rule is Scaling.HIGH_MULTIPLY:
         return folded_reciprocal(count, by.scales.real(source, 1.0, output))
+    if by.rule is Scaling.FLOAT32:
+        return float32_reciprocal(count, float(np.float32(source) / (np.float32(output) * np.float32(count))))
     m, shift = by.pair(by.scales.real(source, 1.0 / count, output))
     return Reciprocals(by.rule, (count,), (m,), (shift,))
 
