@@ -165,9 +165,10 @@ def _multiplied(output: Output, scaling: Multiplier, channels: int, bits: int, w
 def check_multiplied(rule: Scaling, m: int, s: int, bits: int, where: str) -> None:
     """Refuse a multiplier whose products with values of `bits` bits leave the rule's register; where: as sentences name it."""
     wide = bits + max(m - 1, 0).bit_length() - min(s, 0)
-    if rule in (Scaling.MULTIPLY, Scaling.DOUBLE_ROUND) and wide > 64:
+    most = 63 if rule is Scaling.DOUBLE_ROUND else 64  # whose nudges, up to 2**61 and 2**30, are added to the product
+    if rule in (Scaling.MULTIPLY, Scaling.DOUBLE_ROUND) and wide > most:
         raise ContractError(
-            f"{where}: values of {bits} bits times {m} need {wide} bits with a shift of {s}, allowed are 64; "
+            f"{where}: values of {bits} bits times {m} need {wide} bits with a shift of {s}, allowed are {most}; "
             "take a narrower multiplier or accumulator."
         )
     if rule is Scaling.HIGH_MULTIPLY and bits > 32:

@@ -51,8 +51,9 @@ class Affine(IntegerFormat):
             check_int("Affine.zero_point", value, self.low, self.high)
         if min(len(scale), len(zeros)) > 1 and len(scale) != len(zeros):
             raise ContractError(f"Affine.zero_point: found {len(zeros)} for {len(scale)} scales; give one, or one for each.")
-        object.__setattr__(self, "scale", _like(self.scale, tuple(float(v) for v in scale)))
-        object.__setattr__(self, "zero_point", _like(self.zero_point, tuple(int(v) for v in zeros)))
+        many = max(len(scale), len(zeros)) > 1  # a single entry beside several stands for all of them
+        object.__setattr__(self, "scale", _like(self.scale, tuple(float(v) for v in scale), many))
+        object.__setattr__(self, "zero_point", _like(self.zero_point, tuple(int(v) for v in zeros), many))
 
     @property
     def low(self) -> int:
@@ -261,5 +262,5 @@ def _entries(value: object) -> tuple:
     return (value,)
 
 
-def _like(given: object, values: tuple) -> object:
-    return values if isinstance(given, (tuple, list, np.ndarray)) else values[0]
+def _like(given: object, values: tuple, many: bool) -> object:
+    return values if isinstance(given, (tuple, list, np.ndarray)) and not (many and len(values) == 1) else values[0]

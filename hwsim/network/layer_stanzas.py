@@ -90,9 +90,9 @@ def arrays_of(holder: Any, cls: type) -> dict[str, np.ndarray | None]:
     return {name: array for name, array in found.items() if array is not None or name not in optional}
 
 
-def needs_arrays(cls: type) -> bool:
-    """Return whether layers of a kind cannot be without arrays."""
-    return any(f.name in array_fields(cls) and f.default is dataclasses.MISSING for f in dataclasses.fields(cls))
+def needed_arrays(cls: type) -> tuple[str, ...]:
+    """Return the fields of arrays that layers of a kind cannot be without."""
+    return tuple(f.name for f in dataclasses.fields(cls) if f.name in array_fields(cls) and f.default is dataclasses.MISSING)
 
 
 def _following(cls: type) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from hwsim.layers import MacLayer, Shape
 from hwsim.network.contract_stanzas import read_output
 from hwsim.network.files import read_bytes
 from hwsim.network.finite import not_finite
-from hwsim.network.layer_stanzas import KINDS, array_fields, build, check_reads, needs_arrays
+from hwsim.network.layer_stanzas import KINDS, array_fields, build, check_reads, needed_arrays
 from hwsim.network.lower.plain import encoding
 from hwsim.network.lower.settle import naming, settle
 from hwsim.network.preprocessing import MAX_SIDE, ChannelOrder, Preprocessing
@@ -137,19 +137,20 @@ class _Reader:
     def _arrays(self, f: Fields, kind: str) -> tuple[Source | None, dict[str, np.ndarray | None]]:
         """A layer's files: float weights, of which its codes are derived, or its codes by field."""
         names, weighted = array_fields(KINDS[kind]), issubclass(KINDS[kind], MacLayer)
-        if not names or "files" not in f and not needs_arrays(KINDS[kind]):
+        if not names or "files" not in f and not needed_arrays(KINDS[kind]):
             return None, {}
         files = f.fields("files")
         as_codes = "codes" in files and files.boolean("codes")
         wanted = [field for field in names if weighted or field in files]
         found = {field: self._file(files, field, CODES if as_codes else FLOATS) for field in wanted}
         files.done()
+        if not as_codes and not weighted:
+            raise InputError(f"{files.where}, codes: found none, allowed true: a {kind} is kept in codes.")
+        for field in needed_arrays(KINDS[kind]):
+            if found.get(field) is None:
+                raise InputError(f"{files.where}, {field}: found null, allowed the name of a file.")
         if as_codes:
             return None, found
-        if not weighted:
-            raise InputError(f"{files.where}, codes: found none, allowed true: a {kind} is kept in codes.")
-        if found["weight"] is None:
-            raise InputError(f"{files.where}, weight: found null, allowed the name of a file.")
         return Source(found["weight"], found["bias"]), {}
 
     def _file(self, files: Fields, field: str, types: tuple[str, ...]) -> np.ndarray | None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from hwsim.arith.overflow import Overflow
 from hwsim.backends.trap import output_of
-from hwsim.contract import Accumulator, Axis, BiasPoint, MacContract, Output, Schedule, Spill, Tree
+from hwsim.contract import Accumulator, Axis, BiasPoint, MacContract, Multiplier, Output, Scaling, Schedule, Spill, Tree
 from hwsim.errors import OverflowTrap
 from hwsim.execute.single import run_layer
-from hwsim.formats import FixedPoint
+from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import Convolution, FullyConnected
 from oracles.cases import FAMILIES, Case, family
 from oracles.compare import shapes
@@ -66,6 +66,19 @@ def test_trap_names_the_first_event_and_nothing_else_stops(target, trapped):
             with pytest.raises(OverflowTrap) as caught:
                 run_layer(case.layer, *case.inputs, backend=target.backend)
             assert (caught.value.place, caught.value.coordinate) == ("output", at), case.name
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_trap_into_a_narrow_format_whose_smallest_code_is_an_event(target, signed):
+    fmt = Affine(8, 1.0, 1, signed, narrow=True)
+    output = Output(fmt, overflow=Overflow.TRAP, scaling=Multiplier(Scaling.MULTIPLY, 1, 0))
+    layer = FullyConnected(MacContract(FixedPoint(9, 0), S8, output), np.array([[1]]))
+    least = np.full((2, 1, 1, 1), fmt.low - 1)
+    with target.chosen():
+        assert run_layer(layer, least, backend=target.backend).codes.ravel().tolist() == [fmt.low] * 2
+        with pytest.raises(OverflowTrap) as caught:
+            run_layer(layer, least - [[[[0]]], [[[1]]]], backend=target.backend)
+    assert (caught.value.place, caught.value.coordinate) == ("output", (1, 0, 0, 0))
 
 
 def first_trap(case: Case) -> tuple[str, tuple[int, ...], int | None] | None:

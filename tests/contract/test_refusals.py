@@ -10,11 +10,12 @@ from hwsim.contract import Accumulator, MacContract, Multiplier, Output, Scaling
 from hwsim.contract.mac import Activation
 from hwsim.errors import ContractError
 from hwsim.formats import Affine, FixedPoint
-from hwsim.layers import FullyConnected
+from hwsim.layers import FullyConnected, Rescale
 
 S8 = FixedPoint(8, 4)
 OUT = Output(S8)
 FLOAT64 = Output(Affine(8, 1.0), Rounding.TIES_AWAY, scaling=Multiplier(Scaling.FLOAT64, 1 << 52, 80))
+DOUBLE_ROUND = Multiplier(Scaling.DOUBLE_ROUND, (1 << 31) - 1, 59)
 
 
 def fc(codes, biases=None, **contract):
@@ -60,6 +61,10 @@ def fc(codes, biases=None, **contract):
         (lambda: fc([[0]], [128], accumulator=Accumulator(8)), ["bias", "128", "-128..127"]),
         (lambda: fc([[0]], [1], accumulator=Accumulator(8, 15), bias=S8), ["bias 0 is 2048", "8 bits do not hold"]),
         (lambda: fc([[1]], [1 << 37], accumulator=Accumulator(40), output=FLOAT64), ["FLOAT64 takes", "37 bits", "found 39"]),
+        (
+            lambda: Rescale(Affine(32, 1.0, signed=False), Output(S8, Rounding.TIES_UP, scaling=DOUBLE_ROUND)),
+            ["values of 33 bits", "need 64 bits", "allowed are 63"],
+        ),
         (lambda: Output(Affine(8, 1.0, narrow=True), overflow=Overflow.WRAP), ["Output.overflow", "WRAP", "narrow", "SATURATE"]),
         (lambda: fc([[1]], output=Output(FixedPoint(8, -55))), ["shift", "63 bits", "up to 62"]),
         (lambda: fc([[1]], output=Output(FixedPoint(8, 65))), ["shift", "-57 bits", "within 64 bits"]),

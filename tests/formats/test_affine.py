@@ -76,6 +76,11 @@ def test_channels_lie_along_the_axis(scale, zeros, axis):
         assert back[at] == float(codes[at] - zeros[at[axis]]) * scale[at[axis]]
 
 
+def test_one_entry_beside_several_stands_for_all():
+    assert Affine(8, (0.5,), (1, 2, 3)) == Affine(8, 0.5, (1, 2, 3)) and Affine(8, (1.0, 2.0), (7,)) == Affine(8, (1.0, 2.0), 7)
+    assert Affine(8, (0.5,), (7,)).channels == 1  # of a single channel
+
+
 def test_overflow_modes_past_the_ends():
     fmt = Affine(8, 1.0, 100)
     real = np.array([27.0, 28.0, -228.0, -229.0, 1e30])

@@ -8,9 +8,15 @@ import json
 import numpy as np
 import pytest
 
-from hwsim.errors import HwsimError
+from hwsim import load
+from hwsim.contract import Output
+from hwsim.errors import HwsimError, InputError
+from hwsim.formats import FixedPoint
 from hwsim.golden import describe
+from hwsim.layers import ImageEncoding, LookupTable, Shape
 from hwsim.network import layer_stanzas
+from hwsim.network.preprocessing import ChannelOrder, Preprocessing
+from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.network.strict import Fields
 from support.moving_layers import LAYERS
 
@@ -49,3 +55,21 @@ def test_what_a_file_says_wrongly_is_one_sentence():
     with pytest.raises(HwsimError, match="Sampling.unit: found 0") as caught:
         describe.build("resize_nearest", plain, {}, "here")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{"codes": True, "table": None}, {"codes": True}])
+def test_a_layer_kept_in_codes_names_the_file_of_each_array_it_needs(given, tmp_path):
+    u8 = FixedPoint(8, 0, signed=False)
+    encoding = ImageEncoding(np.zeros((1, 1, 1), np.int64), 1, 0, Output(u8))
+    nodes = (
+        QuantizedNode("data", (), encoding),
+        QuantizedNode("look", ("data",), LookupTable(u8, u8, np.arange(256)[::-1])),
+    )
+    preprocessing = Preprocessing(ChannelOrder.RGB, (2, 3), (0.0,), 1.0, False)
+    QuantizedNetwork("net", nodes, Shape(1, 2, 3), preprocessing, "exact32").save(tmp_path / "net.hwnet")
+    path = tmp_path / "net.hwnet" / "network.json"
+    document = json.loads(path.read_text())
+    document["nodes"][1]["files"] = given
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="layer 'look', files, table: found null, allowed the name of a file"):
+        load(tmp_path / "net.hwnet")

@@ -75,10 +75,12 @@ def address(library: Library, array: np.ndarray, kind: str) -> Any:
 def set_output(library: Library, output: Any, e: Epilogue, acc_bits: int, channels: int = 1) -> Any:
     """Fill an hw_output; return what it points to, to be kept until the operator is made.
 
-    channels: of the operator's stage. TRAP computes what WRAP does: who stops is the caller.
+    channels: of the operator's stage. TRAP computes what WRAP does: who stops is the caller. Into a narrow format nothing can
+    wrap, and TRAP saturates: it counts the same events, and nobody sees the codes.
     """
     output.acc_bits, output.rounding, output.activation = acc_bits, int(e.rounding), int(e.activation)
-    output.overflow = 0 if e.overflow in (Overflow.WRAP, Overflow.TRAP) else 1
+    whole = e.high - e.low == (1 << e.bits) - 1
+    output.overflow = 0 if e.overflow is Overflow.WRAP or (e.overflow is Overflow.TRAP and whole) else 1
     output.low, output.high, output.zero_point = e.low, e.high, e.zero_point
     output.scaling, output.clamps = int(e.scaling), int((e.clamp_low, e.clamp_high) != NO_CLAMP)
     output.clamp_low, output.clamp_high = e.clamp_low, e.clamp_high
