@@ -74,3 +74,20 @@ def test_another_dialect_is_another_network(tmp_path, onnxruntime):
     q = [hwsim.quantize(headless(), pixels(12), method=Calibration.MAXIMUM, dialect=d) for d in (ONNXRUNTIME, TFLITE)]
     a, b = (hwsim.run(network, images, backend="jit")["sum"].codes for network in q)
     assert (a != b).sum() >= 100 and np.abs(a.astype(int) - b.astype(int)).max() <= 3
+
+
+@pytest.mark.slow
+def test_squeezenet_in_uint8_gives_onnxruntime_the_same_logits(data_dir, tmp_path, onnxruntime):
+    """int8 codes would not: onnxruntime leaves their convolutions in float on x86."""
+    folder = data_dir / "squeezenet_v1.0"
+    net = hwsim.read(folder / "deploy.prototxt", folder / "squeezenet_v1.0.caffemodel", mean=(104.0, 117.0, 123.0))
+    net = Network(net.name, net.nodes[:-1])
+    seen, scored = (hwsim.images(str(data_dir / "imagenet_val" / f), net.preprocessing) for f in ("calibration.txt", "scoring.txt"))
+    q = hwsim.quantize(net, seen, limit=4, dialect=ONNXRUNTIME, method=Calibration.MAXIMUM, signed=False)
+    images = np.stack([scored.pixels(i) for i in range(2)])
+    session = onnxruntime.InferenceSession(str(hwsim.write_onnx(q, tmp_path / "net.onnx")), providers=["CPUExecutionProvider"])
+    found = [session.run(None, {session.get_inputs()[0].name: net.preprocessing.real(images[i : i + 1])})[0] for i in range(2)]
+    fmt = q[q.logits].layer.output_format
+    codes = hwsim.run(q, images)[q.logits].codes
+    mine = np.float32(fmt.step()) * (codes.astype(np.float32) - np.float32(fmt.zero()))
+    assert np.array_equal(mine.ravel(), np.concatenate(found).ravel()) and len(np.unique(mine)) > 50
