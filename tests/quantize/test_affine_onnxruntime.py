@@ -82,7 +82,8 @@ def test_squeezenet_in_uint8_gives_onnxruntime_the_same_logits(data_dir, tmp_pat
     folder = data_dir / "squeezenet_v1.0"
     net = hwsim.read(folder / "deploy.prototxt", folder / "squeezenet_v1.0.caffemodel", mean=(104.0, 117.0, 123.0))
     net = Network(net.name, net.nodes[:-1])
-    seen, scored = (hwsim.images(str(data_dir / "imagenet_val" / f), net.preprocessing) for f in ("calibration.txt", "scoring.txt"))
+    lists = data_dir / "imagenet_val"
+    seen, scored = (hwsim.images(str(lists / f), net.preprocessing) for f in ("calibration.txt", "scoring.txt"))
     q = hwsim.quantize(net, seen, limit=4, dialect=ONNXRUNTIME, method=Calibration.MAXIMUM, signed=False)
     images = np.stack([scored.pixels(i) for i in range(2)])
     session = onnxruntime.InferenceSession(str(hwsim.write_onnx(q, tmp_path / "net.onnx")), providers=["CPUExecutionProvider"])
