@@ -151,7 +151,9 @@ class _Reader:
                 raise InputError(f"{files.where}, {field}: found null, allowed the name of a file.")
         if as_codes:
             return None, found
-        return Source(found["weight"], found["bias"]), {}
+        weight = found["weight"]
+        assert weight is not None  # needed_arrays
+        return Source(weight, found["bias"]), {}
 
     def _file(self, files: Fields, field: str, types: tuple[str, ...]) -> np.ndarray | None:
         name = files.any(field)
