@@ -14,7 +14,7 @@ STEPS_HELP = "About how many rows the table shows: the first, the last, and over
 
 
 @click.command(epilog="Example:  hwsim explain digits.hwnet --input digits --layer conv1 --at 0,3,2,2")
-@click.argument("path", metavar="NET.hwnet|NET.tflite|PKG", type=click.Path())
+@click.argument("path", metavar="NET.hwnet|NET.tflite|NET.onnx|PKG", type=click.Path())
 @click.option("--input", "image", metavar="IMAGE", help=f"For a network: an image file, or DATA: {DATA_HELP}.")
 @click.option("--index", type=click.IntRange(min=0), default=0, help="Which image of DATA.  [0]")
 @click.option("--layer", metavar="NAME", required=True, help="A convolution or a fully connected layer.")

@@ -11,7 +11,7 @@ from hwsim.cli.options import open_network, plot_option
 
 
 @click.command(epilog="Example:  hwsim show digits.hwnet --layer conv1")
-@click.argument("path", metavar="NET.hwnet|NET.tflite|PKG", type=click.Path())
+@click.argument("path", metavar="NET.hwnet|NET.tflite|NET.onnx|PKG", type=click.Path())
 @click.option("--layer", metavar="NAME", help="Everything that can change a bit of this layer.")
 @plot_option("Draw what was seen against what each format covers, and the accumulators. Of a whole network.")
 @json_option

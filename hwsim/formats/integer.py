@@ -51,7 +51,7 @@ class IntegerFormat:
         """fit(x) = x where it fits, else as the overflow mode says."""
         low = self.low_limit(overflow)
         if overflow == Overflow.TRAP and not low <= code <= self.high:
-            raise ContractError(f"code {code} does not fit {self.low}..{self.high} ({self!r}).")
+            raise ContractError(f"code {code} does not fit {self.low}..{self.high} ({self}).")
         if overflow == Overflow.WRAP:
             return wrap(code, self.bits, self.signed)
         return saturate(code, low, self.high)

@@ -55,6 +55,8 @@ def read_model(path: Path) -> Any:
     model_class = onnx_package(path).ModelProto
     if data.startswith(b"version https://git-lfs"):
         raise InputError(f"{path}: this is a Git LFS pointer; fetch the file itself with `git lfs pull`.")
+    if not data:
+        raise InputError(f"{path}: {_damaged(data)}")
     try:
         walk(data, model_class.DESCRIPTOR)
         return model_class.FromString(data)

@@ -62,7 +62,7 @@ class LayerFormats:
 def layer_formats(network: QuantizedNetwork) -> tuple[LayerFormats, ...]:
     """Return what the picture shows, in order: the layers that accumulate, and those whose format was chosen by a range.
 
-    Where no range chose any (the network was born in integers), those whose format is not that of a producer.
+    Where no range chose any (the network was born in integers), those that accumulate or have a format that no producer has.
     """
     lines = (_line(node, _output(network, node)) for node in network)
     return tuple(line for line in lines if line.output is not None or line.needed is not None)
@@ -70,7 +70,8 @@ def layer_formats(network: QuantizedNetwork) -> tuple[LayerFormats, ...]:
 
 def _output(network: QuantizedNetwork, node: QuantizedNode) -> Cover | None:
     seen, made = network.ranges.get(node.name), node.layer.output_format
-    if network.ranges or made in node.layer.input_formats:
+    passes_on = made in node.layer.input_formats and not isinstance(node.layer, MacLayer)
+    if network.ranges or passes_on:
         return None if seen is None else output_cover(seen, made)
     return _unmeasured(made)
 

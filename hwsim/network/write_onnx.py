@@ -163,17 +163,21 @@ class _Graph:
         self.add("DequantizeLinear", [f"q:{name}", scale, zero], f"r:{name}", name=f"{name}:dequantize")
 
     def clipped(self, tensor: str, layer: Layer, fmt: Grid) -> str:
-        """Relu or Clip at the real numbers of the first and last code, unless the stored type ends there anyhow."""
-        low, high = fmt.low, fmt.high
+        """Clip at the real numbers of the first and last code, unless the stored type ends there anyhow.
+
+        There Relu still stands, which changes no code: it tells a reader that what is cut off below zero is no overflow.
+        """
+        low, high, rectifies = fmt.low, fmt.high, False
         output = getattr(layer, "output", None) or getattr(getattr(layer, "contract", None), "output", None)
         if isinstance(output, Output):
             low = max(low, output.low, fmt.low if output.clamp_low is None else output.clamp_low)
             high = high if output.clamp_high is None else output.clamp_high
+            rectifies = output.activation is not Activation.NONE or output.clamp_low == fmt.zero()
             if output.activation is not Activation.NONE:
                 low = max(low, fmt.zero())
         ends = np.iinfo(stored_type(fmt))
         if (low, high) == (ends.min, ends.max):
-            return tensor
+            return self.add("Relu", [tensor]) if rectifies and low == fmt.zero() else tensor
         limits = (float((code - fmt.zero()) * real_step(fmt)) for code in (low, high))
         return self.add("Clip", [tensor, *(self.constant(limit, np.float32) for limit in limits)])
 

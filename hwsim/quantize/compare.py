@@ -37,19 +37,21 @@ def score(
     chosen = chosen[:limit]
     if chosen.labels is None:
         raise InputError(f"score: {data!s} has no labels; give a list file with `path label` lines, or arrays with labels.")
-    labels = chosen.labels + label_offset
-    _check_labels(network, labels, label_offset)
+    labels = _shifted(network, chosen.labels, label_offset)
     baseline = float_baseline(network) if float else None
     return score_items(network, _items(chosen, labels), len(chosen), backend, baseline, progress)
 
 
-def _check_labels(network: QuantizedNetwork, labels: np.ndarray, offset: int) -> None:
+def _shifted(network: QuantizedNetwork, labels: np.ndarray, offset: int) -> np.ndarray:
+    """Return label + offset, each a class of the network; compared as Python's integers, so that no offset wraps."""
     classes = network.shapes()[network.logits].c
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if wrong.size:
-        at = int(wrong[0])
-        shifted = f" with label_offset {offset}" if offset else ""
-        raise InputError(f"score: image {at} has label {labels[at]}{shifted}, allowed 0..{classes - 1}, the network's classes.")
+    for at, label in enumerate(labels.tolist()):
+        if not 0 <= label + offset < classes:
+            shifted = f" with label_offset {offset}" if offset else ""
+            raise InputError(
+                f"score: image {at} has label {label + offset}{shifted}, allowed 0..{classes - 1}, the network's classes."
+            )
+    return labels + offset
 
 
 def _items(chosen: ImageSet, labels: np.ndarray) -> Iterator[Item]:

@@ -43,6 +43,8 @@ def score_first(
     preprocessing = network.preprocessing
     if preprocessing is None:
         raise InputError(f"network {network.name!r} does not say how pixels enter it; give read() a mean and a scale.")
+    if not -(2**31) <= label_offset < 2**31:
+        raise InputError(f"score: found label_offset {label_offset}, allowed {-(2**31)}..{2**31 - 1}.")
     chosen = (data if isinstance(data, ImageSet) else images(str(data), preprocessing))[:limit]
     if chosen.labels is None or not len(chosen):
         raise InputError("score: found no labelled images; give a list file with `path label` lines, or arrays with labels.")

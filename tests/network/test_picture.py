@@ -129,7 +129,7 @@ def test_a_network_born_in_integers_shows_what_its_formats_cover() -> None:
     lines = {line.name: line for line in layer_formats(born)}
     for node in born:
         fmt = node.layer.output_format
-        if fmt not in node.layer.input_formats:
+        if isinstance(node.layer, MacLayer) or fmt not in node.layer.input_formats:
             cover = lines[node.name].output
             assert cover is not None and cover.seen is None and cover.headroom is None and not cover.clips
             assert cover.limit == max(abs(float(fmt.smallest)), abs(float(fmt.largest)))

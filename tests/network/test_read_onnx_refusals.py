@@ -174,7 +174,7 @@ def test_a_file_that_says_what_cannot_be_is_refused(tmp_path, change, expected):
     [
         (lambda good: good[:-1], "truncated, damaged, or another kind"),
         (lambda good: good[:300], "truncated"),
-        (lambda good: b"", "its operators are of opset 0"),
+        (lambda good: b"", "these 0 bytes are no ONNX model"),
         (lambda good: b"name: 'a prototxt'", "are no ONNX model"),
         (lambda good: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (lambda good: good + b"\xff" * 11, "damaged"),

@@ -175,7 +175,10 @@ REFUSED = {
     "weights that are computed": (conv(image(shape=(2, 3, 3, 3))), "is no constant"),
     "a wide bias": (conv(bias=constant(np.zeros(2, np.int64), (0.05,), (0,))), "2 x int64, allowed 2 x int32"),
     "a short bias": (conv(bias=constant(np.zeros(1, np.int32), (0.05,), (0,))), "1 x int32, allowed 2 x int32"),
-    "a bias with a zero point": (conv(bias=constant(np.zeros(2, np.int32), (0.05,), (3,))), "without a zero point"),
+    "a bias with a zero point": (
+        conv(bias=constant(np.zeros(2, np.int32), (0.05,), (3,))),
+        r"with zero points \(3,\), allowed 2 x int32 without",
+    ),
     "no stride": (conv(strideH=0), r"stride \(0, 1\)"),
     "no dilation": (conv(dilationWFactor=-1), r"dilation \(1, -1\)"),
     "a stride beyond": (conv(strideW=1 << 30), "stride"),

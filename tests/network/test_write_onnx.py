@@ -188,6 +188,20 @@ def test_affine_layers_are_onnxruntimes(weight):
     agree(network, optimized=(True,))
 
 
+def test_a_relu_whose_zero_is_the_lowest_code_is_read_back_as_one(tmp_path):
+    x, y = Affine(8, 1.0, 3), Affine(8, 17.0, -128)  # 255 * 17: more than 18 taps reach
+    made = contract(x, Affine(8, float(np.float32(0.013))), y)
+    codes = RNG.integers(-128, 128, (4, 3, 3, 2)), RNG.integers(-9000, 9000, 4)
+    events = []
+    for clamp in (None, -128):
+        network = chain(Convolution(replace(made, output=replace(made.output, clamp_low=clamp)), *codes, pad=(1, 1)), first=x)
+        agree(network)
+        back = hwsim.run(hwsim.read(write_onnx(network, tmp_path / f"{clamp}.onnx")), pixels(2))
+        assert back["l0"].events == hwsim.run(network, pixels(2))["l0"].events
+        events.append(back["l0"].events.output)
+    assert events[0] > 0 == events[1], "what ReLU cuts off is no overflow, what an end of the format cuts off is one"
+
+
 def test_sums_and_averages_of_affine_codes_are_onnxruntimes_fused_operators():
     x, y = Affine(8, 0.5, 3), Affine(8, float(np.float32(0.3)), -20)
     total = EltwiseSum((x, x), Output(y), fused_sum((x, x), y))

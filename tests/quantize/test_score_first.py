@@ -41,6 +41,16 @@ def test_right_answers_are_counted(digits, scheme):
     assert shifted.fixed.right == int((logits.argmax(axis=1) == labels + 1).sum())
 
 
+@pytest.mark.parametrize("offset", [10, -10, 2**63 - 1, -(2**63), 10**20])
+def test_an_offset_never_wraps_a_label_into_the_classes(digits, offset):
+    images = hwsim.images("digits", digits.preprocessing)[:4]
+    with pytest.raises(InputError, match=f"image 0 has label {int(images.labels[0]) + offset} with label_offset {offset}, "):
+        hwsim.score(hwsim.quantize(digits, images), images, label_offset=offset)
+    if abs(offset) > 10:
+        with pytest.raises(InputError, match=f"found label_offset {offset}, allowed"):
+            hwsim.score_first(digits, images, hwsim.FirstScheme.WEIGHTS_ONLY, label_offset=offset)
+
+
 def test_the_command_scores_a_float_model(digits):
     files = (str(DEMO / "digits.prototxt"), "--weights", str(DEMO / "digits.caffemodel"))
     run = hwsim_command("score", *files, "--data", "digits", "--limit", "20", "--first-scheme", "runtime_ranges", "--json")

@@ -237,8 +237,9 @@ def codes(contract: MacContract | FloatMacContract, source: Source) -> tuple[np.
     try:
         return weight, fmt.encode_array(source.bias, rounding, Overflow.TRAP)
     except ContractError as error:
+        found = str(error).rstrip(".")
         raise ContractError(
-            f"the bias does not fit an accumulator of {contract.accumulator.bits} bits on the products' grid ({error}); "
+            f"the bias does not fit an accumulator of {contract.accumulator.bits} bits on the products' grid ({found}); "
             "widen the accumulator or give the weights fewer bits."
         ) from None
 

@@ -114,10 +114,12 @@ class Site:
             return None
         bias = self.constant(2, 1)
         kind = "int64" if self.wide(declared) else "int32"
-        if self.tensor(2).dtype != kind or len(bias) != channels or any(self.tensor(2).zero_points):
+        zeros = self.tensor(2).zero_points
+        if self.tensor(2).dtype != kind or len(bias) != channels or any(zeros):
+            beside = f" with zero points {zeros[:3]}" if any(zeros) else ""
             raise InputError(
-                f"{self.where}: found a bias of {len(bias)} x {self.tensor(2).dtype}, allowed {channels} x {kind} "
-                "without a zero point."
+                f"{self.where}: found a bias of {len(bias)} x {self.tensor(2).dtype}{beside}, allowed {channels} x {kind} "
+                "without a zero point; convert the model again."
             )
         return bias
 
