@@ -1,4 +1,4 @@
-"""Run the worked examples of mac.md, products.md, stochastic.md and affine.md: `python docs/pictures/draw.py`, or `make pictures`.
+"""Run the worked examples of four pages, mac.md first: `python docs/pictures/draw.py`, or `make pictures`.
 
 Every Python block runs, one after the other in one namespace for each document. What it prints becomes the text block below
 it, and where a picture follows, the variable `found` is drawn into it.

@@ -118,7 +118,7 @@ def json_fields(data: bytes, rng: random.Random) -> bytes:
 def _cyclic(document: Any) -> bool:
     try:
         json.dumps(document)
-    except ValueError:
+    except (ValueError, RecursionError):  # ever deeper copies end like a circle
         return True
     return False
 
