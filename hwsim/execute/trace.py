@@ -16,7 +16,7 @@ from hwsim.errors import InputError
 from hwsim.execute.draws import Drawn
 from hwsim.execute.plan import Bound, Plan
 from hwsim.formats import Format, Minifloat
-from hwsim.images import Image
+from hwsim.images import Image, ImageSet
 from hwsim.layers import Events, Layer, MacLayer, Shares, Softmax
 from hwsim.layers.float_unit import FloatUnit
 from hwsim.layers.softmax_fixed import SoftmaxFixed
@@ -229,14 +229,24 @@ def _layer_trace(bound: Bound, drawn: Drawn | None) -> LayerTrace:
 
 
 def run(
-    network: QuantizedNetwork, image: Image | np.ndarray, backend: str = "auto", acc: bool = True, first_image: int = 0
+    network: QuantizedNetwork,
+    image: Image | ImageSet | np.ndarray,
+    backend: str = "auto",
+    acc: bool = True,
+    first_image: int = 0,
 ) -> Trace:
-    """Run one image through the network; return the trace.
+    """Run one image, or some, through the network; return the trace.
 
-    image: an Image of hwsim.images, or uint8 pixels [C][H][W] or [N][C][H][W] in the network's size and channel order.
+    image: an Image of hwsim.images, an ImageSet (a slice of one: all of it stays in memory), or uint8 pixels [C][H][W] or
+    [N][C][H][W] in the network's size and channel order.
     acc: keep the accumulators.  first_image: how many images the hardware has seen since power-up; only draws depend on it.
     """
-    pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
+    if isinstance(image, ImageSet):
+        if not len(image):
+            raise InputError(f"network {network.name!r}: found no images; give at least one.")
+        pixels = np.stack([each.pixels for each in image])
+    else:
+        pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     batch = pixels[None] if pixels.ndim == 3 else pixels
     plan = Plan(network, backend, max(len(batch), 1) if batch.ndim == 4 else 1, acc)
     plan.run(batch, first_image)

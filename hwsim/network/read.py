@@ -64,6 +64,7 @@ def read(
     the input, needed where a data layer does not state it.
     Raises InputError, naming file, layer and field, for anything that is missing, damaged or not supported.
     """
+    from hwsim.contract.dialects import Dialect
     from hwsim.network.caffe_input import Wish
     from hwsim.network.caffe_weights import read_mean
     from hwsim.network.read_caffe import read_caffe
@@ -78,6 +79,8 @@ def read(
             raise InputError(f"read: mean {mean!r} is not a sequence of numbers, an array, or the path of one.") from None
     if shape is not None and len(shape) != 3:
         raise InputError(f"read: shape {shape} is not (channels, height, width).")
+    if not isinstance(dialect, Dialect | None):
+        raise InputError(f"read: found dialect={dialect!r}, allowed a Dialect, as hwsim.dialects.TFLITE.")
     if dialect is not None and model.suffix != ".tflite":
         raise InputError(f"{model}: found the dialect {dialect.name}; only a .tflite file takes one here, others when quantized.")
     wish = Wish(mean, scale, channel_order, shape)

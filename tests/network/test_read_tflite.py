@@ -341,6 +341,8 @@ def test_a_dialect_that_scales_no_codes_by_integers_is_refused(name: str) -> Non
 
 
 def test_other_files_take_no_dialect(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found dialect='tflite', allowed a Dialect, as hwsim.dialects.TFLITE"):
+        hwsim.read(CORPUS[0], dialect="tflite")  # type: ignore[call-overload]
     with pytest.raises(InputError, match="only a .tflite file takes one here"):
         hwsim.read(tmp_path / "net.onnx", dialect=hwsim.dialects.TFLITE)
 

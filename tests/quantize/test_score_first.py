@@ -68,3 +68,13 @@ def test_weights_beside_a_network_in_integers_are_refused(digits, tmp_path):
 def test_images_without_labels_are_refused(digits):
     with pytest.raises(InputError, match="no labelled images"):
         hwsim.score_first(digits, hwsim.images("digits", digits.preprocessing)[:0], hwsim.FirstScheme.WEIGHTS_ONLY)
+
+
+def test_a_slice_of_images_runs_as_its_pixels_do(digits):
+    images = hwsim.images("digits", digits.preprocessing)[3:8]
+    network = hwsim.quantize(digits, images)
+    some, pixels = hwsim.run(network, images), np.stack([image.pixels for image in images])
+    np.testing.assert_array_equal(some.pixels, pixels)
+    np.testing.assert_array_equal(some["ip2"].codes, hwsim.run(network, pixels)["ip2"].codes)
+    with pytest.raises(InputError, match="no images"):
+        hwsim.run(network, images[:0])
