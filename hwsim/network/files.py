@@ -17,10 +17,10 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
             raise InputError(f"{path}: this file {found}; give the path of an existing file.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size  # a buffer as large as the limit would be taken at once
-            data = file.read(min(size, limit) + 1)
+            data = b"" if size > limit else file.read(size + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from None
-    if len(data) > limit:
+    if max(size, len(data)) > limit:
         raise InputError(f"{path}: larger than the {limit:,} bytes that hwsim reads for this kind of file.")
     return data

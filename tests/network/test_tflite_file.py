@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,15 @@ for at in range(0, len(good) - 4, 4):
 print("fine")
 """
     assert "fine" in run_python("-c", program).stdout
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.tflite").open("wb") as file:
+        file.truncate(3 << 30)  # a hole: it takes no disk
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="larger than the 2,147,483,647 bytes"):
+            read_tflite_file(tmp_path / "huge.tflite")
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
