@@ -19,10 +19,7 @@ MAX_CAFFEMODEL_BYTES = (1 << 31) - 1
 
 MAX_LAYERS, MAX_BLOBS = 100_000, 64
 
-_OTHER_KINDS = {
-    b"\x89HDF": "an HDF5 file; write the caffemodel as BINARYPROTO",
-    b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with `git lfs pull`",
-}
+_HDF5 = b"\x89HDF"
 
 
 def read_caffemodel(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
@@ -31,9 +28,8 @@ def read_caffemodel(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
     Blobs keep the shape of the file: in the 2014 layout four axes, the first of them 1.
     """
     data = read_bytes(path, MAX_CAFFEMODEL_BYTES)
-    for magic, kind in _OTHER_KINDS.items():
-        if data.startswith(magic):
-            raise InputError(f"{path}: this is {kind}.")
+    if data.startswith(_HDF5):
+        raise InputError(f"{path}: this is an HDF5 file; write the caffemodel as BINARYPROTO.")
     file = parse_binary("WeightsFile", data, str(path))
     if not 0 < len(file.layer) + len(file.layers) <= MAX_LAYERS:
         raise InputError(

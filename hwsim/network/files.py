@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hwsim.errors import InputError
 
+LFS_POINTER = b"version https://git-lfs"
+
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     """All bytes of a file of at most `limit` bytes; InputError where it is missing, a folder, unreadable or larger."""
@@ -23,4 +25,6 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
         raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from None
     if max(size, len(data)) > limit:
         raise InputError(f"{path}: larger than the {limit:,} bytes that hwsim reads for this kind of file.")
+    if data.startswith(LFS_POINTER):
+        raise InputError(f"{path}: this is a Git LFS pointer; fetch the file itself with `git lfs pull`.")
     return data

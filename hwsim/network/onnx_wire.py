@@ -53,8 +53,6 @@ def read_model(path: Path) -> Any:
     """The ModelProto of a file; InputError where the bytes are truncated, something else, or of a kind that hwsim refuses."""
     data = read_bytes(path, MAX_ONNX_BYTES)
     model_class = onnx_package(path).ModelProto
-    if data.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path}: this is a Git LFS pointer; fetch the file itself with `git lfs pull`.")
     if not data:
         raise InputError(f"{path}: {_damaged(data)}")
     try:

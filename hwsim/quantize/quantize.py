@@ -157,8 +157,8 @@ def _school(scheme: Scheme | None, dialect: Dialect | None) -> tuple[Scheme, Dia
     if scheme is None:
         scheme = Scheme.DYNAMIC_FIXED_POINT if dialect.affine is None else Scheme.AFFINE
     if (scheme is Scheme.AFFINE) != (dialect.affine is not None):
-        has = ", ".join(name for name, known in DIALECTS.items() if known.affine is not None)
-        raise InputError(f"quantize: found {scheme.name} with dialect {dialect.name!r}, allowed with AFFINE and no other: {has}.")
+        fits = ", ".join(name for name, known in DIALECTS.items() if (known.affine is not None) == (scheme is Scheme.AFFINE))
+        raise InputError(f"quantize: found scheme {scheme.name} with dialect {dialect.name!r}, allowed with this scheme: {fits}.")
     return scheme, dialect
 
 
@@ -169,6 +169,8 @@ def _widths(
         raise ContractError(f"quantize: found minifloats={minifloats!r}, allowed Minifloats.")
     default = POWER_BITS if scheme is Scheme.POWER_OF_TWO else _width("bits", bits)
     chosen = default if weight_bits is None else _width("weight_bits", weight_bits)
+    if scheme is Scheme.AFFINE and not signed and bits > 8:
+        raise InputError(f"quantize: found unsigned codes of {bits} bits, allowed with AFFINE are 8: its wider codes are signed.")
     return Widths(chosen, _width("bits", bits), scheme, minifloats, lrn, signed)
 
 

@@ -203,10 +203,15 @@ def test_least_squares_clips_where_an_outlier_stretches_the_range():
 
 
 def test_scheme_and_dialect_must_agree():
-    with pytest.raises(InputError, match="found AFFINE with dialect 'exact32', allowed with AFFINE and no other: tflite"):
+    with pytest.raises(InputError, match="found scheme AFFINE with dialect 'exact32', allowed with this scheme: tflite, "):
         hwsim.quantize(fire(), pixels(2), scheme=Scheme.AFFINE, dialect=EXACT32)
-    with pytest.raises(InputError, match="found POWER_OF_TWO with dialect 'tosa'"):
+    with pytest.raises(InputError, match="found scheme POWER_OF_TWO with dialect 'tosa', allowed with this scheme: exact32"):
         hwsim.quantize(fire(), pixels(2), scheme=Scheme.POWER_OF_TWO, dialect=TOSA)
+
+
+def test_codes_beyond_8_bits_are_signed():
+    with pytest.raises(InputError, match="found unsigned codes of 16 bits, allowed with AFFINE are 8"):
+        hwsim.quantize(fire(), pixels(2), bits=16, weight_bits=8, scheme=Scheme.AFFINE, signed=False)
 
 
 def test_one_width_alone_is_no_edit_of_an_affine_network(network):
