@@ -257,7 +257,8 @@ def refusal(library, accumulator, **fields) -> tuple[int, int]:
     if layer.unit.accumulator is None:
         filling.exact_sum()
     else:
-        filling.float_register(layer.unit.accumulator, layer.extents(SHAPE))
+        register = layer.unit.accumulator
+        filling.float_register(register, register.schedule.table(*layer.extents(SHAPE)))
     filling.output()
     for name, value in fields.items():
         setattr(conv, name, value)
