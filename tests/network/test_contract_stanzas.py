@@ -172,7 +172,15 @@ multipliers = st.builds(
     st.integers(2, 62),
 )
 clamps = st.none() | st.integers(-100, 0), st.none() | st.integers(0, 100)
-scaled = st.builds(Output, affines, st.just(Rounding.TIES_UP), overflows, st.just(Activation.NONE), multipliers, *clamps)
+
+
+def scaled_output(fmt, overflow, scaling, low, high) -> Output:
+    """An output stage with a multiplier; what wraps uses every code."""
+    fmt = replace(fmt, narrow=False) if overflow is Overflow.WRAP else fmt
+    return Output(fmt, Rounding.TIES_UP, overflow, Activation.NONE, scaling, low, high)
+
+
+scaled = st.builds(scaled_output, affines, overflows, multipliers, *clamps)
 
 
 @given(affines, affine_weights, scaled, st.sampled_from([Accumulator(32), Accumulator(62)]))
