@@ -43,13 +43,13 @@ def test_unsigned_codes_and_another_dialect(tmp_path, onnxruntime):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--scheme", "affine", "--dialect", "exact32"), "found AFFINE with dialect 'exact32'"),
+        (("--scheme", "affine", "--dialect", "exact32"), "found scheme AFFINE with dialect 'exact32'"),
         (("--scheme", "affine", "--rounding", "ties_even"), "--rounding: found beside --scheme affine"),
         (("--scheme", "affine", "--accumulator-fit"), "--accumulator-fit: found beside --scheme affine"),
         (("--scheme", "affine", "--minifloat", "e4m3"), "--minifloat: found beside --scheme affine"),
         (("--unsigned",), "--unsigned: found beside --scheme dynamic_fixed_point"),
         (("--scheme", "minifloat", "--unsigned"), "--unsigned: found beside --scheme minifloat"),
-        (("--scheme", "power_of_two", "--dialect", "tosa"), "found POWER_OF_TWO with dialect 'tosa'"),
+        (("--scheme", "power_of_two", "--dialect", "tosa"), "found scheme POWER_OF_TWO with dialect 'tosa'"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(options, sentence, tmp_path, onnxruntime):
