@@ -73,6 +73,33 @@ Widen the accumulator, or choose another overflow mode.
         )
 
 
+class DeviceError(HwsimError):
+    """A device under test that gave no answer that could be compared; whoever raises it has failed the test.
+
+    detail: what the device left behind, whole lines of it: the end of its stderr, or a traceback; "" for nothing.
+    """
+
+    def __init__(self, sentence: str, detail: str = "") -> None:
+        super().__init__(sentence)
+        self.detail = detail
+
+
+class DeviceHung(DeviceError):
+    """No answer, or only a part of it, within the time limit."""
+
+
+class DeviceCrashed(DeviceError):
+    """It ended before it was asked to: an exit code, a signal, an exception; or it could not be started."""
+
+
+class DeviceAnswer(DeviceError):
+    """It answered with what are no codes of this layer: another shape, type or range, lines too few or too many."""
+
+
+class DeviceUnsteady(DeviceError):
+    """Asked the same twice, it answered differently."""
+
+
 WIDENED = {
     "tree": "the adder tree's levels",
     "accumulator": "the accumulator",

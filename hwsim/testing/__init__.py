@@ -1,0 +1,35 @@
+"""Tools for verification teams: strategies whose corner values are likely, devices under test, and what holds them to the model.
+
+    from hwsim.testing import assert_bit_exact, conv_layers
+
+    def test_my_rtl(dut):
+        assert_bit_exact(dut, conv_layers())
+
+Needs Hypothesis: pip install 'hwsim[testing]'. Every name is loaded at its first use; sessions and devices need no Hypothesis.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# public name -> "module:name in it"
+_API: dict[str, str] = {
+    "Session": "hwsim.testing.session:Session",
+    "parse_codes": "hwsim.testing.session:parse_codes",
+}
+
+__all__ = [*_API]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'hwsim.testing' has no attribute {name!r}; it has: {', '.join(sorted(_API))}")
+    module, _, attribute = _API[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_API})
