@@ -17,6 +17,14 @@ from typing import Any
 _API: dict[str, str] = {
     "Session": "hwsim.testing.session:Session",
     "parse_codes": "hwsim.testing.session:parse_codes",
+    "Product": "hwsim.testing.strategies:Product",
+    "accumulators": "hwsim.testing.contract_strategies:accumulators",
+    "affine_formats": "hwsim.testing.strategies:affine_formats",
+    "codes": "hwsim.testing.strategies:codes",
+    "contracts": "hwsim.testing.contract_strategies:contracts",
+    "fixed_formats": "hwsim.testing.strategies:fixed_formats",
+    "minifloat_formats": "hwsim.testing.strategies:minifloat_formats",
+    "pow2_formats": "hwsim.testing.strategies:pow2_formats",
 }
 
 __all__ = [*_API]

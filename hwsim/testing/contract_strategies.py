@@ -1,0 +1,478 @@
+"""Hypothesis strategies of accumulators and whole numeric contracts: everything that the constructors take, nothing they refuse.
+
+Registers are drawn around the width that their sums need, so that most of them can overflow; every limit of
+contract/resolve.py is kept by construction, for any weights and at most `max_taps` of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from hwsim.arith.accumulate import Pairing
+from hwsim.arith.lfsr import Alignment, LfsrForm
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
+from hwsim.arith.scale import Scaling
+from hwsim.arith.shift_add import SignOrder
+from hwsim.contract import (
+    Accumulator,
+    Activation,
+    Axis,
+    BiasPoint,
+    DrawOrder,
+    ExactSum,
+    FloatAccumulator,
+    FloatMacContract,
+    FloatOutput,
+    Lfsr,
+    MacContract,
+    Multiplier,
+    Order,
+    Output,
+    PaddedTaps,
+    Reset,
+    RoundAt,
+    Schedule,
+    ShiftAdd,
+    Spill,
+    StochasticRounding,
+    Tail,
+    Tree,
+    ZeroSkip,
+)
+from hwsim.contract.accumulator import MAX_TREE_BITS
+from hwsim.contract.mac import MAX_OPERAND_BITS, ROUNDINGS, operand_range, real_step, signed_width
+from hwsim.contract.scaling import LIMITS
+from hwsim.errors import InputError
+from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo, catalog
+from hwsim.testing.bounds import check_bounds, check_int, chosen
+from hwsim.testing.strategies import (
+    Product,
+    affine_formats,
+    fixed_formats,
+    minifloat_formats,
+    pow2_formats,
+    some_bits,
+    zero_points,
+)
+
+MAX_TAPS = 1 << 16
+REGISTER_OVERFLOWS = (Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
+"""Modes of a register, the default first; TRAP, which ends a run with an error, is drawn where it is asked for."""
+
+ALL_ROUNDINGS = (Rounding.TIES_EVEN, *(mode for mode in Rounding if mode is not Rounding.TIES_EVEN))
+MULTIPLIER_BITS = {Scaling.HIGH_MULTIPLY: 31, Scaling.FLOAT32: 24, Scaling.FLOAT64: 53}
+VALUE_BITS = {Scaling.MULTIPLY: 60, Scaling.HIGH_MULTIPLY: 32, Scaling.DOUBLE_ROUND: 60, Scaling.FLOAT32: 64, Scaling.FLOAT64: 37}
+"""Widest accumulator whose values a rule of scaling takes with a multiplier of at least 3 bits."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a caller of contracts() asked for, checked."""
+
+    min_bits: int = 2
+    max_bits: int = MAX_OPERAND_BITS
+    products: tuple[Product, ...] = tuple(Product)
+    overflow: tuple[Overflow, ...] = REGISTER_OVERFLOWS
+    roundings: tuple[Rounding, ...] = ALL_ROUNDINGS
+    scheduled: tuple[bool, ...] = (False, True)
+    max_lanes: int = 4
+    max_taps: int = 64
+    channels: int | None = None
+    input: FixedPoint | Affine | Minifloat | None = None
+    stochastic: bool = False
+    own_bias: bool = True
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the accumulator has to hold: widths of one product, of a usual sum and of the largest one, and the products' grids."""
+
+    product_bits: int
+    usual_bits: int
+    most_bits: int
+    grids: tuple[int, ...] = (0,)
+
+    @property
+    def spread(self) -> int:
+        """By how many bits the channels' grids differ."""
+        return max(self.grids) - min(self.grids)
+
+
+def draw_from(draw: DrawFn, values: Iterable[T]) -> T:
+    """Draw one of the values; the first is the simplest."""
+    return draw(st.sampled_from(tuple(values)))
+
+
+def clipped(value: int, low: int, high: int) -> int:
+    """Return the value, or the end that it lies beyond."""
+    return max(low, min(value, high))
+
+
+def accumulators(
+    min_bits: int = 2,
+    max_bits: int = 64,
+    *,
+    overflow: Iterable[Overflow] | None = None,
+    roundings: Iterable[Rounding] | None = None,
+    scheduled: bool | None = None,
+    max_lanes: int = 4,
+) -> SearchStrategy[Accumulator]:
+    """Registers of min_bits..max_bits: with and without a declared order, trees, spills, dropped bits and own grids.
+
+    overflow: modes of all registers, None for all but TRAP.  roundings: None for all.  scheduled: whether an order is declared,
+    None for both; only Overflow.WRAP does without.  Shrinks to few bits, WRAP, no order.
+
+    >>> accumulators(scheduled=False, overflow=[Overflow.SATURATE])
+    Traceback (most recent call last):
+    ...
+    hwsim.errors.InputError: accumulators: found scheduled=False with overflow SATURATE, allowed is WRAP, the only mode whose \
+result no order decides.
+    """
+    check_bounds("accumulators", "bits", min_bits, max_bits, 2, 64)
+    wishes = _register_wishes("accumulators", overflow, roundings, scheduled, max_lanes)
+    return _free_accumulators(min_bits, max_bits, wishes)
+
+
+def _register_wishes(where: str, overflow: Any, roundings: Any, scheduled: bool | None, max_lanes: int) -> Wishes:
+    check_int(f"{where}: max_lanes", max_lanes, 1, 256)
+    modes = chosen(f"{where}: overflow", overflow, (*REGISTER_OVERFLOWS, Overflow.TRAP), REGISTER_OVERFLOWS)
+    orders = chosen(f"{where}: scheduled", None if scheduled is None else (scheduled,), (False, True))
+    if Overflow.WRAP not in modes:
+        orders = tuple(order for order in orders if order)
+    if not orders:
+        names = ", ".join(mode.name for mode in modes)
+        raise InputError(
+            f"{where}: found scheduled=False with overflow {names}, allowed is WRAP, the only mode whose result no order decides."
+        )
+    return Wishes(
+        overflow=modes, roundings=chosen(f"{where}: roundings", roundings, ALL_ROUNDINGS), scheduled=orders, max_lanes=max_lanes
+    )
+
+
+@st.composite
+def _free_accumulators(draw: DrawFn, low: int, high: int, wishes: Wishes) -> Accumulator:
+    bits = draw(some_bits(low, high))
+    made = _accumulator(draw, wishes, Sums(clipped(bits - 2, 2, 16), bits, 48), bits)
+    return made
+
+
+def contracts(
+    min_bits: int = 2,
+    max_bits: int = MAX_OPERAND_BITS,
+    *,
+    products: Iterable[Product] | None = None,
+    overflow: Iterable[Overflow] | None = None,
+    roundings: Iterable[Rounding] | None = None,
+    scheduled: bool | None = None,
+    stochastic: bool = True,
+    max_lanes: int = 4,
+    max_taps: int = 64,
+    channels: int | None = None,
+    input: FixedPoint | Affine | Minifloat | None = None,
+) -> SearchStrategy[MacContract | FloatMacContract]:
+    """Contracts of a multiply-accumulate unit, which any layer of at most max_taps taps can have.
+
+    min_bits, max_bits: of the operands.  products: what multiplies, None for all.  overflow: modes of all registers and of the
+    output, None for all but TRAP, which ends a run with an error.  roundings: modes everywhere, None for all; a rule of scaling
+    that takes ties only keeps to its own where none of them is left.  scheduled: whether the order is declared.
+    stochastic: whether outputs may be rounded by noise.  channels: formats and multipliers may differ between so many output
+    channels; None: they do not.  input: the input's format, given.
+    Shrinks to small fixed point, no declared order, default modes.
+
+    >>> from hypothesis import find
+    >>> found = find(contracts(products=[Product.FIXED]), lambda contract: contract.input.bits == 4)
+    >>> found.input, found.accumulator.schedule, found.output.overflow.name
+    (FixedPoint(bits=4, fractional_length=0, signed=True), None, 'SATURATE')
+    """
+    check_bounds("contracts", "bits", min_bits, max_bits, 2, MAX_OPERAND_BITS)
+    check_int("contracts: max_taps", max_taps, 1, MAX_TAPS)
+    if channels is not None:
+        check_int("contracts: channels", channels, 1, 4096)
+    wishes = replace(
+        _register_wishes("contracts", overflow, roundings, scheduled, max_lanes),
+        min_bits=min_bits,
+        max_bits=max_bits,
+        products=_products(products, input),
+        max_taps=max_taps,
+        channels=channels,
+        input=input,
+        stochastic=stochastic,
+    )
+    return contracts_of(wishes)
+
+
+def _products(products: Iterable[Product] | None, given: object) -> tuple[Product, ...]:
+    found = chosen("contracts: products", products, Product)
+    if given is None:
+        return found
+    takes: dict[type, tuple[Product, ...]] = {
+        FixedPoint: tuple(Product),
+        Affine: (Product.AFFINE,),
+        Minifloat: (Product.FLOAT,),
+    }
+    left = tuple(product for product in found if product in takes.get(type(given), ()))
+    if not left:
+        names = ", ".join(product.name for product in found)
+        raise InputError(f"contracts: found input={given!r} with products {names}, allowed is a format that one of them takes.")
+    return left
+
+
+@st.composite
+def contracts_of(draw: DrawFn, wishes: Wishes) -> MacContract | FloatMacContract:
+    """Contracts of checked wishes."""
+    product = draw_from(draw, wishes.products)
+    return _float_contract(draw, wishes) if product is Product.FLOAT else _integer_contract(draw, wishes, product)
+
+
+# ---- integers
+
+
+def _integer_contract(draw: DrawFn, wishes: Wishes, product: Product) -> MacContract:
+    x, weight, unit = _operands(draw, wishes, product)
+    sums = _sums(draw, wishes, x, weight, unit)
+    accumulator = _accumulator(draw, wishes, sums, None)
+    lengths = _lengths(accumulator, sums)
+    output = _output(draw, wishes, accumulator.bits, lengths, _plain_output(x, weight))
+    bias = None
+    if wishes.own_bias and draw(st.integers(0, 3)) == 3:
+        fl = max(lengths) + draw(st.integers(-3, 6))
+        bias = FixedPoint(draw(st.integers(2, accumulator.bits)), fl)
+    rounding = draw_from(draw, wishes.roundings)
+    made = MacContract(x, weight, output, accumulator, bias, rounding, unit)
+    return _with_exact_tree(draw, made)
+
+
+def _operands(draw: DrawFn, wishes: Wishes, product: Product) -> tuple[Any, Any, ShiftAdd | None]:
+    bounds = (wishes.min_bits, wishes.max_bits)
+    fixed, several = fixed_formats(*bounds), fixed_formats(*bounds, channels=wishes.channels)
+    if product is Product.FIXED:
+        return wishes.input or draw(fixed), draw(several), None
+    if product is Product.AFFINE:
+        return _affine_operands(draw, wishes)
+    x = wishes.input or draw(fixed)
+    assert isinstance(x, FixedPoint)
+    weight = draw(pow2_formats(max_bits=clipped(wishes.max_bits, 1, 8)))
+    if draw(st.booleans()):
+        unit = ShiftAdd(draw(st.integers(0, 8)), draw_from(draw, wishes.roundings), draw_from(draw, SignOrder))
+        return x, weight, unit
+    return x, weight, ShiftAdd(max(0, -weight.exp_min))
+
+
+def _affine_operands(draw: DrawFn, wishes: Wishes) -> tuple[Any, Any, None]:
+    """Both affine; or one of them fixed point, of integers, beside an affine one."""
+    bounds = (wishes.min_bits, wishes.max_bits)
+    integers = fixed_formats(*bounds, min_fractional_length=0, max_fractional_length=0)
+    affine = affine_formats(*bounds, narrow=None)
+    which = draw(st.integers(0, 4))
+    x = wishes.input or draw(integers if which == 3 else affine)
+    mixed = which == 4 and isinstance(x, Affine)
+    weight = draw(integers if mixed else affine_formats(*bounds, narrow=None, channels=wishes.channels))
+    return x, weight, None
+
+
+def _sums(draw: DrawFn, wishes: Wishes, x: Any, weight: Any, unit: ShiftAdd | None) -> Sums:
+    if isinstance(weight, PowerOfTwo):
+        assert unit is not None
+        low, high = unit.bounds(x, weight)
+        grids: tuple[int, ...] = (x.fl() + unit.guard_bits,)
+    else:
+        corners = [a * b for a in operand_range(x) for b in operand_range(weight)]
+        low, high = min(0, *corners), max(0, *corners)
+        grids = tuple(x.fl() + weight.fl(k) for k in range((wishes.channels or 1) if weight.per_channel else 1))
+    taps, size = draw(st.integers(1, wishes.max_taps)), max(-low, high)
+    return Sums(signed_width(size), signed_width(size * taps), signed_width(size * wishes.max_taps), grids)
+
+
+def _lengths(accumulator: Accumulator, sums: Sums) -> tuple[int, ...]:
+    """The accumulator's fractional length of each channel that is told apart."""
+    if accumulator.fractional_length is None:
+        return tuple(grid - accumulator.dropped_bits for grid in sums.grids)
+    assert isinstance(accumulator.fractional_length, int)
+    return (accumulator.fractional_length,)
+
+
+def _accumulator(draw: DrawFn, wishes: Wishes, sums: Sums, bits: int | None) -> Accumulator:
+    """A register around the width that the sums need; bits: given."""
+    scheduled = draw_from(draw, wishes.scheduled)
+    room = clipped(62 - sums.most_bits - sums.spread, 0, 62)
+    finer, dropped, declared = 0, 0, draw(st.integers(0, 3)) == 3
+    if declared:
+        least = -4 if scheduled else 0
+        finer = draw(st.one_of(st.integers(least, min(6, room)), st.integers(least, room)))
+    elif scheduled and draw(st.integers(0, 3)) == 3:
+        dropped = draw(st.integers(1, 6))
+    if bits is None:
+        near = clipped(sums.usual_bits + finer - dropped + draw(st.integers(-5, 1)), 2, 64)
+        bits = near if draw(st.integers(0, 7)) < 7 else draw(st.integers(2, 64))
+    shift = max(finer, 0) + sums.spread
+    overflow = draw_from(draw, wishes.overflow) if scheduled else Overflow.WRAP
+    proof = bits >= sums.most_bits + shift + 2 and draw(st.integers(0, 3)) == 3
+    schedule = _schedule(draw, wishes, sums.product_bits, bits, shift, proof) if scheduled else None
+    grid = max(sums.grids) + finer if declared else None
+    rounding, place = draw_from(draw, wishes.roundings), draw_from(draw, RoundAt)
+    return Accumulator(bits, grid, proof, overflow, dropped, rounding, place, schedule)
+
+
+def _schedule(draw: DrawFn, wishes: Wishes, product_bits: int, bits: int, shift: int, wide: bool) -> Schedule:
+    """A declared order; wide: nothing narrower than the accumulator, which is proven safe."""
+    order, lanes, tail = draw_from(draw, Order), draw(st.integers(1, wishes.max_lanes)), draw_from(draw, (Tail.IDLE, Tail.PACKED))
+    axis = draw_from(draw, Axis) if tail is Tail.IDLE else Axis[order.name[-1]]
+    tree = Tree(draw_from(draw, Pairing))
+    if not wide and lanes > 1 and draw(st.booleans()):
+        most = clipped(63 - shift, 2, MAX_TREE_BITS)
+        widths = tuple(clipped(product_bits + draw(st.integers(-3, 2)), 2, most) for _ in range(tree.levels(lanes)))
+        tree = Tree(tree.pairing, widths, draw_from(draw, wishes.overflow))
+    spill = _spill(draw, wishes, bits) if not wide and draw(st.integers(0, 2)) == 2 else None
+    point, padded, zeros = draw_from(draw, BiasPoint), draw_from(draw, PaddedTaps), draw_from(draw, ZeroSkip)
+    return Schedule(order, lanes, axis, tail, tree, point, padded, zeros, spill)
+
+
+def _spill(draw: DrawFn, wishes: Wishes, bits: int) -> Spill:
+    width = clipped(bits - draw(st.integers(0, 4)), 2, bits)
+    shift = draw(st.integers(0, min(4, 64 - width)))
+    rounding, overflow = draw_from(draw, wishes.roundings), draw_from(draw, wishes.overflow)
+    return Spill(draw(st.integers(1, 4)), width, shift, rounding, overflow, draw(st.booleans()))
+
+
+def _with_exact_tree(draw: DrawFn, contract: MacContract) -> MacContract:
+    """Now and then, widths that no level can overflow, and that are declared without an overflow mode."""
+    schedule = contract.accumulator.schedule
+    if schedule is None or schedule.lanes == 1 or schedule.tree.bits is not None or draw(st.integers(0, 3)) < 3:
+        return contract
+    bits = tuple(min(need + draw(st.integers(0, 2)), MAX_TREE_BITS) for need in contract.exact_level_bits)
+    tree = replace(schedule.tree, bits=bits)
+    return replace(contract, accumulator=replace(contract.accumulator, schedule=replace(schedule, tree=tree)))
+
+
+def _plain_output(x: Any, weight: Any) -> Affine | bool:
+    """Whether a shift may lead to the output: False where real scales ask for a multiplier; of affine codes, its only format."""
+    if isinstance(weight, PowerOfTwo) or not (isinstance(x, Affine) or isinstance(weight, Affine)):
+        return True
+    if weight.per_channel:
+        return False
+    step = real_step(x) * real_step(weight)
+    return Affine(8, float(step)) if Fraction(float(step)) == step and step.denominator < 1 << 40 else False
+
+
+def _output(draw: DrawFn, wishes: Wishes, bits: int, lengths: tuple[int, ...], plain: Affine | bool) -> Output:
+    """An output stage for values of `bits` bits; plain: see _plain_output."""
+    width = draw(some_bits(2, 16) if draw(st.integers(0, 7)) < 7 else st.integers(1, 48))
+    signed = draw(st.sampled_from((True, False)))
+    if plain is False or draw(st.integers(0, 3)) == 3:
+        return _multiplied_output(draw, wishes, bits, width, signed, plain is not True)
+    if isinstance(plain, Affine):
+        return _affine_output(draw, wishes, replace(plain, bits=max(2, width), signed=signed), None, wishes.roundings)
+    spread = max(lengths) - min(lengths)
+    least = spread - (64 - bits)
+    shift = clipped(draw(st.one_of(st.integers(0, 6), st.integers(-3, 4).map(lambda near: bits - width + near))), least, 62)
+    fmt = FixedPoint(width, clipped(max(lengths) - shift, -256, 256), signed)
+    return _staged(draw, wishes, fmt, None, wishes.roundings, wishes.stochastic)
+
+
+def _multiplied_output(draw: DrawFn, wishes: Wishes, bits: int, width: int, signed: bool, affine: bool) -> Output:
+    scaling = _multiplier(draw, bits, width, wishes.channels)
+    modes = ROUNDINGS.get(scaling.rule, wishes.roundings)
+    modes = tuple(mode for mode in wishes.roundings if mode in modes) or modes
+    if affine or draw(st.booleans()):
+        return _affine_output(draw, wishes, Affine(max(2, width), 1.0, 0, signed), scaling, modes)
+    return _staged(draw, wishes, FixedPoint(width, 0, signed), scaling, modes, False)
+
+
+def _multiplier(draw: DrawFn, bits: int, width: int, channels: int | None) -> Multiplier:
+    """A multiplier that brings values of `bits` bits to about `width` bits."""
+    rule = draw_from(draw, [rule for rule, most in VALUE_BITS.items() if bits <= most])
+    spare = 62 - bits if rule is Scaling.DOUBLE_ROUND else 63 - bits
+    size = MULTIPLIER_BITS.get(rule) or draw(st.integers(2, clipped(spare, 2, 31)))
+    low, high, _ = LIMITS[rule]
+    count = channels if channels is not None and draw(st.booleans()) else 1
+    pairs = []
+    for _ in range(min(count, 4)):
+        most = (1 << size) - 1
+        m = draw(st.one_of(st.sampled_from((1 << (size - 1), most)), st.integers(1, most)))
+        pairs.append((m, clipped(size + bits - width + draw(st.integers(-2, 3)), max(low, 0), high)))
+    multipliers, shifts = zip(*(pairs[k % len(pairs)] for k in range(count)), strict=True)
+    return Multiplier(rule, multipliers, shifts)
+
+
+def _affine_output(draw: DrawFn, wishes: Wishes, fmt: Affine, scaling: Multiplier | None, modes: tuple) -> Output:
+    narrow = draw(st.integers(0, 3)) == 3
+    zero = draw(zero_points(fmt, narrow))
+    return _staged(draw, wishes, replace(fmt, zero_point=zero, narrow=narrow), scaling, modes, False)
+
+
+def _staged(draw: DrawFn, wishes: Wishes, fmt: Any, scaling: Multiplier | None, modes: tuple, stochastic: bool) -> Output:
+    """Rounding, overflow, activation and clamp of an output of this format."""
+    overflows = [mode for mode in (Overflow.SATURATE, *wishes.overflow) if mode in wishes.overflow]
+    activations = list(Activation)
+    if isinstance(fmt, Affine):
+        activations.remove(Activation.RELU_AFTER_REQUANTIZE)
+        if fmt.narrow and (kept := [mode for mode in overflows if mode is not Overflow.WRAP]):
+            overflows = kept
+        elif fmt.narrow:
+            fmt = replace(fmt, narrow=False)
+    overflow, activation = draw_from(draw, overflows), draw_from(draw, activations)
+    if stochastic and draw(st.integers(0, 9)) == 9:
+        return Output(fmt, _noise(draw), overflow, activation, scaling)
+    low = high = None
+    if draw(st.integers(0, 3)) == 3:
+        low, high = sorted(draw(st.tuples(*[st.integers(fmt.low, fmt.high)] * 2)))
+        low, high = draw_from(draw, ((low, high), (low, None), (None, high)))
+    return Output(fmt, draw_from(draw, modes), overflow, activation, scaling, low, high)
+
+
+def _noise(draw: DrawFn) -> StochasticRounding:
+    width = draw(st.integers(2, 24))
+    lfsr = Lfsr(width, form=draw_from(draw, LfsrForm))
+    seeds = draw(st.lists(st.integers(1, (1 << width) - 1), min_size=1, max_size=4))
+    rules = (draw_from(draw, (DrawOrder.YXK, *DrawOrder)), draw_from(draw, (Tail.PACKED, Tail.IDLE)), draw_from(draw, Alignment))
+    resets = draw_from(draw, (Reset.LAYER, Reset.IMAGE, Reset.NEVER))
+    return StochasticRounding(lfsr, tuple(seeds), draw(st.integers(1, 3)), *rules, resets, draw(st.booleans()))
+
+
+# ---- minifloats
+
+
+def _float_contract(draw: DrawFn, wishes: Wishes) -> FloatMacContract:
+    """At least one operand is a minifloat, or the register is."""
+    floats = minifloat_formats(clipped(wishes.min_bits, 4, 16), clipped(wishes.max_bits, 4, 16))
+    fixed = fixed_formats(wishes.min_bits, wishes.max_bits)
+    which = draw(st.integers(0, 7))
+    x = wishes.input or draw(fixed if which == 6 else floats)
+    others = {5: fixed_formats(wishes.min_bits, wishes.max_bits, channels=wishes.channels), 7: pow2_formats()}
+    weight = draw(others.get(which, floats))
+    accumulator = ExactSum() if draw(st.integers(0, 2)) == 0 else _float_accumulator(draw, wishes, floats)
+    if draw(st.integers(0, 2)) < 2:
+        output: Any = FloatOutput(draw(floats), draw_from(draw, wishes.roundings), draw_from(draw, Activation))
+    else:
+        output = _staged_fixed(draw, wishes)
+    bias = draw_from(draw, (None, None, catalog.BINARY16, FixedPoint(16, 7))) if wishes.own_bias else None
+    return FloatMacContract(x, weight, output, accumulator, bias, draw_from(draw, wishes.roundings))
+
+
+def _staged_fixed(draw: DrawFn, wishes: Wishes) -> Output:
+    fmt = draw(fixed_formats(2, 16))
+    overflows = [mode for mode in (Overflow.SATURATE, *wishes.overflow) if mode in wishes.overflow]
+    return Output(fmt, draw_from(draw, wishes.roundings), draw_from(draw, overflows), draw_from(draw, Activation))
+
+
+def _float_accumulator(draw: DrawFn, wishes: Wishes, floats: SearchStrategy[Minifloat]) -> FloatAccumulator:
+    named = (catalog.BINARY16, catalog.BFLOAT16, catalog.BINARY32, catalog.E5M2, catalog.E4M3)
+    register, product = draw(st.sampled_from(named) | floats), draw(st.none() | st.sampled_from(named[:1]) | floats)
+    order, lanes, tail = draw_from(draw, Order), draw(st.integers(1, wishes.max_lanes)), draw_from(draw, (Tail.IDLE, Tail.PACKED))
+    axis = draw_from(draw, Axis) if tail is Tail.IDLE else Axis[order.name[-1]]
+    rules = (draw_from(draw, BiasPoint), draw_from(draw, PaddedTaps), draw_from(draw, ZeroSkip))
+    schedule = Schedule(order, lanes, axis, tail, Tree(draw_from(draw, Pairing)), *rules)
+    roundings = draw_from(draw, wishes.roundings), draw_from(draw, wishes.roundings)
+    return FloatAccumulator(register, roundings[0], product, roundings[1], schedule)
+
+
+__all__ = ["Wishes", "accumulators", "clipped", "contracts", "contracts_of", "draw_from"]
