@@ -211,7 +211,7 @@ def score(
         if len(pixels) < plan.batch:
             plan = Plan(network, backend, len(pixels))  # empty places of a batch would be counted as events
         start = time.perf_counter()
-        logits = _run(plan, pixels, done)
+        logits = run_batch(plan, pixels, done)
         seconds += time.perf_counter() - start
         fixed.add(comparable(logits, answer), labels)
         truth.append(labels)
@@ -226,8 +226,8 @@ def score(
     return _result(network, plan, answers, fixed, floats if baseline is not None else None, counters, seconds)
 
 
-def _run(plan: Plan, pixels: np.ndarray, done: int) -> np.ndarray:
-    """Run one batch; a trap counts images from the first of all, not of the batch."""
+def run_batch(plan: Plan, pixels: np.ndarray, done: int) -> np.ndarray:
+    """Run one batch, of which `done` images went before; a trap counts images from the first of all, not of the batch."""
     try:
         return plan.run(pixels, first_image=done)
     except OverflowTrap as trap:
