@@ -113,7 +113,7 @@ def test_the_narrowest_register_is_the_one_that_plain_loops_find(accumulator: Ac
 
 
 def test_partial_sums_may_need_more_than_the_ends() -> None:
-    found = seen_widths(network(ORDERED["wraps"]), image_set())
+    found = seen_widths(network(ORDERED["wraps"]), image_set(9))
     assert all(seen.bits >= seen.end_bits for seen in found.values())
     assert any(seen.bits > seen.end_bits for seen in found.values())
 
