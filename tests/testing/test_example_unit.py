@@ -1,0 +1,191 @@
+"""The worked example's MAC unit: the Verilog itself against an oracle and against hwsim, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hwsim
+from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import Accumulator, BiasPoint, FloatMacContract, MacContract, Order, Output, Schedule
+from hwsim.errors import ContractError, DeviceAnswer, DeviceHung, InputError
+from hwsim.formats import FixedPoint
+from hwsim.layers import Convolution, FullyConnected, Layer, LookupTable
+from hwsim.testing.example import FAULTS, Fault, MacUnit, Widths, contract, fault
+from hwsim.testing.example.device import HERE
+from oracles.mac_unit import code
+
+Job = tuple[list[tuple[int, int]], int, int, bool]
+"""Pairs (x, w), bias, shift, ReLU."""
+
+TINY = Widths(x=3, w=3, bias=5, acc=6, out=3, shift=2)
+
+
+@pytest.fixture(autouse=True)
+def icarus() -> None:
+    if shutil.which("iverilog") is None:
+        pytest.skip("iverilog is not installed (Debian: apt-get install iverilog)")
+
+
+def asked(unit: MacUnit, jobs: list[Job]) -> list[int]:
+    return unit.ask([f"{len(p)} {shift} {int(relu)} {b} " + " ".join(f"{x} {w}" for x, w in p) for p, b, shift, relu in jobs])
+
+
+def expected(jobs: list[Job], widths: Widths = Widths()) -> list[int]:
+    return [code(*job, widths.acc, widths.out) for job in jobs]
+
+
+def test_a_tiny_unit_equals_the_oracle_on_every_job_of_one_product() -> None:
+    operand = range(-4, 4)
+    every = itertools.product(operand, operand, range(-16, 16), range(4), (False, True))
+    jobs: list[Job] = [([(x, w)], bias, shift, relu) for x, w, bias, shift, relu in every]
+    with MacUnit(widths=TINY) as unit:
+        answers = asked(unit, jobs)
+    assert answers == expected(jobs, TINY)
+    assert set(answers) == set(range(-4, 4))
+
+
+def test_a_tiny_unit_equals_the_oracle_on_every_pair_of_products() -> None:
+    """The bias stands at both ends, where the first product saturates, and at a tie."""
+    operand = range(-4, 4)
+    every = itertools.product(operand, operand, operand, operand, (-16, 2, 15))
+    jobs: list[Job] = [([(x, w), (v, u)], bias, 2, False) for x, w, v, u, bias in every]
+    with MacUnit(widths=TINY) as unit:
+        answers = asked(unit, jobs)
+    assert answers == expected(jobs, TINY)
+
+
+def test_the_unit_equals_the_oracle_at_its_corners() -> None:
+    rng = random.Random(17)
+    codes = (-128, -127, -1, 0, 1, 64, 127)
+    jobs: list[Job] = []
+    for _ in range(3000):
+        pairs = [(rng.choice(codes), rng.choice(codes)) for _ in range(rng.randint(1, 6))]
+        jobs.append((pairs, rng.choice((-32768, -1, 0, 32767)), rng.randint(0, 15), rng.random() < 0.5))
+    with MacUnit() as unit:
+        assert asked(unit, jobs) == expected(jobs)
+
+
+ORDERS = [Order.CRS, Order.SRC]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.name)
+def test_the_unit_equals_hwsim_on_a_convolution_in_any_order(order: Order) -> None:
+    rng = np.random.default_rng(3)
+    plain = contract(4, relu=True)
+    ordered = MacContract(
+        plain.input, plain.weight, plain.output, Accumulator(17, overflow=Overflow.SATURATE, schedule=Schedule(order)), plain.bias
+    )
+    weight, bias = rng.choice((-128, 127, 3), (4, 1, 3, 2)), rng.choice((-32768, 32767, 0), 4)
+    layer = Convolution(ordered, weight, bias, stride=(2, 1), pad=(1, 0), groups=2)
+    x = rng.choice((-128, 127), (2, 2, 5, 7))
+    with MacUnit() as unit:
+        found = unit(layer, x)
+    wanted = hwsim.run_layer(layer, x, backend="spec")
+    assert found.dtype == np.int64 and np.array_equal(found, wanted.codes)
+    assert wanted.events.transient_accumulator > 0
+
+
+def test_the_order_of_the_products_matters_to_the_unit() -> None:
+    """Otherwise the test above could not tell one order from another."""
+    weight = np.array([[[[127], [-127]], [[127], [-127]]]])  # [K][C][R][S]
+    layers = []
+    for order in (Order.CRS, Order.RCS):
+        acc = Accumulator(17, overflow=Overflow.SATURATE, schedule=Schedule(order))
+        layers.append(Convolution(MacContract(S8, S8, Output(FixedPoint(8, -9)), acc, BIAS), weight, np.array([32767])))
+    x = np.full((1, 2, 2, 1), 127)
+    x[:, 0, 0] = 10
+    with MacUnit() as unit:
+        found = [unit(layer, x).item() for layer in layers]
+    assert found == [hwsim.run_layer(layer, x, backend="spec").codes.item() for layer in layers]
+
+
+def test_a_batch_knows_nothing_of_the_one_before() -> None:
+    jobs: list[Job] = [([(3, 5), (7, -11), (2, 2)], 40, 1, False), ([(1, 1)], 0, 0, False)]
+    with MacUnit(fault("acc-not-cleared")) as unit:
+        assert asked(unit, jobs) == asked(unit, jobs) != expected(jobs)
+
+
+S8, BIAS = FixedPoint(8, 0), FixedPoint(16, 0)
+SATURATES = Accumulator(17, overflow=Overflow.SATURATE)
+OUT = Output(FixedPoint(8, -3))
+
+
+def fc(made: MacContract | FloatMacContract, bias: int | None = None) -> FullyConnected:
+    return FullyConnected(made, np.ones((1, 2), dtype=np.int64), None if bias is None else np.array([bias]))
+
+
+def last(bias: BiasPoint) -> Accumulator:
+    return Accumulator(17, overflow=Overflow.SATURATE, schedule=Schedule(bias=bias))
+
+
+TIES_UP = Output(OUT.format, Rounding.TIES_UP)
+
+NOT_MINE = {
+    "another kind": (LookupTable(S8, S8, np.zeros(256, dtype=np.int64)), "kind lookup"),
+    "an accumulator that wraps": (fc(MacContract(S8, S8, OUT, Accumulator(17))), "accumulator overflow WRAP, allowed SATURATE"),
+    "a wide accumulator": (fc(MacContract(S8, S8, OUT, Accumulator(18, overflow=Overflow.SATURATE))), "bits 18, allowed 17"),
+    "a bias that comes last": (fc(MacContract(S8, S8, OUT, last(BiasPoint.LAST))), "a bias that comes last True, allowed False"),
+    "wide operands": (fc(MacContract(FixedPoint(9, 0), S8, OUT, SATURATES)), r"input codes -256..255, allowed -128..127"),
+    "unsigned operands": (fc(MacContract(FixedPoint(8, 0, False), S8, OUT, SATURATES)), r"input codes 0..255, allowed -128..127"),
+    "other ties": (fc(MacContract(S8, S8, TIES_UP, SATURATES)), "rounding TIES_UP, allowed TIES_EVEN"),
+    "a left shift": (fc(MacContract(S8, S8, Output(FixedPoint(8, 1)), SATURATES)), r"shifts of the output -1..-1, allowed 0..15"),
+    "a bias too large": (fc(MacContract(S8, S8, OUT, SATURATES), 40000), r"biases 40000..40000, allowed -32768..32767"),
+}
+
+
+@pytest.mark.parametrize(("layer", "sentence"), NOT_MINE.values(), ids=NOT_MINE)
+def test_a_layer_that_is_not_the_units_is_refused(layer: Layer, sentence: str) -> None:
+    with MacUnit() as unit, pytest.raises(ContractError, match=sentence):
+        unit(layer, np.zeros((1, 2, 1, 1), dtype=np.int64))
+
+
+def test_without_icarus_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"iverilog: not found on the PATH; install Icarus Verilog \(Debian: apt-get"):
+        MacUnit()
+
+
+def test_nothing_is_left_behind() -> None:
+    unit = MacUnit()
+    folder = Path(unit.folder)
+    asked(unit, [([(1, 1)], 0, 0, False)])
+    assert (folder / "mac.vvp").exists()
+    unit.close()
+    assert not folder.exists()
+
+
+VALID = "out_valid <= a_last & ~rst;"
+BROKEN = {
+    "no answer": (VALID, "out_valid <= 0;", DeviceAnswer, "found 'none', allowed a code for job 0 of 2"),
+    "too many": (VALID, "out_valid <= (out_valid | a_last) & ~rst;", DeviceAnswer, "found 'more', allowed the word end"),
+    "no number": ("clipped[OUT_BITS-1:0]", "clipped[ACC_BITS+OUT_BITS:ACC_BITS+1]", DeviceAnswer, "found 'x', allowed a code"),
+    "the end": ("endmodule", "initial #14 $finish; endmodule", DeviceAnswer, "0 of 3 answers came, then it ended"),
+    "no end": ("endmodule", "initial #14 forever #0; endmodule", DeviceHung, r"0 of 3 answers came within 0.5 s"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "kind", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_unit_never_looks_like_a_pass(old: str, new: str, kind: type[Exception], sentence: str) -> None:
+    jobs: list[Job] = [([(1, 1)], 0, 0, False)] * 2
+    with MacUnit(Fault("broken", "is broken", old, new), timeout=0.5) as unit, pytest.raises(kind, match=sentence):
+        asked(unit, jobs)
+
+
+def test_a_fault_that_is_no_verilog_is_said_to_be_none() -> None:
+    with pytest.raises(InputError, match=r"mac.v does not compile: .*syntax error"):
+        MacUnit(Fault("broken", "is broken", "endmodule", "end of the module"))
+
+
+def test_every_fault_has_a_name_of_its_own_and_one_place() -> None:
+    source = (HERE / "mac.v").read_text(encoding="utf-8")
+    assert len({one.name for one in FAULTS}) == len({one.says for one in FAULTS}) == len(FAULTS) >= 15
+    assert all(one.plant(source) != source for one in FAULTS)
+    with pytest.raises(InputError, match="fault double: found 2 places"):
+        Fault("double", "stands twice", "in_x * in_w", "").plant(source * 2)
