@@ -205,8 +205,9 @@ class MacContract:
             return ()
         lanes, tree = schedule.lanes, schedule.tree
         low, high = self.product_range
+        lost = int(tree.overflow is Overflow.SATURATE_SYMMETRIC)  # whose registers lack the lowest code
         terms = (level + 2 if tree.pairing is Pairing.CHAIN else min(2 << level, lanes) for level in range(tree.levels(lanes)))
-        return tuple(max(2, signed_width(low * n), signed_width(high * n)) for n in terms)  # no register is narrower
+        return tuple(max(2, signed_width(low * n - lost), signed_width(high * n)) for n in terms)  # no register is narrower
 
     def product_length(self, channel: int) -> int:
         """fl_product = fl_input + fl_weight[k], or fl_input + guard_bits behind a shift-add unit."""

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, Axis, MacContract, Order, Output, Schedule, Tail
+from hwsim.contract import Accumulator, Axis, MacContract, Order, Output, Schedule, Tail, Tree
 from hwsim.errors import ContractError
 from hwsim.formats import FixedPoint
 
@@ -33,3 +34,11 @@ def test_a_derived_tree_level_is_a_register_of_two_bits_at_least():
     s2 = FixedPoint(2, 0)
     acc = Accumulator(4, dropped_bits=3, rounding=Rounding.TOWARD_ZERO, schedule=Schedule(lanes=2))
     assert MacContract(s2, s2, Output(FixedPoint(8, 0)), acc).exact_level_bits == (2,)
+
+
+def test_a_derived_tree_level_without_the_lowest_code_is_as_wide_as_its_sums_need():
+    """-1 - 1 is the code that a symmetric register of two bits lacks, so that it would clip what is derived never to clip."""
+    s1, u1 = FixedPoint(1, 0), FixedPoint(1, 0, signed=False)
+    for overflow, bits in ((Overflow.SATURATE, 2), (Overflow.SATURATE_SYMMETRIC, 3)):
+        acc = Accumulator(16, schedule=Schedule(lanes=2, tree=Tree(overflow=overflow)))
+        assert MacContract(s1, u1, Output(FixedPoint(8, 0)), acc).exact_level_bits == (bits,)
