@@ -31,15 +31,22 @@ def score(
     limit: only the first images.  label_offset: added to each label; 1 for networks of ImageNet whose class 0 is the
     background, where the data's classes begin with 0.  Errors: InputError for data without labels, or none at all.
     """
+    chosen, labels = labelled(network, data, limit, label_offset)
+    baseline = float_baseline(network) if float else None
+    return score_items(network, _items(chosen, labels), len(chosen), backend, baseline, progress)
+
+
+def labelled(
+    network: QuantizedNetwork, data: ImageSet | str | PathLike[str], limit: int | None = None, label_offset: int = 0
+) -> tuple[ImageSet, np.ndarray]:
+    """Return the images that score takes of the data, and the class of each with label_offset added; arguments as there."""
     if limit is not None and limit < 1:
         raise InputError(f"score: found limit {limit}, allowed 1 or more.")
     chosen = data if isinstance(data, ImageSet) else images(str(data), network.preprocessing)
     chosen = chosen[:limit]
     if chosen.labels is None:
         raise InputError(f"score: {data!s} has no labels; give a list file with `path label` lines, or arrays with labels.")
-    labels = _shifted(network, chosen.labels, label_offset)
-    baseline = float_baseline(network) if float else None
-    return score_items(network, _items(chosen, labels), len(chosen), backend, baseline, progress)
+    return chosen, _shifted(network, chosen.labels, label_offset)
 
 
 def _shifted(network: QuantizedNetwork, labels: np.ndarray, offset: int) -> np.ndarray:
