@@ -23,6 +23,7 @@ COMMANDS = {
     "score": "Top-1 and top-5 over a data set, with the float network beside it.",
     "run": "One image, layer by layer.",
     "explain": "One output of a layer, step by step through its accumulator.",
+    "overflow": "Proofs that accumulators hold every sum, or the inputs that overflow them.",
     "vectors": "One image -> golden vectors of every layer.",
     "export": "A network in integers -> an ONNX file that onnxruntime runs.",
     "check": "A golden package computed again, or a device's dump compared with it.",

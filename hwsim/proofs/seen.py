@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class Seen:
     def range(self) -> tuple[int, int]:
         """Smallest and largest content at the end, over all channels."""
         return int(self.low.min()), int(self.high.max())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        counts = {"images": self.images, "bits": self.bits, "end_bits": self.end_bits, "events": self.events._asdict()}
+        return counts | {"low": self.low.tolist(), "high": self.high.tolist()}
 
 
 def in_integers(node: QuantizedNode) -> bool:

@@ -52,7 +52,7 @@ def test_the_examples_of_the_help_work(tmp_path: Path, onnxruntime) -> None:
     demo.mkdir(parents=True)
     for file in (MODEL, WEIGHTS):
         shutil.copy(file, demo / file.name)
-    order = ("info", "demo", "quantize", "show", "score", "run", "explain", "vectors", "export", "check", "conform")
+    order = ("info", "demo", "quantize", "show", "score", "run", "explain", "overflow", "vectors", "export", "check", "conform")
     assert set(order) == set(COMMANDS)
     for command in order:
         text = hwsim_command(command, "--help").stdout.split("Example:")[1]
