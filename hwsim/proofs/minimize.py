@@ -173,14 +173,18 @@ class Search:
         """Score the exact network, and the two columns that no search is needed for."""
         widths = {Column.PROVEN: {name: proof.layer_bits for name, proof in self.proofs.items()}, Column.DATA: self.seen}
         layers = [{name: _at(self.network, name, bits) for name, bits in of.items()} for of in widths.values()]
-        self.exact, *found = self.judge.measure([{}, *layers])
+        unsafe = {name: proof.layer for name, proof in self.proofs.items() if not proof.safe.all()}
+        self.exact, *found = self.judge.measure([{}, *layers, *([unsafe] if unsafe else [])])
+        self.declared = self._whole(found.pop()) if unsafe else None
         for column, narrow, measured in zip(widths, layers, found, strict=True):
             self._keep(column, narrow, measured)
         self._check_proven(found[0])
 
+    def _whole(self, measured: Measured) -> Whole:
+        return Whole(measured.accuracy, int((measured.guesses == self.exact.guesses).sum()), measured.events)
+
     def _keep(self, column: Column, layers: Mapping[str, MacLayer], measured: Measured) -> None:
-        same = int((measured.guesses == self.exact.guesses).sum())
-        self.wholes[column] = Whole(measured.accuracy, same, measured.events)
+        self.wholes[column] = self._whole(measured)
         self.networks[column] = _with_layers(self.network, layers)
 
     def _check_proven(self, measured: Measured) -> None:
@@ -231,6 +235,7 @@ class Search:
             layers=tuple(self._layer(name, proof) for name, proof in self.proofs.items()),
             left=tuple(left),
             exact=self.exact.accuracy,
+            declared=self.declared,
             wholes=self.wholes,
             widened=tuple(self.widened),
             runs=self.judge.runs,

@@ -91,7 +91,8 @@ class Minimized:
     """The result of hwsim.minimize_accumulators. Printed: its table.
 
     margin: in points of top-1; None where the saturating column was not asked for.  exact: the network with accumulators
-    that cannot overflow.  wholes: by column, all layers narrowed.  widened: one name for each bit that was given back so that
+    that cannot overflow.  declared: the network as it is, where some of its accumulators can; its events are theirs.
+    wholes: by column, all layers narrowed.  widened: one name for each bit that was given back so that
     all layers together stay within the margin.  left: layers that multiply and accumulate but were left as they are, and why.
     runs: variants that were scored, over all scoring images each.  seconds: in all.
     """
@@ -102,6 +103,7 @@ class Minimized:
     layers: tuple[LayerWidths, ...]
     left: tuple[tuple[str, str], ...]
     exact: Accuracy
+    declared: Whole | None
     wholes: Mapping[Column, Whole]
     widened: tuple[str, ...]
     runs: int
@@ -154,30 +156,30 @@ class Minimized:
 
     def lines(self) -> list[str]:
         """Sentences below the table: what each column costs the whole network, on how many images."""
-        told = [f"exact: top-1 {self.exact.top1:.2%} of {self.scoring_images:,} scoring images"]
-        for column, whole in self.wholes.items():
-            told.append(f"{self._column_words(column)}: {self._price(whole)}")
+        told = [f"exact: {_accuracy(self.exact)} of {self.scoring_images:,} scoring images"]
+        if self.declared is not None:
+            told.append(f"as declared: {self._price(self.declared)}")
+        told += [f"{self._column_words(column)}: {self._price(whole)}" for column, whole in self.wholes.items()]
         if self.margin is not None:
-            gains = ", ".join(f"{name} +{self.widened.count(name)}" for name in dict.fromkeys(self.widened))
-            told.append(
-                f"a saturating width alone is the last before the first that loses more than {self.margin:g} points, from the "
-                "data's width down (accuracy is not monotone in the width: narrower ones were not tried); "
-                + (f"together they lost more, and bits were given back: {gains}" if gains else "together none had to be widened")
-            )
+            told += [SATURATES, WALKS.format(self.margin), *self._given_back()]
         told += [f"{name} is left as it is: {why}" for name, why in self.left]
         return [*told, f"{self.runs} variants scored, {self.seconds:.1f} s"]
 
+    def _given_back(self) -> list[str]:
+        gains = ", ".join(f"{name} {self.widened.count(name)}" for name in dict.fromkeys(self.widened))
+        return [f"bits given back so that all layers together stay within the margin: {gains}"] if gains else []
+
     def _column_words(self, column: Column) -> str:
         return {
-            Column.PROVEN: "all at the proven widths",
+            Column.PROVEN: "all proven",
             Column.DATA: f"all at the data's widths ({self.calibration_images:,} calibration images, which are not the world)",
             Column.SATURATING: "all saturating",
         }[column]
 
     def _price(self, whole: Whole) -> str:
-        top1, price = whole.accuracy.top1, self.points(whole.accuracy.right)
         same = f"{whole.same:,} of {self.scoring_images:,} first guesses the same"
-        return f"top-1 {top1:.2%}, price {price:+.2f} points; {same}; {told_accumulator(whole.events.values())}"
+        price = f"price {self.points(whole.accuracy.right):+.2f} points"
+        return f"{_accuracy(whole.accuracy)}, {price}; {same}; {told_accumulator(whole.events.values())}"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the networks as plain data."""
@@ -187,6 +189,7 @@ class Minimized:
             "calibration_images": self.calibration_images,
             "scoring_images": self.scoring_images,
             "exact": {"top1": self.exact.top1, "top5": self.exact.top5, "right": self.exact.right},
+            "declared": None if self.declared is None else self._whole_json(self.declared),
             "columns": {column.value: self._whole_json(whole) for column, whole in self.wholes.items()},
             "layers": [self._layer_json(layer) for layer in self.layers],
             "widened": list(self.widened),
@@ -239,6 +242,17 @@ class Minimized:
         body = "".join(row(cells, "td") for cells in self.rows())
         told = "<br>".join(html.escape(line) for line in self.lines())
         return f"<p>{html.escape(self.name)}</p><table>{row(self.headings(), 'th')}{body}</table><p>{told}</p>"
+
+
+SATURATES = "saturating: at every step of the declared order, or of the order crs where none is declared"
+WALKS = (
+    "each layer alone goes down from the data's width, and stops before the first width that loses more than {:g} points: "
+    "accuracy is not monotone in the width, and narrower ones were not tried"
+)
+
+
+def _accuracy(found: Accuracy) -> str:
+    return f"top-1 {found.top1:.2%}, top-5 {found.top5:.2%}"
 
 
 def told_accumulator(events: Iterable[Events]) -> str:
