@@ -10,7 +10,7 @@
 `timescale 1ns / 1ns
 
 module bench;
-    parameter X_BITS = 8, W_BITS = 8, BIAS_BITS = 16, ACC_BITS = 17, OUT_BITS = 8, SHIFT_BITS = 4;
+    parameter X_BITS = 8, W_BITS = 8, ACC_BITS = 20, OUT_BITS = 8, SHIFT_BITS = 4;
 
     localparam STDIN = 32'h8000_0000;
     localparam DRAIN = 8;  // cycles in which the unit must have answered
@@ -18,14 +18,13 @@ module bench;
     reg                        clk = 0, rst = 1, in_valid = 0, in_first = 0, in_last = 0, in_relu = 0;
     reg signed [X_BITS-1:0]    in_x = 0;
     reg signed [W_BITS-1:0]    in_w = 0;
-    reg signed [BIAS_BITS-1:0] in_bias = 0;
+    reg signed [ACC_BITS-1:0]  in_bias = 0;
     reg [SHIFT_BITS-1:0]       in_shift = 0;
     wire                       out_valid;
     wire signed [OUT_BITS-1:0] out_code;
 
     mac #(
-        .X_BITS(X_BITS), .W_BITS(W_BITS), .BIAS_BITS(BIAS_BITS),
-        .ACC_BITS(ACC_BITS), .OUT_BITS(OUT_BITS), .SHIFT_BITS(SHIFT_BITS)
+        .X_BITS(X_BITS), .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .OUT_BITS(OUT_BITS), .SHIFT_BITS(SHIFT_BITS)
     ) dut (
         .clk(clk), .rst(rst),
         .in_valid(in_valid), .in_first(in_first), .in_last(in_last),

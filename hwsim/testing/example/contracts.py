@@ -20,7 +20,7 @@ def contract(shift: int = 0, relu: bool = False, widths: Widths = DEFAULT) -> Ma
     """Return what mac.v computes: saturate at every step, then shift right with ties to even, saturate.
 
     >>> contract(5).output.format, contract(5).accumulator.bits
-    (FixedPoint(bits=8, fractional_length=-5, signed=True), 17)
+    (FixedPoint(bits=8, fractional_length=-5, signed=True), 20)
     """
     activation = Activation.RELU_BEFORE_REQUANTIZE if relu else Activation.NONE
     return MacContract(
@@ -28,7 +28,6 @@ def contract(shift: int = 0, relu: bool = False, widths: Widths = DEFAULT) -> Ma
         FixedPoint(widths.w, 0),
         Output(FixedPoint(widths.out, -shift), Rounding.TIES_EVEN, Overflow.SATURATE, activation),
         Accumulator(widths.acc, overflow=Overflow.SATURATE),
-        bias=FixedPoint(widths.bias, 0),
     )
 
 
@@ -46,4 +45,4 @@ def layers(widths: Widths = DEFAULT) -> SearchStrategy[Convolution | FullyConnec
     from hwsim.testing import conv_layers, fc_layers
 
     mine = contracts(widths)
-    return st.one_of(fc_layers(contracts=mine), conv_layers(contracts=mine))
+    return st.one_of(fc_layers(contract=mine), conv_layers(contract=mine))

@@ -60,7 +60,12 @@ FAULTS: tuple[Fault, ...] = (
         "begin\n            acc ",
     ),
     Fault("bias-missing", "the bias is not loaded", BEFORE, "p_first ? 0 : acc;"),
-    Fault("bias-not-extended", "the bias's sign is not extended", BEFORE, "p_first ? $signed({1'b0, p_bias}) : acc;"),
+    Fault(
+        "bias-one-bit-short",
+        "the bias's register is one bit short",
+        "reg signed [ACC_BITS-1:0]     p_bias;",
+        "reg signed [ACC_BITS-2:0]     p_bias;",
+    ),
     Fault(
         "bias-a-cycle-late",
         "the bias is added a cycle late, with the second product",
@@ -68,13 +73,14 @@ FAULTS: tuple[Fault, ...] = (
         """before = p_first ? 0 : acc;
     reg late;
     always @(posedge clk) if (p_valid) late <= p_first;
-    wire signed [ACC_BITS:0] sum = before + p_product + (late & ~p_first ? p_bias : 0);""",
+    wire signed [ACC_BITS+1:0] sum = before + p_product + (late & ~p_first ? p_bias : 0);""",
     ),
     Fault(
         "bias-last",
         "the bias is added with the last product",
         BIAS_ADDED,
-        "before = p_first ? 0 : acc;\n    wire signed [ACC_BITS:0] sum = before + p_product + (p_last ? p_bias : 0);",
+        """before = p_first ? 0 : acc;
+    wire signed [ACC_BITS+1:0] sum = before + p_product + (p_last ? p_bias : 0);""",
     ),
     Fault("acc-not-cleared", "a job begins with what the job before it left", BEFORE, "p_first ? p_bias + acc : acc;"),
     Fault("acc-wraps", "the accumulator wraps", HELD, "sum;"),

@@ -22,17 +22,16 @@ HEADER = "the header of mac.v says which contract it has"
 class Widths:
     """The parameters of mac.v, in bits.
 
-    Errors: ContractError where the accumulator holds no bias, no output code or no product.
+    Errors: ContractError where the accumulator does not hold an output code or a product.
 
     >>> Widths(acc=12)
     Traceback (most recent call last):
-    hwsim.errors.ContractError: Widths.acc: found 12, allowed from 16, which holds a bias, a code and a product.
+    hwsim.errors.ContractError: Widths.acc: found 12, allowed from 15, which holds a code and a product.
     """
 
     x: int = 8
     w: int = 8
-    bias: int = 16
-    acc: int = 17
+    acc: int = 20
     out: int = 8
     shift: int = 4
 
@@ -41,9 +40,9 @@ class Widths:
             bits = getattr(self, field.name)
             if type(bits) is not int or not 2 <= bits <= 24:
                 raise ContractError(f"Widths.{field.name}: found {bits!r}, allowed an integer in 2..24.")
-        least = max(self.bias, self.out, self.x + self.w - 1)
+        least = max(self.out, self.x + self.w - 1)
         if self.acc < least:
-            raise ContractError(f"Widths.acc: found {self.acc}, allowed from {least}, which holds a bias, a code and a product.")
+            raise ContractError(f"Widths.acc: found {self.acc}, allowed from {least}, which holds a code and a product.")
 
 
 DEFAULT = Widths()
@@ -105,7 +104,6 @@ def _ranges(layer: MacLayer, contract: MacContract, widths: Widths) -> Iterator[
     assert isinstance(contract.input, FixedPoint) and isinstance(contract.weight, FixedPoint)
     yield "input codes", (contract.input.low, contract.input.high), signed_range(widths.x)
     yield "weight codes", (contract.weight.low, contract.weight.high), signed_range(widths.w)
-    yield "biases", layer.numbers.bias, signed_range(widths.bias)
     yield "shifts of the output", layer.numbers.epilogue.shift, (0, (1 << widths.shift) - 1)
 
 

@@ -5,8 +5,8 @@
 //
 // Its numbers are those of this contract, bit for bit:
 //
-//     acc  = bias                                            preloaded
-//     acc  = saturate(acc + x * w)                           at every step, ACC_BITS wide
+//     acc  = bias                                            preloaded, ACC_BITS wide
+//     acc  = saturate(acc + x * w)                           at every step
 //     code = saturate(relu(round(acc / 2**shift)))           ties to even, OUT_BITS wide
 //
 // which hwsim writes, with fractional lengths that make shift = fl_x + fl_w - fl_out, as
@@ -15,34 +15,31 @@
 //         FixedPoint(X_BITS, fl_x), FixedPoint(W_BITS, fl_w),
 //         Output(FixedPoint(OUT_BITS, fl_out), Rounding.TIES_EVEN, Overflow.SATURATE, activation),
 //         Accumulator(ACC_BITS, overflow=Overflow.SATURATE),
-//         bias=FixedPoint(BIAS_BITS, fl_x + fl_w),
 //     )
 //
-// ACC_BITS is narrow on purpose: a bias and two or three products saturate it. It must be at least BIAS_BITS, OUT_BITS and
-// X_BITS + W_BITS - 1.
+// ACC_BITS must be at least OUT_BITS and X_BITS + W_BITS - 1.
 
 `default_nettype none
 
 module mac #(
     parameter X_BITS     = 8,
     parameter W_BITS     = 8,
-    parameter BIAS_BITS  = 16,
-    parameter ACC_BITS   = 17,
+    parameter ACC_BITS   = 20,
     parameter OUT_BITS   = 8,
     parameter SHIFT_BITS = 4
 ) (
-    input  wire                        clk,
-    input  wire                        rst,
-    input  wire                        in_valid,
-    input  wire                        in_first,  // of the job's products
-    input  wire                        in_last,
-    input  wire signed [X_BITS-1:0]    in_x,
-    input  wire signed [W_BITS-1:0]    in_w,
-    input  wire signed [BIAS_BITS-1:0] in_bias,   // taken with in_first
-    input  wire [SHIFT_BITS-1:0]       in_shift,  // taken with in_last, as is in_relu
-    input  wire                        in_relu,
-    output reg                         out_valid,
-    output reg  signed [OUT_BITS-1:0]  out_code
+    input  wire                       clk,
+    input  wire                       rst,
+    input  wire                       in_valid,
+    input  wire                       in_first,  // of the job's products
+    input  wire                       in_last,
+    input  wire signed [X_BITS-1:0]   in_x,
+    input  wire signed [W_BITS-1:0]   in_w,
+    input  wire signed [ACC_BITS-1:0] in_bias,   // taken with in_first
+    input  wire [SHIFT_BITS-1:0]      in_shift,  // taken with in_last, as is in_relu
+    input  wire                       in_relu,
+    output reg                        out_valid,
+    output reg  signed [OUT_BITS-1:0] out_code
 );
     localparam PRODUCT_BITS = X_BITS + W_BITS;
 
@@ -54,7 +51,7 @@ module mac #(
     // Stage 1: multiply.
     reg                           p_valid, p_first, p_last, p_relu;
     reg signed [PRODUCT_BITS-1:0] p_product;
-    reg signed [BIAS_BITS-1:0]    p_bias;
+    reg signed [ACC_BITS-1:0]     p_bias;
     reg [SHIFT_BITS-1:0]          p_shift;
 
     always @(posedge clk) begin
