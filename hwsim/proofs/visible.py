@@ -1,0 +1,144 @@
+"""Inputs whose output code tells a narrow register from a wide one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from hwsim.arith.accumulate import Place
+from hwsim.arith.overflow import Overflow
+from hwsim.proofs.fewest import extremes, with_taps
+from hwsim.proofs.machine import CLIPS, Machine
+from hwsim.proofs.peaks import Peaks
+
+RANDOM = 64
+"""Inputs drawn when all others have failed."""
+
+
+@dataclass
+class Comparison:
+    """The same output of two machines; tried: how many inputs were compared so far."""
+
+    narrow: Machine
+    wide: Machine
+    place: Place
+    tried: int = field(default=0)
+
+    def differs(self, codes: np.ndarray) -> bool:
+        """Return whether the register overflows, no run stops, and the two output codes differ."""
+        self.tried += 1
+        ours = self.narrow.read(codes)
+        if not ours.events[self.place] or ours.traps:
+            return False
+        theirs = self.wide.read(codes)
+        return not theirs.traps and self.told_apart(ours.acc, theirs.acc)
+
+    def told_apart(self, ours: int, theirs: int) -> bool:
+        """Return whether two contents make two codes; where the output says TRAP, only those that do not stop the run."""
+        if ours == theirs:
+            return False
+        (code, event), (other, stops) = self.narrow.code(ours), self.wide.code(theirs)
+        trapping = self.narrow.unit.numbers.epilogue.overflow == Overflow.TRAP
+        return code != other and not (trapping and (event or stops))
+
+
+def visible(compared: Comparison, starts: Iterable[np.ndarray]) -> np.ndarray | None:
+    """Return codes whose output differs, by as few entries as were found; None where none was found.
+
+    starts: inputs to try first.
+    """
+    best: np.ndarray | None = None
+    for codes in [*starts, *_candidates(compared)]:
+        if best is not None and _entries(compared, codes) >= _entries(compared, best):
+            continue
+        if compared.differs(codes):
+            best = dropped(compared, codes)
+        if best is not None and compared.tried > 200:
+            break
+    return best
+
+
+def _entries(compared: Comparison, codes: np.ndarray) -> int:
+    return int((codes != compared.narrow.site.base).sum())
+
+
+def dropped(compared: Comparison, codes: np.ndarray) -> np.ndarray:
+    """Leave taps alone, many at a time and then one by one, as long as the output still differs."""
+    base, kept = compared.narrow.site.base, codes.copy()
+    size = max(1, int((kept != base).sum()) // 2)
+    while True:
+        taps, before = np.flatnonzero(kept != base), len(np.flatnonzero(kept != base))
+        for first in range(0, len(taps), size):
+            fewer = kept.copy()
+            fewer[taps[first : first + size]] = base[taps[first : first + size]]
+            if compared.differs(fewer):
+                kept = fewer
+        if size == 1 and int((kept != base).sum()) == before:
+            return kept
+        size = max(1, size // 2)
+
+
+def _candidates(compared: Comparison) -> Iterator[np.ndarray]:
+    machine = compared.narrow
+    clips = machine.walk is not None and machine.walk.overflow in CLIPS
+    for up in (True, False):
+        if clips and compared.place is Place.ACCUMULATOR:
+            peaks = Peaks(machine, up)
+            yield from peaks.inputs(partial(way_back, compared, peaks), least=False)
+        yield from _more_and_more(machine, up)
+    yield from _drawn(machine)
+
+
+def way_back(compared: Comparison, peaks: Peaks, excess: int) -> int | None:
+    """Return how far the sums must fall after a peak of this excess until their codes differ, None where they never do.
+
+    The narrow sum stands at the limit, the wide one higher by the excess, and both fall alike: the codes differ first where
+    the narrow one falls below the topmost step of the code.
+    """
+    low, high = compared.narrow.limits
+    top, bottom = peaks.limit + excess + peaks.last, low if peaks.up else -high
+    first = _topmost_step(lambda content: compared.narrow.code(peaks.sign * content)[0], bottom, top)
+    return None if first is None else max(0, peaks.limit + peaks.last - first + 1)
+
+
+def _topmost_step(code: Callable[[int], int], bottom: int, top: int) -> int | None:
+    """Return the smallest content whose code is that of the top; None where that of the bottom is. A monotone code."""
+    if code(bottom) == code(top):
+        return None
+    while top - bottom > 1:
+        middle = (bottom + top) // 2
+        if code(middle) == code(top):
+            top = middle
+        else:
+            bottom = middle
+    return top
+
+
+def _more_and_more(machine: Machine, up: bool) -> Iterator[np.ndarray]:
+    """The largest products, one after the other, then ever more at a time; the last one at smaller codes, too."""
+    codes, useful = extremes(machine, up)
+    taps = np.flatnonzero(useful)
+    order = taps[np.argsort(-np.abs(machine.site.products(codes))[taps], kind="stable")].tolist()
+    count = 1
+    while count <= len(order):
+        chosen = with_taps(machine, codes, order[:count])
+        yield chosen
+        for part in (1, 2, 3):
+            smaller, tap = chosen.copy(), order[count - 1]
+            smaller[tap] = machine.site.base[tap] + (codes[tap] - machine.site.base[tap]) * part // 4
+            yield smaller
+        count += 1 if count < 8 else count // 4
+    yield with_taps(machine, codes, order)
+
+
+def _drawn(machine: Machine) -> Iterator[np.ndarray]:
+    """Inputs of ends alone, drawn: the same ones every time."""
+    rng, site = np.random.default_rng(1), machine.site
+    low, high = site.ends
+    for i in range(RANDOM):
+        share, zeros = rng.random(), rng.random() * (i % 3) / 2
+        codes = np.where(rng.random(len(low)) < share, high, low)
+        yield np.where((rng.random(len(low)) < zeros) & ~site.padded, site.base, codes)
