@@ -166,8 +166,8 @@ def out_option(metavar: str, marker: str, text: str, required: bool = True) -> C
     return decorate
 
 
-def plot_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """--plot PNG: refused before the work where a picture cannot be saved. Stands with --force."""
+def plot_option(text: str, replaced: str = "the picture") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--plot PNG: refused before the work where a picture cannot be saved. Stands with --force, which replaces `replaced`."""
 
     def refuse_early(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
         if value is not None:
@@ -178,7 +178,7 @@ def plot_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option("--plot", metavar="PNG", type=click.Path(), callback=refuse_early, help=text)(command)
-        eager = click.option("--force", is_flag=True, is_eager=True, help="Replace the picture if it exists.")
+        eager = click.option("--force", is_flag=True, is_eager=True, help=f"Replace {replaced} if it exists.")
         return eager(command)
 
     return decorate

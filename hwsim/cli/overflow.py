@@ -37,25 +37,39 @@ def out_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return out(folder(command))
 
 
+def minimize_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--minimize and what it needs: images with labels, and how much accuracy may be lost on them."""
+    text = "Search the narrowest accumulators: proven, safe on --data, saturating; and what each costs on --score."
+    options = (
+        click.option("--minimize", is_flag=True, help=text),
+        click.option("--score", metavar="DATA", help="With --minimize: images with labels, for top-1."),
+        click.option("--score-limit", type=click.IntRange(min=1), help="With --minimize: the first N images of --score.  [all]"),
+        click.option("--margin", type=float, help="With --minimize: points of top-1 that saturating may cost.  [not tried]"),
+        click.option("--label-offset", type=int, help="With --minimize: added to each label.  [0]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command(epilog="Example:  hwsim overflow digits.hwnet --data digits --limit 200")
 @network_argument
 @click.option("--data", metavar="DATA", help=f"Images, to show what accumulators hold on them: {DATA_HELP}.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first N images only.  [all]")
 @click.option("--layer", metavar="NAMES", help="These layers alone, with commas between.  [all that accumulate]")
-@click.option(
-    "--ranges", type=click.Choice(RANGES), default="format", help="Proven for any code, or those images send.  [format]"
-)
+@click.option("--ranges", type=click.Choice(RANGES), help="Proven for any code, or those images send.  [format]")
 @click.option("--verify", metavar="FILE.json", type=click.Path(), help="Check the certificates of --out again, independently.")
 @out_file_option
+@minimize_options
 @backend_option
-@plot_option("Draw each layer's headroom: proven, seen, declared.")
+@plot_option("Draw each layer's headroom: proven, seen, declared.", "what is written")
 @json_option
 def overflow(
     network: str,
     data: str | None,
     limit: int | None,
     layer: str | None,
-    ranges: str,
+    ranges: str | None,
     verify: str | None,
     out: str | None,
     witnesses: str | None,
@@ -63,6 +77,8 @@ def overflow(
     plot: str | None,
     force: bool,
     as_json: bool,
+    minimize: bool,
+    **scored: Any,
 ) -> int:
     """Prove, for every layer and output channel, the smallest accumulator that no input overflows.
 
@@ -72,10 +88,13 @@ def overflow(
     """
     if limit is not None and data is None:
         raise click.UsageError("--limit counts images; give --data, or leave it away.")
+    if minimize:
+        _alone("--minimize", {"--verify": verify, "--layer": layer, "--ranges": ranges, "--out": out, "--witnesses": witnesses})
+        return _minimize(network, data, limit, backend, plot, force, as_json, **scored)
+    _alone("a report without --minimize", {f"--{name.replace('_', '-')}": value for name, value in scored.items()})
     if verify is not None:
-        given = {"--data": data, "--layer": layer, "--out": out, "--witnesses": witnesses, "--plot": plot}
-        if beside := [option for option, value in given.items() if value is not None]:
-            raise click.UsageError(f"--verify checks a file alone; leave {beside[0]} away.")
+        given = {"--data": data, "--layer": layer, "--ranges": ranges, "--out": out, "--witnesses": witnesses, "--plot": plot}
+        _alone("--verify", given)
         return _verify(network, verify, as_json)
     import hwsim
     from hwsim.proofs.overflow import Ranges
@@ -87,7 +106,7 @@ def overflow(
             data,
             limit=limit,
             layers=names(layer),
-            ranges=Ranges(ranges),
+            ranges=Ranges(ranges or "format"),
             backend=backend,
             progress=lambda done, total: say(f"image {done} of {total}"),
             say=say,
@@ -100,6 +119,48 @@ def overflow(
     if plot is not None:
         report.plot(plot, force)
     return FINE if report.safe else MISMATCH
+
+
+def _alone(mode: str, others: dict[str, Any]) -> None:
+    """Refuse options that say nothing in this mode."""
+    if beside := [option for option, value in others.items() if value is not None]:
+        raise click.UsageError(f"{mode} takes no {beside[0]}; leave it away.")
+
+
+def _minimize(
+    network: str,
+    data: str | None,
+    limit: int | None,
+    backend: str,
+    plot: str | None,
+    force: bool,
+    as_json: bool,
+    score: str | None,
+    score_limit: int | None,
+    margin: float | None,
+    label_offset: int | None,
+) -> int:
+    import hwsim
+
+    if data is None or score is None:
+        raise click.UsageError("--minimize needs --data, images to watch the accumulators on, and --score, images with labels.")
+    q = open_network(network)
+    with steps() as say:
+        found = hwsim.minimize_accumulators(
+            q,
+            data,
+            score,
+            margin=margin,
+            calibration_limit=limit,
+            limit=score_limit,
+            label_offset=label_offset or 0,
+            backend=backend,
+            progress=lambda done, total: say(f"scored image {done} of {total} so far"),
+        )
+    emit(found, as_json)
+    if plot is not None:
+        found.plot(plot, force)
+    return FINE
 
 
 def _verify(network: str, file: str, as_json: bool) -> int:
