@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 LONGEST = 1000
 """Characters of a sentence: what a file holds may be quoted in it, and may be long."""
 
@@ -77,11 +79,13 @@ class DeviceError(HwsimError):
     """A device under test that gave no answer that could be compared; whoever raises it has failed the test.
 
     detail: what the device left behind, whole lines of it: the end of its stderr, or a traceback; "" for nothing.
+    report: the example that it failed, a hwsim.testing.Report, where assert_bit_exact raised it; else None.
     """
 
     def __init__(self, sentence: str, detail: str = "") -> None:
         super().__init__(sentence)
         self.detail = detail
+        self.report: Any = None
 
 
 class DeviceHung(DeviceError):

@@ -168,6 +168,8 @@ class Child:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only a zombie is left
         os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # a fork that has not made its group yet
 
 
 def _end(pid: int, owner: int) -> None:

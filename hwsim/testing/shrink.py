@@ -1,0 +1,129 @@
+"""The reducer: from a failing example to the smallest one that hwsim's moves find and that still fails in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hwsim.errors import BackendError, ContractError, DeviceHung, InputError
+from hwsim.testing.judge import Example, Judge, Kind, Settled, Verdict, alike
+from hwsim.testing.simpler import Cost, cost
+
+Make = Callable[..., "Example | None"]
+Move = Callable[["Search"], None]
+REDUCE_CALLS = 1000
+"""Calls of the device that a reduction may take unless told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """verdict: on the smallest example.  calls: of the device.  finished: False where the budget ended it.  stopped: why."""
+
+    verdict: Verdict
+    calls: int
+    finished: bool
+    stopped: str = ""
+
+
+class _Spent(Exception):
+    """The budget is used up, or the device hangs."""
+
+
+class Search:
+    """Tries smaller examples; `current` is the smallest that failed so far. Deterministic: no chance, no clock."""
+
+    def __init__(self, judge: Judge, settled: Settled, fixed: bool, budget: int) -> None:
+        self.judge, self.settled, self.fixed, self.budget = judge, settled, fixed, budget
+        self.verdict, self.first = settled.verdict, judge.calls
+        self.cost: Cost = cost(self.verdict.example)
+        self._seen: set[Cost | bytes] = set()
+
+    @property
+    def current(self) -> Example:
+        """The smallest example so far."""
+        return self.verdict.example
+
+    @property
+    def calls(self) -> int:
+        """Calls of the device so far."""
+        return self.judge.calls - self.first
+
+    def attempt(self, make: Make, *given: Any) -> bool:
+        """Take what make(*given) gives, if it can be built, is smaller, and fails in the same way; whether it was taken."""
+        try:
+            candidate = make(*given)
+            if candidate is None or not self._new(candidate):
+                return False
+            verdict = self._judged(candidate)
+        except (ContractError, InputError, BackendError):
+            return False  # no such layer, or none that this device or this backend can take
+        if verdict is None or verdict.kind is not self.verdict.kind or not self._same_error(verdict):
+            return False
+        self.verdict, self.cost = verdict, cost(candidate)
+        return True
+
+    def _new(self, candidate: Example) -> bool:
+        if cost(candidate) >= self.cost:
+            return False
+        layer = candidate.layer
+        arrays = [getattr(layer, "weight", None), getattr(layer, "bias", None), candidate.inputs]
+        rest = {k: v for k, v in vars(layer).items() if k not in ("weight", "bias")}
+        told = [None if a is None else (a.shape, a.tobytes()) for a in arrays]
+        key = repr((told, sorted((k, repr(v)) for k, v in rest.items() if k in _fields(layer)))).encode()
+        new = key not in self._seen
+        self._seen.add(key)
+        return new
+
+    def _judged(self, candidate: Example) -> Verdict | None:
+        if self.calls >= self.budget:
+            raise _Spent(f"the budget of {self.budget} device calls ended it")
+        runs = 1 if self.verdict.kind is Kind.WRONG else None
+        verdict = self.judge.judge(candidate, self.settled.fresh, runs)
+        if verdict is not None and isinstance(verdict.error, DeviceHung):
+            raise _Spent("the device hung on a smaller example")
+        return verdict
+
+    def _same_error(self, verdict: Verdict) -> bool:
+        return type(verdict.error) is type(self.verdict.error)
+
+
+def _fields(layer: object) -> tuple[str, ...]:
+    return tuple(getattr(layer, "__dataclass_fields__", ()))
+
+
+def reduce(judge: Judge, settled: Settled, fixed: bool, budget: int = REDUCE_CALLS) -> Reduced:
+    """Return the smallest failing example that greedy moves reach: round after round until none helps any more.
+
+    Smaller is: fewer codes that are not zero, then fewer codes, simpler attributes, less bias, a simpler contract, smaller
+    magnitudes. fixed: the layer is the device's own, so inputs alone may change. The kind of failure stays the same.
+    What the device and the budget are, and nothing else, decides the result.
+    """
+    from hwsim.testing.moves import MOVES  # it needs Search
+
+    search = Search(judge, settled, fixed, budget)
+    stopped = ""
+    try:
+        while True:
+            before = search.cost
+            for move in MOVES:
+                move(search)
+            if search.cost == before:
+                break
+    except _Spent as spent:
+        stopped = str(spent)
+    verdict, unsure = _confirmed(search)
+    return Reduced(verdict, search.calls, not stopped, unsure or stopped)
+
+
+def _confirmed(search: Search) -> tuple[Verdict, str]:
+    """Ask once more: a device that leaves something behind may have failed the last example because of the one before."""
+    found = search.verdict
+    if found.kind is not Kind.WRONG or found is search.settled.verdict:
+        return found, ""
+    again = search.judge.judge(found.example, search.settled.fresh)
+    if again is None or again.kind is Kind.ERROR:
+        return search.settled.verdict, "what was smaller did not fail again, so this is not reduced"
+    if alike(found, again):
+        return found, ""
+    return again, "the reduced example is not answered twice alike"
