@@ -163,7 +163,7 @@ class Minimized:
         if self.margin is not None:
             told += [SATURATES, WALKS.format(self.margin), *self._given_back()]
         told += [f"{name} is left as it is: {why}" for name, why in self.left]
-        return [*told, f"{self.runs} variants scored, {self.seconds:.1f} s"]
+        return [*told, f"{self.runs} networks scored"]
 
     def _given_back(self) -> list[str]:
         gains = ", ".join(f"{name} {self.widened.count(name)}" for name in dict.fromkeys(self.widened))
