@@ -21,11 +21,21 @@ SATURATES = (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
 
 
 def network_certificates(network: QuantizedNetwork) -> dict[str, Certificate]:
-    """certificate = of each integer multiply-accumulate layer, for the codes that some image could send to it, and no others.
+    """certificate = of each integer multiply-accumulate layer, for the codes that some image could send to it, and no others."""
+    return _forward(network)[1]
+
+
+def network_ranges(network: QuantizedNetwork) -> dict[str, InputRange]:
+    """low[c]..high[c] = codes that a layer could give on some image, for every layer whose codes are integers.
 
     Ranges go forward from pixels of 0..255, channel by channel: a layer gives what its worst-case content makes, through
     requantize, overflow and activation. Only ends are kept, so a range may hold codes that no image gives; never fewer.
     """
+    return _forward(network)[0]
+
+
+def _forward(network: QuantizedNetwork) -> tuple[dict[str, InputRange], dict[str, Certificate]]:
+    """(codes that each node may give, certificates on the way)."""
     shapes = network.shapes()
     codes: dict[str, InputRange] = {}
     found: dict[str, Certificate] = {}
@@ -35,7 +45,7 @@ def network_certificates(network: QuantizedNetwork) -> dict[str, Certificate]:
             found[node.name] = prove(node.layer, shapes[node.inputs[0]], *inputs, name=node.name)
         if not isinstance(node.layer.output_format, Minifloat):
             codes[node.name] = _given(node, inputs, found.get(node.name), shapes[node.name].c)
-    return found
+    return codes, found
 
 
 def _given(node: QuantizedNode, inputs: Sequence[InputRange], proof: Certificate | None, channels: int) -> InputRange:
