@@ -15,7 +15,15 @@ from typing import Any
 
 # public name -> "module:name in it"
 _API: dict[str, str] = {
+    "BitExact": "hwsim.testing.bit_exact:BitExact",
+    "BitMismatch": "hwsim.testing.bit_exact:BitMismatch",
+    "Command": "hwsim.testing.command:Command",
+    "Device": "hwsim.testing.dut:Device",
+    "Isolated": "hwsim.testing.isolated:Isolated",
+    "Report": "hwsim.testing.report:Report",
     "Session": "hwsim.testing.session:Session",
+    "assert_bit_exact": "hwsim.testing.bit_exact:assert_bit_exact",
+    "replay": "hwsim.testing.bit_exact:replay",
     "parse_codes": "hwsim.testing.session:parse_codes",
     "Product": "hwsim.testing.strategies:Product",
     "accumulators": "hwsim.testing.contract_strategies:accumulators",
@@ -25,6 +33,11 @@ _API: dict[str, str] = {
     "fixed_formats": "hwsim.testing.strategies:fixed_formats",
     "minifloat_formats": "hwsim.testing.strategies:minifloat_formats",
     "pow2_formats": "hwsim.testing.strategies:pow2_formats",
+    "conv_layers": "hwsim.testing.layer_strategies:conv_layers",
+    "deconv_layers": "hwsim.testing.layer_strategies:deconv_layers",
+    "fc_layers": "hwsim.testing.layer_strategies:fc_layers",
+    "inputs": "hwsim.testing.layer_strategies:inputs",
+    "Aim": "hwsim.testing.steer:Aim",
 }
 
 __all__ = [*_API]
