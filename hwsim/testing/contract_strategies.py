@@ -71,6 +71,9 @@ MULTIPLIER_BITS = {Scaling.HIGH_MULTIPLY: 31, Scaling.FLOAT32: 24, Scaling.FLOAT
 VALUE_BITS = {Scaling.MULTIPLY: 60, Scaling.HIGH_MULTIPLY: 32, Scaling.DOUBLE_ROUND: 60, Scaling.FLOAT32: 64, Scaling.FLOAT64: 37}
 """Widest accumulator whose values a rule of scaling takes with a multiplier of at least 3 bits."""
 
+NARROWER = (-1, 0, -2, -3, 1, -4, -5)
+"""How much wider than a usual sum a register is drawn; the simplest overflows by a single product."""
+
 T = TypeVar("T")
 
 
@@ -311,7 +314,7 @@ def _accumulator(draw: DrawFn, wishes: Wishes, sums: Sums, bits: int | None) -> 
     elif scheduled and draw(st.integers(0, 3)) == 3:
         dropped = draw(st.integers(1, 6))
     if bits is None:
-        near = clipped(sums.usual_bits + finer - dropped + draw(st.integers(-5, 1)), 2, 64)
+        near = clipped(sums.usual_bits + finer - dropped + draw_from(draw, NARROWER), 2, 64)
         bits = near if draw(st.integers(0, 7)) < 7 else draw(st.integers(2, 64))
     shift = max(finer, 0) + sums.spread
     overflow = draw_from(draw, wishes.overflow) if scheduled else Overflow.WRAP
@@ -415,7 +418,8 @@ def _staged(draw: DrawFn, wishes: Wishes, fmt: Any, scaling: Multiplier | None, 
     activations = list(Activation)
     if isinstance(fmt, Affine):
         activations.remove(Activation.RELU_AFTER_REQUANTIZE)
-        if fmt.narrow and (kept := [mode for mode in overflows if mode is not Overflow.WRAP]):
+        kept: list[Overflow] = [mode for mode in overflows if mode != Overflow.WRAP]
+        if fmt.narrow and kept:
             overflows = kept
         elif fmt.narrow:
             fmt = replace(fmt, narrow=False)
@@ -446,9 +450,9 @@ def _float_contract(draw: DrawFn, wishes: Wishes) -> FloatMacContract:
     floats = minifloat_formats(clipped(wishes.min_bits, 4, 16), clipped(wishes.max_bits, 4, 16))
     fixed = fixed_formats(wishes.min_bits, wishes.max_bits)
     which = draw(st.integers(0, 7))
-    x = wishes.input or draw(fixed if which == 6 else floats)
+    x: Any = wishes.input or draw(fixed if which == 6 else floats)
     others = {5: fixed_formats(wishes.min_bits, wishes.max_bits, channels=wishes.channels), 7: pow2_formats()}
-    weight = draw(others.get(which, floats))
+    weight: Any = draw(others.get(which, floats))
     accumulator = ExactSum() if draw(st.integers(0, 2)) == 0 else _float_accumulator(draw, wishes, floats)
     if draw(st.integers(0, 2)) < 2:
         output: Any = FloatOutput(draw(floats), draw_from(draw, wishes.roundings), draw_from(draw, Activation))

@@ -119,3 +119,22 @@ def extremes(fmt: Format) -> tuple[int, int]:
         return fmt.encode(fmt.smallest), fmt.encode(fmt.largest)
     assert isinstance(fmt, (FixedPoint, Affine))
     return fmt.low, fmt.high
+
+
+def unit_codes(fmt: Format, channel: int = 0) -> tuple[int, ...]:
+    """Return the codes through which a sum is moved in the least steps, the positive one first.
+
+    +-1 code of integers, the two least powers of two, +-1.0 of minifloats, or the number nearest to it.
+
+    >>> from hwsim.formats import FixedPoint, PowerOfTwo
+    >>> unit_codes(FixedPoint(8, 4)), unit_codes(FixedPoint(8, 4, signed=False)), unit_codes(PowerOfTwo(-3, 0))
+    ((1, -1), (1,), (1, 9))
+    """
+    if isinstance(fmt, PowerOfTwo):
+        first = fmt.encode(2.0**fmt.exp_min)
+        return first, first | 1 << fmt.index_bits
+    if isinstance(fmt, Minifloat):
+        one = min(max(int(fmt.bias or 0), 1) << fmt.man_bits, fmt.layout.largest)
+        return one, one | 1 << fmt.layout.sign_shift
+    zero = fmt.zero(channel)
+    return tuple(code for code in (zero + 1, zero - 1) if fmt.low <= code <= fmt.high)

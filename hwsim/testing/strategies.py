@@ -25,8 +25,8 @@ from hwsim.testing.bounds import check_bounds, check_int, chosen
 from hwsim.testing.corners import corner_codes, extremes, stands_for_number, zero_code, zero_codes
 
 MAX_CHANNELS = 4096
-MAX_DRAWN = 256
-"""Entries of an array that are drawn one by one; a larger array repeats them, so that an example stays small."""
+LONG_TILE = 29
+"""Entries of an array that are drawn one by one; a larger array repeats them. A prime, so that rows of it differ."""
 
 
 MAX_APART = 3
@@ -94,8 +94,8 @@ def _check_channels(where: str, channels: int | None) -> None:
 
 
 def _per_channel(values: SearchStrategy[Any], channels: int) -> SearchStrategy[tuple[Any, ...]]:
-    """One value for every channel: drawn for 8 of them, and repeated beyond."""
-    drawn = st.lists(values, min_size=min(channels, 8), max_size=min(channels, 8))
+    """One value for every channel: at most 4 are drawn, and repeated."""
+    drawn = st.lists(values, min_size=1, max_size=4)
     return drawn.map(lambda found: tuple(found[k % len(found)] for k in range(channels)))
 
 
@@ -221,8 +221,8 @@ def codes(fmt: Format, shape: int | tuple[int, ...] | None = None, *, finite: bo
     """Codes of a format, its corners likely: one int, or an array of this shape in the format's dtype.
 
     Corners: both extremes, the zero point, powers of two (carry chains), alternating bits, and the neighbours of all of them;
-    half of the codes are any.  Arrays are sparse, constant, all at the ends, or mixed; channels that differ in their zero
-    points lie on the first axis; beyond 256 entries an array repeats what was drawn.  finite: False for NaN and infinities
+    half of the codes are any.  Arrays are sparse, constant, all at the ends, or mixed, and repeat the up to 29 codes that were
+    drawn; channels that differ in their zero points lie on the first axis.  finite: False for NaN and infinities
     of minifloats, too.  Shrinks to real 0 everywhere.
 
     >>> from hypothesis import find
@@ -245,10 +245,11 @@ def codes(fmt: Format, shape: int | tuple[int, ...] | None = None, *, finite: bo
 def one_code(fmt: Format, channel: int, finite: bool) -> SearchStrategy[int]:
     """A corner, or any code."""
     corners = st.sampled_from(corner_codes(fmt, channel, finite))
-    return st.one_of(corners, _any_code(fmt, channel, finite))
+    return st.one_of(corners, any_code(fmt, channel, finite))
 
 
-def _any_code(fmt: Format, channel: int, finite: bool) -> SearchStrategy[int]:
+def any_code(fmt: Format, channel: int, finite: bool) -> SearchStrategy[int]:
+    """Any code, each as likely; shrinks to real 0 where the format has no words of sign and fields."""
     if isinstance(fmt, PowerOfTwo):
         signs = st.sampled_from((0, 1 << fmt.index_bits))
         return st.builds(int.__or__, st.integers(0, fmt.index_count - 1), signs)
@@ -278,20 +279,39 @@ def _arrays(draw: DrawFn, fmt: Format, shape: tuple[int, ...], finite: bool) -> 
 
 def draw_array(draw: DrawFn, fmt: Format, shape: tuple[int, ...], pattern: Pattern, finite: bool = True) -> np.ndarray:
     """Draw an array of this pattern."""
-    found, size = zero_codes(fmt, shape), math.prod(shape)
-    flat = found.reshape(-1)
-    per_channel = isinstance(fmt, IntegerFormat) and fmt.per_channel
-    channel_of = [at * shape[0] // size if per_channel else 0 for at in range(size)] if shape else [0]
+    entries = one_code(fmt, 0, finite)
     if pattern is Pattern.SPARSE:
-        for at in draw(st.lists(st.integers(0, size - 1), max_size=4, unique=True)):
-            flat[at] = draw(one_code(fmt, channel_of[at], finite))
-        return found
+        return scattered(draw, fmt, shape, entries)
     if pattern is Pattern.CONSTANT:
-        flat[:] = draw(one_code(fmt, 0, finite))
-        return found
-    count = min(size, MAX_DRAWN)
-    for at in range(count):
-        ends = st.sampled_from((zero_code(fmt, channel_of[at]), *extremes(fmt)))
-        flat[at] = draw(ends if pattern is Pattern.ENDS else one_code(fmt, channel_of[at], finite))
-    flat[count:] = np.resize(flat[:count], size - count)
-    return found
+        return laid_out(fmt, shape, [draw(entries)])
+    ends = st.sampled_from((zero_code(fmt), *extremes(fmt)))
+    return laid_out(fmt, shape, draw_tile(draw, ends if pattern is Pattern.ENDS else entries))
+
+
+def scattered(draw: DrawFn, fmt: Format, shape: tuple[int, ...], entries: SearchStrategy[int]) -> np.ndarray:
+    """Draw an array that is real 0 but for a few entries: a list, so that shrinking can drop each of them alone."""
+    size, found = math.prod(shape), []
+    for at in draw(st.lists(st.integers(0, size - 1), max_size=4)):
+        found.append((at, draw(entries)))
+    tile = [zero_code(fmt)] * size
+    for at, code in found:
+        tile[at] = code
+    return laid_out(fmt, shape, tile)
+
+
+def draw_tile(draw: DrawFn, entries: SearchStrategy[int]) -> list[int]:
+    """Draw a few entries or some more, whatever the shape, so that they stay what they are while the shape shrinks."""
+    return draw(st.one_of(st.lists(entries, min_size=1, max_size=8), st.lists(entries, min_size=LONG_TILE, max_size=LONG_TILE)))
+
+
+def laid_out(fmt: Format, shape: tuple[int, ...], tile: list[int]) -> np.ndarray:
+    """Repeat codes of channel 0 over an array; in channels of another zero point they keep their distance from it.
+
+    >>> laid_out(Affine(4, 1.0, (0, 7)), (2, 3), [-1, 2]).tolist()
+    [[-1, 2, -1], [7, 6, 7]]
+    """
+    if not (isinstance(fmt, IntegerFormat) and fmt.per_channel):
+        return np.resize(np.array(tile, dtype=fmt.dtype), shape)
+    zeros = zero_codes(fmt, shape).astype(np.int64)
+    apart = np.resize(np.array(tile, dtype=np.int64) - fmt.zero(0), shape)
+    return np.asarray(np.clip(zeros + apart, fmt.low, fmt.high).astype(fmt.dtype))

@@ -1,0 +1,287 @@
+"""Inputs steered at a corner of one output: near-overflow partial sums, cancellation, carry chains, ties, saturation.
+
+Plain deterministic search without Hypothesis: what is drawn is which output, which step and which corner; the codes follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from hwsim.arith.accumulate import Pairing, register_range
+from hwsim.arith.scale import Scaling
+from hwsim.contract import Accumulator, FloatAccumulator, FloatMacContract, FloatOutput, Schedule
+from hwsim.contract.resolve import Epilogue
+from hwsim.formats import Minifloat
+from hwsim.layers import MacLayer
+from hwsim.testing.reach import FloatReach, IntegerReach, reach_of
+
+Waypoint = tuple[int, Any, bool]
+"""(step, content behind it, whether a bias that comes last is in it)."""
+
+
+class Aim(Enum):
+    """What an input is steered at, the simplest first.
+
+    REGISTER: a partial sum at the register's limit.  TIE: an accumulator halfway between two outputs.  SATURATION: one where
+    the output begins to overflow.  TRANSIENT: beyond the limit, and back.  CANCELLATION: a large partial sum, a small end.
+    CARRY: 0b0111..1 and one more, or -1 and one more.  TREE, SPILL: at a level's, or the buffer's limit.
+    """
+
+    REGISTER = "register"
+    TIE = "tie"
+    SATURATION = "saturation"
+    TRANSIENT = "transient"
+    CANCELLATION = "cancellation"
+    CARRY = "carry"
+    TREE = "tree"
+    SPILL = "spill"
+
+
+@dataclass(frozen=True)
+class Steering:
+    """One corner of one output. output: (k, y, x).  step: the earliest.  negative: which side.  offset: beside the corner.
+
+    place: which one, where there are several: of the outputs beside a tie, of the powers of two, of the tree's levels.
+    """
+
+    aim: Aim
+    output: tuple[int, int, int]
+    step: int = 0
+    negative: bool = False
+    offset: int = 0
+    place: int = 0
+
+
+def aims_of(layer: MacLayer) -> tuple[Aim, ...]:
+    """Return what the inputs of a layer can be steered at."""
+    accumulator = layer.contract.accumulator
+    schedule = getattr(accumulator, "schedule", None)
+    left_out = set()
+    if not isinstance(accumulator, Accumulator) or schedule is None or schedule.tree.bits is None or schedule.lanes == 1:
+        left_out.add(Aim.TREE)
+    if schedule is None or schedule.spill is None:
+        left_out.add(Aim.SPILL)
+    if schedule is None:
+        left_out.add(Aim.TRANSIENT)
+    return tuple(aim for aim in Aim if aim not in left_out)
+
+
+def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarray:
+    """Return a copy of an image's codes [C][H][W], changed under one output so that it comes to a corner, or near it.
+
+    >>> from hwsim.contract import Accumulator, MacContract, Output
+    >>> from hwsim.formats import FixedPoint
+    >>> from hwsim.layers import FullyConnected
+    >>> s8 = FixedPoint(8, 0)
+    >>> layer = FullyConnected(MacContract(s8, s8, Output(s8), Accumulator(12)), np.array([[100, 3, 1]]))
+    >>> steered(layer, np.zeros((3, 1, 1), dtype=np.int8), Steering(Aim.REGISTER, (0, 0, 0), offset=1)).ravel()
+    array([20, 16,  0], dtype=int8)
+    """
+    codes = np.array(image, order="C")
+    reach = reach_of(layer, codes, *steering.output)
+    if not any(reach.steps):
+        return codes
+    if steering.aim is Aim.TREE:
+        assert isinstance(reach, IntegerReach)
+        _steer_tree(reach, steering)
+        return codes
+    first = 0
+    route = _float_route(reach, steering) if isinstance(reach, FloatReach) else _route(reach, steering)
+    for step, target, final in route:
+        reach.go(first, step, target, final)
+        first = step + 1
+    return codes
+
+
+# ---- integers
+
+
+def _route(reach: IntegerReach, steering: Steering) -> list[Waypoint]:
+    """The contents that the accumulator passes."""
+    last, numbers = len(reach.steps) - 1, reach.layer.numbers
+    limit = _beyond(numbers.acc_low, numbers.acc_high, steering)
+    if steering.aim is Aim.TIE or steering.aim is Aim.SATURATION:
+        return [(last, _output_target(reach, steering), True)]
+    if steering.aim is Aim.CARRY:
+        return _carry(reach, steering, last)
+    if steering.aim is Aim.SPILL and (found := _spill(reach, steering, last)) is not None:
+        return found
+    end = steering.aim is Aim.REGISTER and (reach.schedule is None or steering.place % 4 == 3)
+    if end:
+        return [(last, limit, True)]
+    step = _earliest(reach, limit, steering.step, last)
+    if step is None:  # nothing reaches the limit: as far as it goes, within the register
+        step, ends = min(steering.step, last), reach.reachable(min(steering.step, last))
+        limit = ends[0] if steering.negative else ends[1]
+    if steering.aim is Aim.TRANSIENT and step == last and last:
+        step = last - 1
+    return [(step, limit, False), *([(last, steering.offset, True)] if steering.aim in (Aim.TRANSIENT, Aim.CANCELLATION) else [])]
+
+
+def _beyond(low: int, high: int, steering: Steering) -> int:
+    """A limit, and as far beyond as the offset says; a negative offset stays within. TRANSIENT goes beyond, CANCELLATION not."""
+    offset = {Aim.TRANSIENT: 1 + abs(steering.offset), Aim.CANCELLATION: -abs(steering.offset)}.get(steering.aim, steering.offset)
+    return low - offset if steering.negative else high + offset
+
+
+def _earliest(reach: IntegerReach, target: int, step: int, last: int) -> int | None:
+    """The first step from `step` on behind which the content can be the target, or None."""
+    for at in range(min(step, last), last + 1):
+        low, high = reach.reachable(at)
+        if low <= target <= high:
+            return at
+    return None
+
+
+def _carry(reach: IntegerReach, steering: Steering, last: int) -> list[Waypoint]:
+    """0b0..01..1 and then one more, or -1 and then 0."""
+    step = min(steering.step, max(last - 1, 0))
+    low, high = reach.reachable(step)
+    power = 1 << min(steering.place, max(high, 1).bit_length() - 1, reach.layer.numbers.acc_bits - 2)
+    before, after = (-1, 0) if steering.negative and low < 0 else (power - 1, power)
+    return [(step, before, step == last)] + ([(step + 1, after, step + 1 == last)] if step < last else [])
+
+
+def _spill(reach: IntegerReach, steering: Steering, last: int) -> list[Waypoint] | None:
+    """The content that the buffer just holds, where it is written."""
+    schedule = reach.schedule
+    assert schedule is not None and schedule.spill is not None
+    spill = schedule.spill
+    low, high = register_range(spill.bits, spill.overflow)
+    target = _beyond(low, high, steering) << spill.shift
+    writes = [step for step in range(last + 1) if (spill.last if step == last else (step + 1) % spill.every == 0)]
+    for step in writes[steering.step % max(len(writes), 1) :] + writes:
+        ends = reach.reachable(step)
+        if ends[0] <= target <= ends[1]:
+            return [(step, target, False)]
+    return None
+
+
+def _output_target(reach: IntegerReach, steering: Steering) -> int:
+    """An accumulator halfway between two outputs, or where the output overflows; offset beside it."""
+    epilogue, k = reach.layer.numbers.epilogue, reach.k
+    low, high = reach.reachable(len(reach.steps) - 1, final=True)
+    least, most = epilogue.low - epilogue.zero_point, epilogue.high - epilogue.zero_point
+    if steering.aim is Aim.TIE:
+        below = [-1 - i for i in range(4)] + [least, least - 1] if steering.negative else [0, 1, 2, 3, most, most - 1]
+    else:
+        below = [least - 1, least] if steering.negative else [most, most - 1]
+    turned = below[steering.place % len(below) :] + below
+    targets = [halfway(code, k, epilogue) + steering.offset for code in turned]
+    return next((target for target in targets if low <= target <= high), targets[0])
+
+
+def halfway(code: int, k: int, epilogue: Epilogue) -> int:
+    """Return the accumulator nearest to scale(acc) = code + 1/2: a tie, where a shift alone scales and drops a bit.
+
+    code: of the output, before its zero point is added.
+    """
+    shift, multiplier = epilogue.shift[k], epilogue.multiplier[k]
+    exact = Fraction(2 * code + 1, 2) * Fraction(2) ** shift
+    if epilogue.scaling is not Scaling.SHIFT:
+        exact /= max(multiplier, 1)
+    return round(exact)
+
+
+def _steer_tree(reach: IntegerReach, steering: Steering) -> None:
+    """Bring one node of a step's adder tree to the limit of its level."""
+    schedule = reach.schedule
+    assert schedule is not None and schedule.tree.bits is not None
+    tree = schedule.tree
+    nodes = list(tree_nodes(schedule))
+    steps = [step for step, lanes in enumerate(reach.lanes) if sum(tap in reach.place for tap in lanes) > 1]
+    turned = steps[steering.step % len(steps) :] + steps if steps else []
+    for level, lanes in nodes[steering.place % len(nodes) :] + nodes:
+        low, high = register_range(tree.bits[level], tree.overflow) if tree.overflow is not None else (-1, 1)
+        target = _beyond(low, high, steering)
+        for step in turned:
+            taps = [tap for lane, tap in enumerate(reach.lanes[step]) if lane in lanes and tap in reach.place]
+            ends = reach.span([taps])
+            if ends[0] <= target <= ends[1]:
+                reach.add(taps, target - sum(reach.product(tap, reach.now(tap)) for tap in taps))
+                return
+
+
+def tree_nodes(schedule: Schedule) -> Iterator[tuple[int, frozenset[int]]]:
+    """Yield (level, the lanes that are summed there) of each adder of a schedule's tree that adds.
+
+    >>> [(level, sorted(lanes)) for level, lanes in tree_nodes(Schedule(lanes=3))]
+    [(0, [0, 1]), (1, [0, 1, 2])]
+    """
+    held = [frozenset([lane]) for lane in range(schedule.lanes)]
+    pairing = schedule.tree.pairing
+    for level in range(schedule.tree.levels(schedule.lanes)):
+        if pairing is Pairing.CHAIN:
+            held = [held[0] | held[1], *held[2:]]
+            yield level, held[0]
+            continue
+        half = (len(held) + 1) // 2
+        pairs = [(2 * i, 2 * i + 1) if pairing is Pairing.ADJACENT else (i, i + half) for i in range(half)]
+        sums = [(held[a] | held[b], True) if b < len(held) else (held[a], False) for a, b in pairs]
+        yield from ((level, lanes) for lanes, added in sums if added)
+        held = [lanes for lanes, _ in sums]
+
+
+# ---- minifloats
+
+
+def _float_route(reach: FloatReach, steering: Steering) -> list[Waypoint]:
+    """The exact contents that the register passes, before it rounds them."""
+    contract, last = reach.layer.contract, len(reach.steps) - 1
+    assert isinstance(contract, FloatMacContract)
+    register = contract.accumulator.format if isinstance(contract.accumulator, FloatAccumulator) else None
+    step = min(steering.step, last)
+    sign = -1 if steering.negative else 1
+    if steering.aim is Aim.SATURATION or (steering.aim is Aim.TIE and (register is None or steering.place % 2)):
+        return [(last, sign * _float_output_target(contract.output, reach.k, steering), True)]
+    size = max(abs(end) for end in reach.reachable(step)) / 2
+    if steering.aim is Aim.REGISTER and register is not None:
+        beyond = last_place(register.largest, register) * Fraction(1 + steering.offset, 2)
+        return [(step, sign * (register.largest + beyond), False)]
+    before = power_below(size)
+    grid = last_place(before, register) if register is not None else before / 256
+    after = {
+        Aim.TIE: before + grid * Fraction(2 + steering.offset, 4),
+        Aim.CARRY: before * 2 if steering.offset else before,
+    }.get(steering.aim, grid * steering.offset)
+    if steering.aim is Aim.CARRY:
+        before = 2 * before - grid
+    end = min(step + 1, last) if steering.aim in (Aim.TIE, Aim.CARRY) else last
+    return [(step, sign * before, False), *([(end, sign * after, end == last)] if end > step else [])]
+
+
+def _float_output_target(output: Any, k: int, steering: Steering) -> Fraction:
+    """A magnitude halfway between two outputs, or where the output overflows, or beside it."""
+    fmt = output.format
+    if isinstance(output, FloatOutput):
+        ends = (fmt.largest, fmt.smallest_normal, Fraction(1))
+        at = ends[0] if steering.aim is Aim.SATURATION else ends[steering.place % 3]
+        grid = last_place(at, fmt)
+        return at + grid * Fraction(2 + steering.offset, 4)
+    grid = Fraction(2) ** -fmt.fl()
+    code = fmt.high if steering.aim is Aim.SATURATION else steering.place
+    return grid * (code + Fraction(2 + steering.offset, 4))
+
+
+def power_below(size: Fraction) -> Fraction:
+    """Return the largest power of two that is not above a size; 1 for 0.
+
+    >>> power_below(Fraction(3, 16)), power_below(Fraction(8))
+    (Fraction(1, 8), Fraction(8, 1))
+    """
+    if not size:
+        return Fraction(1)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    return Fraction(2) ** (exponent if Fraction(2) ** exponent <= size else exponent - 1)
+
+
+def last_place(size: Fraction, fmt: Minifloat) -> Fraction:
+    """Return what the last bit of a number of this magnitude is worth in a format."""
+    return max(power_below(size), fmt.smallest_normal) / (1 << fmt.man_bits)
+
