@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +79,7 @@ class Peaks:
             yield from self._built(plan, wanted, least)
 
     def _plans(self, wanted: Wanted) -> Iterator[Plan]:
+        wanted = cache(wanted)
         steps = self.machine.step_of
         splits = np.unique(steps[steps >= 0])
         for step in splits[np.unique(np.linspace(0, len(splits) - 1, min(SPLITS, len(splits))).astype(int))].tolist():

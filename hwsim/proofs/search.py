@@ -170,7 +170,7 @@ def _shown(
             tried += len(end)
             continue
         known = [p.codes for p in (first.pick, other) if p is not None and p.site is narrow.site]
-        codes = visible(compared, known)
+        codes = visible(compared, known, first.bound)
         tried += compared.tried
         pick = None if codes is None else Pick(narrow.site, codes, _entries(narrow.site, codes), False)
         best.meet(pick, first.bound if first.bound < NEVER else 0)

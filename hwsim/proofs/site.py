@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Site:
     def of(cls, layer: MacLayer, shape: Shape, inputs: InputRange, k: int, y: int, x: int) -> Site:
         """Return the site: the layer itself says which pixels its taps read."""
         numbered = np.arange(shape.c * shape.h * shape.w).reshape(shape)
-        image: list[list[list[int]]] = numbered.tolist()
+        image: Any = numbered.tolist()
         places, padded = layer.taps(image, k, y, x)
         pixels = np.where(padded, -1, places)
         channels = tap_channels(layer, shape, k)

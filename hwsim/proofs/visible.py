@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from hwsim.proofs.peaks import Peaks
 
 RANDOM = 64
 """Inputs drawn when all others have failed."""
+
+MOST, LATER = 300, 100
+"""Inputs compared when one that differs is known; of them behind the first that does."""
 
 
 @dataclass
@@ -45,24 +49,26 @@ class Comparison:
         return code != other and not (trapping and (event or stops))
 
 
-def visible(compared: Comparison, starts: Iterable[np.ndarray]) -> np.ndarray | None:
+def visible(compared: Comparison, starts: Iterable[np.ndarray], enough: int) -> np.ndarray | None:
     """Return codes whose output differs, by as few entries as were found; None where none was found.
 
-    starts: inputs to try first.
+    starts: inputs to try first.  enough: entries with which the search ends, since none can do with less.
     """
     best: np.ndarray | None = None
-    for codes in [*starts, *_candidates(compared)]:
+    for codes in chain(starts, _candidates(compared)):
         if best is not None and _entries(compared, codes) >= _entries(compared, best):
             continue
         if compared.differs(codes):
             best = dropped(compared, codes)
-        if best is not None and compared.tried > 200:
+            compared.tried = max(compared.tried, MOST - LATER)
+        if best is not None and (_entries(compared, best) <= enough or compared.tried > MOST):
             break
     return best
 
 
 def _entries(compared: Comparison, codes: np.ndarray) -> int:
-    return int((codes != compared.narrow.site.base).sum())
+    site = compared.narrow.site
+    return int(((codes != site.zero) & ~site.forced).sum())
 
 
 def dropped(compared: Comparison, codes: np.ndarray) -> np.ndarray:

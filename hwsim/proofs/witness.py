@@ -20,13 +20,11 @@ from hwsim.execute.trace import LayerTrace
 from hwsim.golden.package import Package
 from hwsim.golden.write import write_golden
 from hwsim.layers import MacLayer, Shape
-from hwsim.layers.base import Cell
 from hwsim.proofs.certificate import Certificate, Ends
 from hwsim.proofs.machine import Machine
 from hwsim.proofs.prove import prove
 from hwsim.proofs.reference import with_room, without_trap
 from hwsim.proofs.search import Pick, search
-from hwsim.proofs.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,28 +132,7 @@ def find_witness(
     k = worst_channel(proof, place) if channel is None else channel
     if not 0 <= k < layer.channels:
         raise ContractError(f"{proof.name}: found output channel {k}, allowed 0..{layer.channels - 1}.")
-    if not can_overflow(proof, place, k):
-        return None
-    try:
-        wide, refusal = with_room(proof, place), None
-    except (ContractError, ProofError) as error:
-        wide, refusal = None, str(error)
-    found = search(layer, wide, proof, k, place)
-    if found.first is None:
-        return None
-    label = proof.name if name is None else name
-
-    def told(pick: Pick) -> Witness:
-        return _told(label, layer, wide, pick, place)
-
-    reason = f"no wider register can be built to compare with: {refusal}" if refusal is not None else found.reason
-    return replace(
-        told(found.first),
-        visible=None if found.visible is None else told(found.visible),
-        reason=reason,
-        tried=found.tried,
-        other=None if found.other is None else told(found.other),
-    )
+    return _find(proof, Room(proof, place), k, proof.name if name is None else name)
 
 
 def witnesses(certificates: Iterable[Certificate], every_channel: bool = False) -> list[Witness]:
@@ -163,11 +140,45 @@ def witnesses(certificates: Iterable[Certificate], every_channel: bool = False) 
     found = []
     for proof in certificates:
         for place in (Place.ACCUMULATOR, Place.TREE, Place.SPILL):
+            room = Room(proof, place)
             channels = range(proof.layer.channels) if every_channel else [worst_channel(proof, place)]
-            for k in channels:
-                if (witness := find_witness(proof.layer, proof.shape, proof, k, place)) is not None:
-                    found.append(witness)
-    return found
+            found += [_find(proof, room, k, proof.name) for k in channels]
+    return [witness for witness in found if witness is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """The layer with room in one register, built when it is asked for."""
+
+    proof: Certificate
+    place: Place
+
+    @cached_property
+    def built(self) -> tuple[MacLayer | None, str | None]:
+        """(the layer, why there is none)."""
+        try:
+            return with_room(self.proof, self.place), None
+        except (ContractError, ProofError) as error:
+            return None, f"no wider register can be built to compare with: {error}"
+
+
+def _find(proof: Certificate, room: Room, k: int, name: str) -> Witness | None:
+    """The witness of one channel's register."""
+    if not can_overflow(proof, room.place, k):
+        return None
+    wide, refusal = room.built
+    found = search(proof.layer, wide, proof, k, room.place)
+    if found.first is None:
+        return None
+    picks = [pick for pick in (found.first, found.visible, found.other) if pick is not None]
+    told = {id(pick): _told(name, proof.layer, wide, pick, room.place) for pick in picks}
+    return replace(
+        told[id(found.first)],
+        visible=None if found.visible is None else told[id(found.visible)],
+        reason=found.reason if refusal is None else refusal,
+        tried=found.tried,
+        other=None if found.other is None else told[id(found.other)],
+    )
 
 
 def can_overflow(proof: Certificate, place: Place, k: int) -> bool:
@@ -180,12 +191,14 @@ def worst_channel(proof: Certificate, place: Place) -> int:
     return int(np.argmax(_excess(proof, place)))
 
 
-def _excess(proof: Certificate, place: Place) -> np.ndarray:
-    """How far each channel's register may be asked to go beyond its range, in ranges, float [K]; 0 and less: never."""
-    asked = [np.zeros(proof.layer.channels)]
+def _excess(proof: Certificate, place: Place) -> list[float]:
+    """How far each channel's register may be asked to go beyond its range, in ranges; 0 and less: never."""
+    worst = [0.0] * proof.layer.channels
     for ends, (low, high) in _registers(proof, place):
-        asked.append(np.maximum(ends.high - high, low - ends.low) / float(high - low))
-    return np.max(asked, axis=0)
+        asked = zip(ends.low.tolist(), ends.high.tolist(), strict=True)
+        beyond = (max(most - high, low - least) / (high - low) for least, most in asked)
+        worst = [max(pair) for pair in zip(worst, beyond, strict=True)]
+    return worst
 
 
 def _registers(proof: Certificate, place: Place) -> list[tuple[Ends, tuple[int, int]]]:
@@ -205,8 +218,9 @@ def _told(name: str, layer: MacLayer, wide: MacLayer | None, pick: Pick, place: 
     padded, extents = site.padded.tolist(), layer.extents(site.shape)
     rows, persistent = integer_rows(layer.integer, codes, padded, extents, site.k)
     step, asked = _first_event(layer, rows, place)
-    ours = _cell(layer, site, codes)
-    theirs = None if wide is None else _cell(wide, site, codes)
+    acc = int(rows[-1].after) if rows else 0
+    machine = Machine(site, (layer if wide is None else wide).integer)
+    theirs = machine.read(pick.codes).acc
     return Witness(
         name=name,
         layer=layer,
@@ -218,16 +232,11 @@ def _told(name: str, layer: MacLayer, wide: MacLayer | None, pick: Pick, place: 
         persistent=persistent,
         nonzeros=site.nonzeros(pick.codes),
         fewest=pick.fewest,
-        acc=int(ours.acc or 0),
-        code=ours.code,
-        wide_acc=None if theirs is None else theirs.acc,
-        wide_code=None if theirs is None else theirs.code,
+        acc=acc,
+        code=machine.code(acc)[0],
+        wide_acc=None if wide is None else theirs,
+        wide_code=None if wide is None else machine.code(theirs)[0],
     )
-
-
-def _cell(layer: MacLayer, site: Site, codes: list[int]) -> Cell:
-    machine = Machine(site, layer.integer)
-    return layer.integer.cell(codes, site.padded.tolist(), layer.extents(site.shape), site.k, machine.noise)
 
 
 def _first_event(layer: MacLayer, rows: tuple[Row, ...], place: Place) -> tuple[int | None, int]:
