@@ -76,19 +76,20 @@ class IntegerUnit:
             exact = shift_add_product(x, negative, exponent, unit.guard_bits, unit.rounding, unit.sign_order) if nonzero else 0
         return int(round_shift(exact, split_shift(self.contract, k)[0], self.contract.accumulator.rounding))
 
-    def products_at(self, x: int, k: int) -> np.ndarray:
-        """products_at(x)[tap] = product(x, k, tap), int64."""
+    def products_at(self, x: int | np.ndarray, k: int) -> np.ndarray:
+        """products_at(x)[tap] = product(x, k, tap), int64; x: one code for all taps, or int64 [taps]."""
         factors, unit = self.factors, self.contract.product
-        x -= self.contract.input.zero()
+        x = x - self.contract.input.zero()
         if factors is not None:
             exact = factors[k] * x
         else:
             assert unit is not None and self.fields is not None
             exact = np.zeros(self.weight.shape[1], dtype=np.int64)
+            x = np.broadcast_to(x, exact.shape)
             negative, exponent, nonzero = (field[k] for field in self.fields)
             for sign, e in np.unique(np.stack([negative, exponent]), axis=1).T.tolist():
-                made = shift_add_product(x, sign, e, unit.guard_bits, unit.rounding, unit.sign_order)
-                exact[(negative == sign) & (exponent == e)] = made
+                chosen = (negative == sign) & (exponent == e)
+                exact[chosen] = shift_add_product(x[chosen], sign, e, unit.guard_bits, unit.rounding, unit.sign_order)
             exact *= nonzero
         return np.asarray(round_shift(exact, split_shift(self.contract, k)[0], self.contract.accumulator.rounding))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.contract.accumulator import register_low
 from hwsim.contract.mac import MacContract, signed_width
 from hwsim.errors import ContractError
+from hwsim.golden.write import layer_digest
 from hwsim.layers import MacLayer, Shape
 
 SCHEMA = "hwsim.overflow/1"
@@ -27,6 +27,16 @@ def width_for(low: int, high: int, overflow: Overflow) -> int:
     """
     bits = max(NARROWEST, signed_width(low), signed_width(high))
     return bits + (low < register_low(bits, overflow))
+
+
+def narrowed(values: np.ndarray) -> np.ndarray:
+    """Return Python ints as int64 where it holds them all.
+
+    >>> narrowed(np.array([1, -5], dtype=object)).dtype, narrowed(np.array([1 << 63], dtype=object)).dtype
+    (dtype('int64'), dtype('O'))
+    """
+    wide = values.dtype == object and any(not -(1 << 63) <= value < 1 << 63 for value in values.tolist())
+    return values if wide else values.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +63,20 @@ class InputRange:
 class Ends:
     """Smallest and largest exact value that a register is asked to hold, whatever the inputs; per output channel.
 
-    low, high: int64 [K], on the register's grid.  low_at, high_at: int64 [K][3], the (y, x, step) at which an input that
-    reaches the end does so first; a bias that comes last is the step behind the others, and a bias that is loaded is step 0.
-    Where no order is declared the step is 0 and says nothing.
+    low, high: int64 [K], on the register's grid; Python ints in an array of objects where int64 does not hold them.
+    low_at, high_at: int64 [K][3], an output (y, x) and the step at which an input that reaches the end there does so first,
+    counting the steps that are taken; a bias that comes last is the step behind the others, and what a register holds before
+    any is step 0.  Where no order is declared, and at an end that may not be reached, the step is 0 and says nothing.
     """
 
     low: np.ndarray
     high: np.ndarray
     low_at: np.ndarray
     high_at: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, narrowed(getattr(self, name)))
 
     def widths(self, overflow: Overflow) -> np.ndarray:
         """Return the fewest bits of each channel's register, int64 [K]."""
@@ -99,8 +114,10 @@ class Certificate:
 
     @property
     def bits(self) -> np.ndarray:
-        """The smallest accumulator of each output channel that cannot overflow, int64 [K]."""
-        return self.accumulator.widths(self.contract.accumulator.overflow)
+        """The smallest accumulator of each output channel that cannot overflow and holds its bias, int64 [K]."""
+        overflow = self.contract.accumulator.overflow
+        alone = [width_for(min(bias, 0), max(bias, 0), overflow) for bias in self.layer.numbers.bias]
+        return np.maximum(self.accumulator.widths(overflow), alone)
 
     @property
     def layer_bits(self) -> int:
@@ -124,11 +141,12 @@ class Certificate:
         return max(map(signed_width, self.contract.product_range)) + (terms - 1).bit_length()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the certificate as plain data: schema, what it is of, and every end by channel."""
+        """Return the certificate as plain data: schema, what it is of (the layer by its digest), and every end by channel."""
         return {
             "schema": SCHEMA,
             "name": self.name,
             "kind": self.layer.kind,
+            "layer_sha256": layer_digest(self.layer),
             "input_shape": list(self.shape),
             "input_range": {"low": self.inputs.low.tolist(), "high": self.inputs.high.tolist()},
             "accumulator": ends_json(self.accumulator) | {"bits": self.bits.tolist(), "declared": self.declared_bits},
@@ -143,11 +161,3 @@ class Certificate:
 def ends_json(ends: Ends) -> dict[str, Any]:
     """Return a register's ends as plain lists."""
     return {name: getattr(ends, name).tolist() for name in ("low", "high", "low_at", "high_at")}
-
-
-def merged(parts: Sequence[Ends]) -> Ends:
-    """Return the wider of several ends, channel by channel; of equal ones the first."""
-    low, high = np.stack([p.low for p in parts]), np.stack([p.high for p in parts])
-    at, first, last = np.arange(low.shape[1]), low.argmin(axis=0), high.argmax(axis=0)
-    low_at, high_at = np.stack([p.low_at for p in parts]), np.stack([p.high_at for p in parts])
-    return Ends(low[first, at], high[last, at], low_at[first, at], high_at[last, at])

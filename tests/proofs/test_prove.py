@@ -1,0 +1,103 @@
+"""Certificates against brute force: every input of a small layer, every output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+
+from hwsim.arith.overflow import Overflow
+from hwsim.errors import ContractError
+from hwsim.execute.single import run_layer
+from hwsim.proofs.certificate import InputRange
+from hwsim.proofs.narrow import with_width
+from hwsim.proofs.prove import prove
+from oracles import overflow as oracle
+from oracles.generate import seeds
+from oracles.overflow_cases import Small, small_layers
+
+
+def of(small: Small):
+    return prove(small.layer, small.shape, InputRange(np.array(small.low), np.array(small.high)))
+
+
+def registers(proof):
+    """(name, proven ends, register of brute force) by register."""
+    yield "accumulator", proof.accumulator, lambda r: r.accumulator
+    for level, ends in enumerate(proof.tree):
+        yield f"tree {level}", ends, lambda r, level=level: r.tree[level]
+    if proof.spill is not None:
+        yield "spill", proof.spill, lambda r: r.spill
+
+
+def agree(small: Small, proof, trees: bool = True) -> None:
+    """The ends are those of brute force, at a place where some input reaches them first; or, where not tight, contain them."""
+    found = oracle.brute_force(*small)
+    for name, ends, chosen in registers(proof):
+        for k, asked in enumerate(map(chosen, found)):
+            proven = int(ends.low[k]), int(ends.high[k])
+            assert proven[0] <= asked.low and asked.high <= proven[1], (name, k, proven, asked)
+            if not proof.tight[k] or name.startswith("tree") and not trees:
+                continue
+            assert proven == (asked.low, asked.high), (name, k, proven, asked)
+            assert tuple(ends.low_at[k].tolist()) in asked.low_at, (name, k, ends.low_at[k], asked)
+            assert tuple(ends.high_at[k].tolist()) in asked.high_at, (name, k, ends.high_at[k], asked)
+
+
+@settings(max_examples=60)
+@given(small_layers())
+def test_the_ends_of_every_register_are_those_of_brute_force(small):
+    agree(small, of(small))
+
+
+@settings(max_examples=15)
+@given(small_layers(scheduled=False))
+def test_the_ends_of_a_sum_without_an_order_are_those_of_brute_force(small):
+    agree(small, of(small))
+
+
+@settings(max_examples=40)
+@given(small_layers())
+def test_bounds_that_nothing_was_enumerated_for_contain_brute_force_and_are_it_where_said_so(small):
+    ranges = InputRange(np.array(small.low), np.array(small.high))
+    agree(small, prove(small.layer, small.shape, ranges, enumerated=0), trees=False)
+
+
+def events(layer, *images):
+    """Accumulator events of some inputs, in the specification and in what runs at full speed alike."""
+    x = np.concatenate(images)
+    counted = {backend: run_layer(layer, x, backend=backend).events for backend in ("spec", "auto")}
+    assert counted["spec"] == counted["auto"]
+    return counted["spec"].accumulator
+
+
+@settings(max_examples=40)
+@given(small_layers() | small_layers(scheduled=False), seeds)
+def test_no_input_overflows_the_width_and_one_overflows_a_bit_less(small, seed):
+    layer, shape, low, high = small
+    assume(not any_trap(layer))
+    proof = of(small)
+    found = oracle.brute_force(*small)
+    assume(proof.tight.all() and proof.layer_bits <= 64)
+    mode = layer.contract.accumulator.overflow
+    ends = [oracle.image(shape, codes, low) for r in found for codes in (r.accumulator.low_codes, r.accumulator.high_codes)]
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(np.array(low)[:, None, None], np.array(high)[:, None, None], (8, *shape), endpoint=True)
+    assert events(with_width(layer, proof.layer_bits), *ends, drawn) == 0
+    if proof.layer_bits == 2:
+        return
+    needs = max(oracle.width(min(b, 0), max(b, 0), mode) for k in range(layer.channels) for b in [oracle.bias_of(layer, k)])
+    if needs == proof.layer_bits:
+        with pytest.raises(ContractError, match="bias"):
+            with_width(layer, proof.layer_bits - 1)
+    else:
+        assert events(with_width(layer, proof.layer_bits - 1), *ends) > 0
+
+
+def any_trap(layer) -> bool:
+    """Whether a run may stop before it has counted."""
+    acc = layer.contract.accumulator
+    modes = [acc.overflow]
+    if acc.schedule is not None:
+        modes += [acc.schedule.tree.overflow, acc.schedule.spill and acc.schedule.spill.overflow]
+    return Overflow.TRAP in modes
