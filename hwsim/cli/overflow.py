@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
+from hwsim.cli.minimize import minimize_options, run_minimize
 from hwsim.cli.options import DATA_HELP, backend_option, names, network_argument, open_network, plot_option, steps
 
 RANGES = ("format", "network")
@@ -37,21 +38,6 @@ def out_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return out(folder(command))
 
 
-def minimize_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--minimize and what it needs: images with labels, and how much accuracy may be lost on them."""
-    text = "Search the narrowest accumulators: proven, safe on --data, saturating; and what each costs on --score."
-    options = (
-        click.option("--minimize", is_flag=True, help=text),
-        click.option("--score", metavar="DATA", help="With --minimize: images with labels, for top-1."),
-        click.option("--score-limit", type=click.IntRange(min=1), help="With --minimize: the first N images of --score.  [all]"),
-        click.option("--margin", type=float, help="With --minimize: points of top-1 that saturating may cost.  [not tried]"),
-        click.option("--label-offset", type=int, help="With --minimize: added to each label.  [0]"),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @click.command(epilog="Example:  hwsim overflow digits.hwnet --data digits --limit 200")
 @network_argument
 @click.option("--data", metavar="DATA", help=f"Images, to show what accumulators hold on them: {DATA_HELP}.")
@@ -78,20 +64,21 @@ def overflow(
     force: bool,
     as_json: bool,
     minimize: bool,
-    **scored: Any,
+    **minimizing: Any,
 ) -> int:
     """Prove, for every layer and output channel, the smallest accumulator that no input overflows.
 
     From the weights, the bias and the declared order, for inputs free in their range. Where a declared register can
     overflow, the input that does it is shown. Exit codes: 0 every accumulator is proven to hold every sum, 1 one can
-    overflow or is not proven, 2 bad use; with --verify 0 every certificate holds, 1 one is refuted.
+    overflow or is not proven, 2 bad use; with --verify 0 every certificate holds, 1 one is refuted;
+    with --minimize 0.
     """
     if limit is not None and data is None:
         raise click.UsageError("--limit counts images; give --data, or leave it away.")
     if minimize:
-        _alone("--minimize", {"--verify": verify, "--layer": layer, "--ranges": ranges, "--out": out, "--witnesses": witnesses})
-        return _minimize(network, data, limit, backend, plot, force, as_json, **scored)
-    _alone("a report without --minimize", {f"--{name.replace('_', '-')}": value for name, value in scored.items()})
+        _alone("--minimize", {"--verify": verify, "--layer": layer, "--out": out, "--witnesses": witnesses})
+        return run_minimize(network, minimizing | {"data": data, "limit": limit}, ranges, backend, plot, force, as_json)
+    _alone("a report without --minimize", {f"--{name.replace('_', '-')}": value for name, value in minimizing.items()})
     if verify is not None:
         given = {"--data": data, "--layer": layer, "--ranges": ranges, "--out": out, "--witnesses": witnesses, "--plot": plot}
         _alone("--verify", given)
@@ -125,42 +112,6 @@ def _alone(mode: str, others: dict[str, Any]) -> None:
     """Refuse options that say nothing in this mode."""
     if beside := [option for option, value in others.items() if value is not None]:
         raise click.UsageError(f"{mode} takes no {beside[0]}; leave it away.")
-
-
-def _minimize(
-    network: str,
-    data: str | None,
-    limit: int | None,
-    backend: str,
-    plot: str | None,
-    force: bool,
-    as_json: bool,
-    score: str | None,
-    score_limit: int | None,
-    margin: float | None,
-    label_offset: int | None,
-) -> int:
-    import hwsim
-
-    if data is None or score is None:
-        raise click.UsageError("--minimize needs --data, images to watch the accumulators on, and --score, images with labels.")
-    q = open_network(network)
-    with steps() as say:
-        found = hwsim.minimize_accumulators(
-            q,
-            data,
-            score,
-            margin=margin,
-            calibration_limit=limit,
-            limit=score_limit,
-            label_offset=label_offset or 0,
-            backend=backend,
-            progress=lambda done, total: say(f"scored image {done} of {total} so far"),
-        )
-    emit(found, as_json)
-    if plot is not None:
-        found.plot(plot, force)
-    return FINE
 
 
 def _verify(network: str, file: str, as_json: bool) -> int:
