@@ -60,7 +60,7 @@ def _beside(axes: Axes, y: float, text: str, color: str) -> None:
 def _bits_axis(axes: Axes, layers: Sequence[LayerReport]) -> None:
     ends = [bits for layer in layers for bits in _bits(layer)]
     axes.set_xlim(min(ends, default=2) - 1, max(ends, default=32) + 1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     axes.set_xlabel("bits of the accumulator, the sign included")
     _beside(axes, -0.9, "needs  has  free", GREY)

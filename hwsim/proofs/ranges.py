@@ -42,7 +42,7 @@ def _forward(network: QuantizedNetwork) -> tuple[dict[str, InputRange], dict[str
     for node in network.nodes:
         inputs = [codes[name] for name in node.inputs if name in codes]
         if isinstance(node.layer, MacLayer) and isinstance(node.layer.contract, MacContract):
-            found[node.name] = prove(node.layer, shapes[node.inputs[0]], *inputs, name=node.name)
+            found[node.name] = prove(node.layer, shapes[node.inputs[0]], inputs[0], node.name)
         if not isinstance(node.layer.output_format, Minifloat):
             codes[node.name] = _given(node, inputs, found.get(node.name), shapes[node.name].c)
     return codes, found

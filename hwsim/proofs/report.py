@@ -214,8 +214,8 @@ def witness_line(witness: Witness) -> str:
 def witness_json(witness: Witness) -> dict[str, Any]:
     """The witness as plain data; of its input the entries that are not the zero point, as [c, y, x, code]."""
     zero = witness.layer.pad_code
-    places = np.argwhere(witness.inputs[0] != zero).tolist()
-    told = {
+    image = witness.inputs[0]
+    told: dict[str, Any] = {
         "place": witness.place,
         "at": list(witness.at),
         "step": witness.step,
@@ -229,7 +229,7 @@ def witness_json(witness: Witness) -> dict[str, Any]:
         "wide_code": witness.wide_code,
         "verdict": witness.verdict,
         "reason": witness.reason,
-        "inputs": [[*place, int(witness.inputs[(0, *place)])] for place in places],
+        "inputs": [[*place, int(image[tuple(place)])] for place in np.argwhere(image != zero).tolist()],
     }
     for name, more in (("visible", witness.visible), ("other", witness.other)):
         told[name] = None if more is None else witness_json(more)
