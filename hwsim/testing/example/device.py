@@ -32,6 +32,9 @@ class MacUnit:
     the right kind where the unit hangs, crashes or answers nonsense.
     """
 
+    stoppable = True
+    """Its session ends a call that takes too long, so nobody else has to watch it."""
+
     def __init__(self, fault: Fault | None = None, *, widths: Widths = DEFAULT, timeout: float = 60) -> None:
         require_tools()
         self.fault, self.widths = fault, widths
@@ -41,7 +44,7 @@ class MacUnit:
         self._session = Session(["vvp", "-n", str(program)], timeout=timeout)
 
     def __repr__(self) -> str:
-        return f"MacUnit({'' if self.fault is None else self.fault!r})"
+        return f"MacUnit({'' if self.fault is None else f'fault({self.fault.name!r})'})"
 
     def __call__(self, layer: Layer, inputs: np.ndarray) -> np.ndarray:
         """Return output codes [N][K][H][W] for input codes [N][C][H][W]."""

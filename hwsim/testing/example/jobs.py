@@ -137,3 +137,14 @@ def jobs(layer: MacLayer, inputs: np.ndarray) -> list[str]:
                     codes, _ = layer.taps(image, k, y, x)
                     lines.append(" ".join([head, *(f"{codes[tap]} {weights[k][tap]}" for tap in order)]))
     return lines
+
+
+def operands(layer: MacLayer, inputs: np.ndarray) -> int:
+    """Return how many products the unit makes of an input code and a weight code that are both not zero, over all outputs.
+
+    >>> from hwsim.testing.example import contract
+    >>> operands(FullyConnected(contract(), np.array([[5, 0], [7, 8]])), np.array([[[[1]], [[2]]]]))
+    3
+    """
+    pairs = [line.split()[4:] for line in jobs(layer, inputs)]
+    return sum(x != "0" and w != "0" for line in pairs for x, w in zip(line[::2], line[1::2], strict=True))

@@ -1,0 +1,66 @@
+"""python -m hwsim.testing.example: every planted fault searched for, by hwsim's strategies and by uniform codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from hwsim.errors import HwsimError
+from hwsim.testing.example.faults import FAULTS, fault
+
+BAD_USE = 2
+
+
+@click.command(epilog="Example:  python -m hwsim.testing.example --fault acc-high-by-one --fault round-ties-away --seeds 1")
+@click.option("--examples", type=click.IntRange(min=1), default=1000, show_default=True, help="Budget of one search.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Searches for each fault.")
+@click.option("--fault", "names", metavar="NAME", multiple=True, help="Only this one; may be given several times.  [all]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option("--plot", metavar="PNG", type=click.Path(), help="Draw how many examples each fault took.")
+@click.option("--force", is_flag=True, help="Replace the picture if it exists.")
+def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, plot: str | None, force: bool) -> None:
+    """Search the MAC unit in Verilog for planted faults: the table in docs/testing.md. Needs Icarus Verilog."""
+    try:
+        if plot is not None:
+            from hwsim.picture import refuse
+
+            refuse(plot, force)
+        from hwsim.testing.example.study import study
+
+        chosen = tuple(map(fault, names)) or FAULTS
+        with _progress("searching") as bar:
+            found = study(chosen, budget=examples, seeds=tuple(range(seeds)), progress=bar)
+        if as_json:
+            click.echo(json.dumps(found.to_json(), indent=2, sort_keys=True))
+        else:
+            from rich.console import Console
+
+            Console(highlight=False).print(found)
+        if plot is not None:
+            found.plot(plot, force)
+    except HwsimError as error:
+        click.echo(f"hwsim: {error}", err=True)
+        raise SystemExit(BAD_USE) from None
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr for (done, total); None where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()
