@@ -24,7 +24,8 @@ from hwsim.proofs.minimize_report import Column, LayerWidths, Minimized, Stop, T
 from hwsim.proofs.minimize_run import Judge, Measured
 from hwsim.proofs.narrow import with_width
 from hwsim.proofs.prove import prove
-from hwsim.proofs.seen import in_integers, seen_widths
+from hwsim.proofs.report import not_covered
+from hwsim.proofs.seen import WIDEST, in_integers, seen_widths
 from hwsim.quantize.compare import labelled
 
 Data = ImageSet | str | PathLike[str]
@@ -127,12 +128,23 @@ class Walk:
     least: int
     trials: list[Trial] = field(default_factory=list)
     stop: Stop | None = None
+    _made: dict[int, MacLayer] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, proof: Certificate, seen: int, least: int) -> Walk:
+        """Return the way of a proven layer. Where no order is declared, what partial sums reach is proven for any order."""
+        walk = cls(proof.layer, seen, max(proof.layer_bits, seen), least)
+        if proof.contract.accumulator.schedule is None:
+            walk.top = min(max(walk.top, walk.at(walk.top).numbers.proven_bits), WIDEST)
+        return walk
 
     def at(self, bits: int) -> MacLayer:
         """Return the layer saturating at so many bits, at every step; symmetrically where it is declared so."""
-        acc = self.layer.integer.contract.accumulator
-        symmetric = acc.overflow is Overflow.SATURATE_SYMMETRIC
-        return with_width(self.layer, bits, acc.overflow if symmetric else Overflow.SATURATE, acc.schedule or Schedule())
+        if bits not in self._made:
+            acc = self.layer.integer.contract.accumulator
+            mode = acc.overflow if acc.overflow is Overflow.SATURATE_SYMMETRIC else Overflow.SATURATE
+            self._made[bits] = with_width(self.layer, bits, mode, acc.schedule or Schedule())
+        return self._made[bits]
 
     def next(self) -> int | None:
         """Return the width to try next; None where the way ends."""
@@ -188,9 +200,10 @@ class Search:
         self.networks[column] = _with_layers(self.network, layers)
 
     def _check_proven(self, measured: Measured) -> None:
-        """A proof that an image refutes is none: the images must agree with the certificates."""
+        """A proof that an image refutes is none. A spill buffer no wider than its accumulator may hold one value less."""
         overflowing = [name for name, events in measured.events.items() if events.accumulator]
-        if overflowing or not np.array_equal(measured.guesses, self.exact.guesses):
+        spills = any(events.spill for events in measured.events.values())
+        if overflowing or not (spills or np.array_equal(measured.guesses, self.exact.guesses)):
             raise ProofError(
                 f"network {self.network.name!r}: scoring images refute the certificates of {overflowing or list(self.proofs)}; "
                 "this is a fault of hwsim, please report it."
@@ -200,7 +213,7 @@ class Search:
         """Walk down each layer alone, in step, so that the exact network runs once for all; then take them together."""
         least = self.exact.accuracy.right - math.floor(allowed * self.exact.accuracy.images / 100)
         for name, proof in self.proofs.items():
-            self.walks[name] = Walk(proof.layer, self.seen[name], max(proof.layer_bits, self.seen[name]), least)
+            self.walks[name] = Walk.of(proof, self.seen[name], least)
         while wanted := {name: bits for name, walk in self.walks.items() if (bits := walk.next()) is not None}:
             for (name, bits), found in zip(wanted.items(), self._tried([{n: b} for n, b in wanted.items()]), strict=True):
                 self.walks[name].trials.append(Trial(bits, found.accuracy.right, found.accumulator_events))
@@ -227,7 +240,8 @@ class Search:
 
     def minimized(self, margin: float | None, calibration_images: int, seconds: float) -> Minimized:
         """Return all that was found."""
-        left = [(n.name, "its accumulator holds no integers") for n in self.network.mac_nodes if n.name not in self.proofs]
+        others = [node for node in self.network.mac_nodes if node.name not in self.proofs]
+        left = [(node.name, not_covered(node.layer)) for node in others if isinstance(node.layer, MacLayer)]
         return Minimized(
             name=self.network.name,
             margin=margin,

@@ -68,7 +68,8 @@ class Judge:
 
     def measure(self, variants: Sequence[Variant]) -> list[Measured]:
         """Return what each variant does, in order."""
-        running = [_Running(self, variant) for variant in variants]
+        kernels = self._kernels(variants)
+        running = [_Running(self.network, {name: kernels[layer] for name, layer in each.items()}) for each in variants]
         before = self.before + self.passes * len(self.images)
         self.passes, self.runs = self.passes + 1, self.runs + len(variants)
         done = 0
@@ -81,6 +82,16 @@ class Judge:
             if self.progress is not None:
                 self.progress(before + done, before + len(self.images))
         return [variant.measured(self.labels) for variant in running]
+
+    def _kernels(self, variants: Sequence[Variant]) -> dict[MacLayer, Kernel]:
+        """One kernel for each layer, however many variants share it; layers are told apart as objects."""
+        backends, shapes = choose(self.backend), self.network.shapes()
+        made: dict[MacLayer, Kernel] = {}
+        for name, layer in (pair for variant in variants for pair in variant.items()):
+            if layer not in made:
+                node = self.network[name]
+                _, made[layer] = prepare(replace(node, layer=layer), [shapes[source] for source in node.inputs], backends)
+        return made
 
     def _plan(self, n: int) -> Plan:
         if n not in self._plans:
@@ -119,15 +130,9 @@ class _Changed:
 class _Running:
     """One variant, batch by batch."""
 
-    def __init__(self, judge: Judge, variant: Variant) -> None:
-        self.network = judge.network
-        backends, shapes = choose(judge.backend), judge.network.shapes()
-        self.kernels: dict[str, Kernel] = {}
-        for name, layer in variant.items():
-            node = judge.network[name]
-            read = [shapes[source] for source in node.inputs]
-            _, self.kernels[name] = prepare(replace(node, layer=layer), read, backends)
-        self.counters = {name: np.zeros(EVENTS, dtype=np.int64) for name in variant}
+    def __init__(self, network: QuantizedNetwork, kernels: Mapping[str, Kernel]) -> None:
+        self.network, self.kernels = network, kernels
+        self.counters = {name: np.zeros(EVENTS, dtype=np.int64) for name in kernels}
         self.ranked: list[np.ndarray] = []
 
     def run(self, plan: Plan) -> None:
