@@ -133,6 +133,8 @@ class _Task:
         reduce_calls: int,
         progress: Progress | None,
     ) -> None:
+        if not hasattr(layer, "output_shape") and not _is_strategy(layer):
+            raise InputError(f"assert_bit_exact: found layer {layer!r}, allowed a layer of hwsim, or a strategy of such layers.")
         told = current()
         self.layer, self.inputs, self.progress = layer, inputs, progress
         self.max_examples = checked_count("max_examples", told.max_examples if max_examples is None else max_examples, 1)

@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from hwsim.errors import DeviceError, OverflowTrap
+from hwsim.errors import DeviceError, DeviceHung, OverflowTrap
 from hwsim.execute.single import run_layer
 from hwsim.layers import Layer
 from hwsim.testing.dut import Device, Outcome, ask, same
@@ -33,7 +33,7 @@ class Example:
 class Verdict:
     """One example that a device failed.
 
-    answers: of each run, in order; none where `error` came.  history: what ran before from power-up on, where it matters.
+    answers: of each run, in order; none where `error` came.  note: what else is known, or "".
     """
 
     kind: Kind
@@ -42,6 +42,12 @@ class Verdict:
     answers: tuple[Outcome, ...] = ()
     error: DeviceError | None = None
     note: str = ""
+
+    def resembles(self, before: Verdict) -> bool:
+        """Whether this is the same way to fail: the same kind, by the same error, with traps where there were traps."""
+        trapped = [isinstance(outcome, OverflowTrap) for v in (self, before) for outcome in (v.reference, v.other)]
+        same_error = type(self.error) is type(before.error)
+        return self.kind is before.kind and same_error and trapped[:2] == trapped[2:]
 
     @property
     def other(self) -> Outcome:
@@ -142,7 +148,12 @@ ONCE = "asked the same again it did not fail"
 
 
 def settle(judge: Judge, found: Verdict) -> Settled:
-    """Find out whether a failure comes again: at once, or from power-up only; or whether the device is not steady."""
+    """Find out whether a failure comes again: at once, or from power-up only; or whether the device is not steady.
+
+    A device that hangs is not asked again: each time would take the whole time limit.
+    """
+    if isinstance(found.error, DeviceHung):
+        return Settled(found, False)
     if not judge.resets:
         again = judge.judge(found.example)
         if alike(found, again) or (again is not None and found.kind is again.kind is Kind.UNSTEADY):

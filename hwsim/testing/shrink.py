@@ -58,7 +58,7 @@ class Search:
             verdict = self._judged(candidate)
         except (ContractError, InputError, BackendError):
             return False  # no such layer, or none that this device or this backend can take
-        if verdict is None or verdict.kind is not self.verdict.kind or not self._same_error(verdict):
+        if verdict is None or not verdict.resembles(self.verdict):
             return False
         self.verdict, self.cost = verdict, cost(candidate)
         return True
@@ -83,9 +83,6 @@ class Search:
         if verdict is not None and isinstance(verdict.error, DeviceHung):
             raise _Spent("the device hung on a smaller example")
         return verdict
-
-    def _same_error(self, verdict: Verdict) -> bool:
-        return type(verdict.error) is type(self.verdict.error)
 
 
 def _fields(layer: object) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 from hwsim.errors import DeviceAnswer, DeviceCrashed, DeviceError, DeviceHung, InputError
 from hwsim.testing import Session, parse_codes
+from support.processes import alive, gone
 
 SOON = 0.3
 """Seconds: the time limit of a device that hangs for good. No outcome depends on how fast the machine is."""
@@ -24,21 +25,6 @@ BURST = "lines = [sys.stdin.readline() for _ in range(2)]\n"
 
 def python(text: str, timeout: float = LONG) -> Session:
     return Session([sys.executable, "-S", "-c", f"import sys, os, signal, time, subprocess\n{text}"], timeout=timeout)
-
-
-def alive(pid: int) -> bool:
-    """A process that is there and no zombie; a grandchild is reaped by somebody else, a little later."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 20
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not alive(pid)
 
 
 def test_every_line_is_answered_in_order_by_one_process() -> None:
