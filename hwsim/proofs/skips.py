@@ -18,7 +18,7 @@ from hwsim.contract.accumulator import BiasPoint, Schedule, ZeroSkip
 from hwsim.contract.stochastic import Tail
 from hwsim.proofs.certificate import Ends
 from hwsim.proofs.found import Found, Numbering
-from hwsim.proofs.intervals import Interval, per_channel, shifted
+from hwsim.proofs.intervals import Interval, held_by, per_channel, shifted
 from hwsim.proofs.live import LiveSet
 from hwsim.proofs.reachable import Budget
 from hwsim.proofs.taps import Taps
@@ -179,18 +179,22 @@ class Skips:
 
     def _any_tree(self, low: np.ndarray, high: np.ndarray) -> tuple[list[Interval], np.ndarray]:
         """(what each level may be asked to hold: as many of the most extreme products as a node adds; rows that all fit)."""
-        fits = np.ones(len(low), dtype=bool)
+        fits, wrapped = np.ones(len(low), dtype=bool), np.zeros(len(low), dtype=bool)
         if self.schedule.lanes == 1:
             return [], fits
-        low, high = np.sort(low, axis=1), np.sort(high, axis=1)[:, ::-1]
-        chain, bits = self.schedule.tree.pairing is Pairing.CHAIN, self.taps.unit.numbers.level_bits
-        levels = []
-        for level, width in enumerate(bits):
+        least, most = np.sort(low, axis=1), np.sort(high, axis=1)[:, ::-1]
+        chain, overflow = self.schedule.tree.pairing is Pairing.CHAIN, self.schedule.tree.overflow or Overflow.WRAP
+        levels, held = [], Interval(low[:, 0] * 0, low[:, 0] * 0)
+        for level, bits in enumerate(self.taps.unit.numbers.level_bits):
             terms = level + 2 if chain else min(2 << level, self.schedule.lanes)
-            asked = Interval(low[:, :terms].sum(axis=1), high[:, :terms].sum(axis=1))
-            least, most = register_range(width, self.schedule.tree.overflow or Overflow.WRAP)
-            fits &= (asked.low >= least) & (asked.high <= most)
-            levels.append(asked)
+            again = (least[:, 0], most[:, 0]) if chain else (held.low, held.high)
+            low = np.where(wrapped, held.low + again[0], least[:, :terms].sum(axis=1))
+            high = np.where(wrapped, held.high + again[1], most[:, :terms].sum(axis=1))
+            levels.append(Interval(low, high))
+            ends = register_range(bits, overflow)
+            fits &= (low >= ends[0]) & (high <= ends[1])
+            held, beyond = held_by(levels[-1], bits, overflow)
+            wrapped |= beyond
         return levels, fits
 
 

@@ -68,7 +68,7 @@ def contracts(draw, k: int, product_bits: int, scheduled: bool) -> MacContract:
     if scheduled and place == "dropped":
         dropped = draw(st.integers(1, 4))
     if place in ("declared", "top"):
-        declared = grid + (draw(st.integers(-3 * scheduled, 6)) if place == "declared" else draw(st.integers(48, 61)))
+        declared = grid + (draw(st.integers(-3 * scheduled, 6)) if place == "declared" else draw(st.integers(52, 62)))
     if place == "each":
         declared = tuple(grid + draw(st.integers(-3 * scheduled, 5)) for _ in range(k))
     finer = (max(declared) if isinstance(declared, tuple) else declared or grid) - grid - dropped
