@@ -101,6 +101,7 @@ bench: $(VENV)/.dev native
 
 study: $(VENV)/.dev native
 	@$(BIN)/python -m bench.study
+	@$(BIN)/python -m bench.overflow
 	@$(BIN)/python -m bench.minimize
 	@for net in lenet squeezenet; do for table in powers minifloats accumulators; do \
 	  $(BIN)/python -m bench.schemes $$net $$table || exit 1; done; done

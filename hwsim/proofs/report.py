@@ -207,8 +207,17 @@ def witness_line(witness: Witness) -> str:
     fewest = ", no fewer will do" if witness.fewest else ""
     return (
         f"the {witness.place} of output (n, k, y, x) = {witness.at} is asked for {witness.asked:,} {step}, "
-        f"by {witness.nonzeros} non-zero inputs{fewest}; {witness.kind}; {witness.verdict}."
+        f"by {witness.nonzeros} non-zero inputs{fewest}; {witness.kind}; {_shown(witness)}."
     )
+
+
+def _shown(witness: Witness) -> str:
+    """What becomes of the output, here or on another input; or why nothing does."""
+    found = witness.visible
+    if found is None:
+        return witness.verdict
+    where = "" if np.array_equal(found.inputs, witness.inputs) else f"with {found.nonzeros} other non-zero inputs "
+    return f"{where}the output code is {found.code}, and {found.wide_code} with room"
 
 
 def witness_json(witness: Witness) -> dict[str, Any]:
@@ -302,14 +311,14 @@ class OverflowReport:
         return shown, [tuple(row[h] for h in shown) for row in rows]
 
     def summary(self) -> str:
-        """One line: how many layers are safe, and the accumulator that would serve them all."""
+        """One line: how many layers are safe, and the accumulator that would serve all."""
         count = sum(layer.safe for layer in self.layers)
         proofs = [layer.certificate for layer in self.layers if layer.certificate is not None]
         told = f"{count} of {len(self.layers)} layers are proven safe"
         if proofs:
             told += f"; {max(proof.layer_bits for proof in proofs)} bits would serve all, the log2 rule asks for"
             told += f" {max(proof.rule_bits for proof in proofs)}"
-        return f"{told} (proven in {self.seconds:.2f} s)."
+        return f"{told}."
 
     def remarks(self) -> list[str]:
         """Lines below the table."""

@@ -146,7 +146,7 @@ class Verification:
         """One line."""
         count = sum(layer.refuted is None for layer in self.layers)
         missing = f"; without a certificate: {', '.join(self.missing)}" if self.missing else ""
-        return f"{count} of {len(self.layers)} certificates hold{missing} (checked in {self.seconds:.2f} s)."
+        return f"{count} of {len(self.layers)} certificates hold{missing}."
 
     def __str__(self) -> str:
         rows = [("layer", "proven", "declared", "result"), *self.rows()]

@@ -78,7 +78,9 @@ def test_what_overflows_has_a_witness_and_what_is_safe_has_none(report: Overflow
     assert witness.trace("spec").events.accumulator > 0
     assert witness.name == "layer2" and witness.at[1] in report["layer2"].needs[0].beyond
     line = str(report).splitlines()[4]
-    assert str(witness.at) in line and f"step {witness.step}" in line and witness.verdict in line
+    assert str(witness.at) in line and f"step {witness.step}" in line and witness.kind in line
+    shown = witness.reason if witness.visible is None else f"{witness.visible.code}, and {witness.visible.wide_code} with room"
+    assert shown in line
     quiet = overflow(report.network, witnesses=False)["layer2"]
     assert quiet.witnesses == () and not quiet.searched and not quiet.safe
 
