@@ -80,6 +80,11 @@ def network_digest(nodes: Sequence[tuple[str, tuple[str, ...], Layer]]) -> str:
     return state.hexdigest()
 
 
+def layer_digest(layer: Layer) -> str:
+    """sha256 of a layer's attributes, contract and codes, whatever its name."""
+    return network_digest([("", (), layer)])
+
+
 def _without_paths(command: Sequence[str]) -> tuple[str, ...]:
     """Keep the last component of each word that is a path on the machine that wrote the package."""
     return tuple(word.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if os.path.isabs(word) else word for word in command)

@@ -1,0 +1,125 @@
+"""A second opinion on certificates: plain Python ints, from a contract's declared fields and the operands' codes alone.
+
+Why two walks prove everything: products are monotone in the input, and sums, rounding and saturation are monotone in what
+they take. Hence every register is smallest where each product is smallest, and largest where each is largest; both are inputs
+that exist, for each set of taps that does not lie in the padding. Where a register wraps, or taps close up by what they read,
+this holds no longer: bounds stay bounds, but that they are reached was not checked, and the Verdict says so.
+Neither this nor walks.py shares a line with what makes certificates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwsim.errors import ProofError
+from hwsim.layers import MacLayer
+from hwsim.proofs.claim import Claim, Register, read_claim
+from hwsim.proofs.walks import Live, Unit, Walk
+
+WIDEST = 99
+"""Bits that hold whatever a claim can say."""
+Walks = dict[Live, Walk]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A certificate that was not refuted.
+
+    unproven: sentences, by channel: that these widths hold every input was not confirmed.  unreached: they hold, but that no
+    fewer bits do was not confirmed.  Both empty: everything was proven again.
+    """
+
+    name: str
+    unproven: tuple[str, ...] = ()
+    unreached: tuple[str, ...] = ()
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Whatever was not confirmed: never a pass."""
+        return self.unproven + self.unreached
+
+
+def verify(data: object, layer: MacLayer) -> Verdict:
+    """Check a certificate, as plain data from any source, against the layer that it claims to be of.
+
+    Errors: ProofError where a claim is false or is of another layer; InputError where the data are no certificate.
+    """
+    claim = read_claim(data, layer)
+    unit = Unit(layer, claim.shape, claim.low, claim.high)
+    unproven, unreached = [], []
+    for k in range(layer.channels):
+        where = f"layer {claim.name!r}, channel {k}: not checked"
+        wider, doubt = _check_channel(claim, unit, k)
+        unproven += [f"{where}: {wider}."] if wider else []
+        unreached += [f"{where} that no fewer bits do: {doubt}."] if doubt else []
+    return Verdict(claim.name, tuple(unproven), tuple(unreached))
+
+
+def _check_channel(claim: Claim, unit: Unit, k: int) -> tuple[str | None, str | None]:
+    """Refute the claims of a channel, or return why it is not proven that they hold, and why not that they are the least."""
+    where, bits, tight = f"certificate of layer {claim.name!r}, channel {k}", claim.bits[k], claim.tight[k]
+    low, high = claim.registers[0].low[k], claim.registers[0].high[k]
+    need = next(b for b in range(2, WIDEST) if unit.fits(k, low, high, b))
+    if bits != need:
+        raise ProofError(f"{where}: claims {bits} bits for {low}..{high}, found that {need} are needed; prove it again.")
+    declared = 0 if unit.spill is None else unit.spill.bits
+    walks = dict(unit.walks(k, declared))
+    doubt = next((walk.doubt for walk in walks.values() if walk.doubt), None)
+    for i, register in enumerate(claim.registers):
+        wider = _check_ends(where, register, k, _reached(walks, i), tight, doubt)
+        if wider:
+            return wider, None
+    if tight and not doubt:
+        for i, register in enumerate(claim.registers):
+            _check_places(f"{where}, {register.name}", register, k, i, unit, walks)
+    if declared > bits and not unit.fits(k, *_reached(dict(unit.walks(k, bits)), 0), bits):
+        return f"a spill buffer of {bits} bits changes what the accumulator holds", None
+    if tight and not doubt:
+        _check_narrower(where, unit, k, bits, declared, _reached(walks, 0))
+    return None, doubt if tight else None
+
+
+def _reached(walks: Walks, register: int) -> tuple[int, int]:
+    """Ends of one register over all live sets."""
+    ends = [walk.registers[register] for walk in walks.values()]
+    return min(low for (low, _), _ in ends), max(high for _, (high, _) in ends)
+
+
+def _check_ends(where: str, register: Register, k: int, reached: tuple[int, int], tight: bool, doubt: str | None) -> str | None:
+    """Refute the claimed ends of a register, or return why they are neither proven nor refuted."""
+    claimed = register.low[k], register.high[k]
+    held = claimed[0] <= reached[0] and reached[1] <= claimed[1]
+    if held and (doubt or not tight or claimed == reached):
+        return None
+    if doubt:
+        return f"{doubt}, so that the {register.name} was bounded by {reached[0]}..{reached[1]} only"
+    raise ProofError(
+        f"{where}, {register.name}: claims {claimed[0]}..{claimed[1]}{' and that both are reached' if tight else ''}, found "
+        f"{reached[0]}..{reached[1]}; prove it again."
+    )
+
+
+def _check_places(where: str, register: Register, k: int, i: int, unit: Unit, walks: Walks) -> None:
+    """Each end is reached first where the claim says; 0 is what every register holds before its first step."""
+    if unit.skips_inputs:
+        return  # what an input leaves out changes the number of the step
+    for side, value, (y, x, step) in ((0, register.low[k], register.low_at[k]), (1, register.high[k], register.high_at[k])):
+        live = unit.live(y, x)
+        if live not in walks:
+            walks[live] = unit.walk(k, unit.products(k), live, 0 if unit.spill is None else unit.spill.bits)
+        found = walks[live].registers[i][side]
+        if value and found != (value, step):
+            raise ProofError(
+                f"{where}: claims {value} first at (y, x, step) = {(y, x, step)}, found {found[0]} as the end there, at step "
+                f"{found[1]}; prove it again."
+            )
+
+
+def _check_narrower(where: str, unit: Unit, k: int, bits: int, declared: int, reached: tuple[int, int]) -> None:
+    """One bit less must overflow, with a spill buffer that is no wider."""
+    if bits == 2 or not unit.fits(k, 0, 0, bits - 1):
+        return
+    if declared > bits - 1:
+        reached = _reached(dict(unit.walks(k, bits - 1)), 0)
+    if unit.fits(k, *reached, bits - 1):
+        raise ProofError(f"{where}: claims that {bits} bits are the fewest, found that {bits - 1} do; prove it again.")
