@@ -16,6 +16,8 @@ from hwsim.testing.shrink import Search
 
 MOST = 4
 """Products that an accumulator's sum is put together from."""
+MANY = 12
+"""Products that are moved into the bias one more at a time; of more, all, all but one, or half of them."""
 Pair = tuple[int, int]
 """(x, w) of one product, zero points subtracted."""
 
@@ -34,7 +36,8 @@ def resteer(search: Search) -> None:
     if place[0] >= len(example.inputs):
         return
     if not search.fixed:
-        search.attempt(_into_bias, example, place[1], _products(example, place))
+        _use_bias(search, place)
+        example = search.current
     for wanted in _goals(_products(example, place)):
         for first in (True, False):
             if search.attempt(_steered, example, place, wanted, first, search.fixed):
@@ -161,17 +164,26 @@ def _by_weights(wanted: tuple[int, ...], taps: list[int], weights: list[int], la
     return made if rest == 0 and made else None
 
 
-def _into_bias(example: Example, k: int, products: list[int]) -> Example | None:
-    """All products of output channel k but the last into the bias, where both are on one grid."""
+def _use_bias(search: Search, place: tuple[int, int, int, int]) -> None:
+    """As many as possible of the first products into the bias, that a register is loaded with."""
+    example = search.current
+    products = _products(example, place)
+    used = [i for i, product in enumerate(products) if product]
+    for count in range(len(used), 0, -1) if len(used) <= MANY else (len(used), len(used) - 1, len(used) // 2):
+        if search.attempt(_into_bias, example, place[1], products, used[:count]):
+            return
+
+
+def _into_bias(example: Example, k: int, products: list[int], moved: list[int]) -> Example | None:
+    """Some products of output channel k into its bias, as far as that goes, where both are on one grid."""
     layer, inputs = example.layer, example.inputs
     assert isinstance(layer, MacLayer)
     contract = layer.integer.contract
-    used = [i for i, product in enumerate(products) if product]
-    if len(used) < 2 or contract.bias_length(k) != contract.product_length(k):
+    if contract.bias_length(k) != contract.product_length(k):
         return None
     weight, taps = layer.weight.copy(), order(layer, inputs)
-    for i in used[:-1]:
+    for i in moved:
         weight[k].flat[taps[i]] = layer.integer.weight_zeros[k]
-    bias = [0] * layer.channels if layer.bias is None else layer.bias.tolist()
-    bias[k] += sum(products[i] for i in used[:-1])
+    bias, fmt = [0] * layer.channels if layer.bias is None else layer.bias.tolist(), contract.bias_format(layer.channels)
+    bias[k] = min(max(bias[k] + sum(products[i] for i in moved), fmt.low), fmt.high)
     return Example(replace(layer, weight=weight, bias=np.array(bias)), inputs)

@@ -42,11 +42,17 @@ def size_of(code: int, fmt: Format, zero: int) -> int:
 
 
 def simpler_codes(code: int, fmt: Format, zero: int) -> Iterator[int]:
-    """Codes that are simpler than this one, the simplest first: zero, one step, half the way, one less."""
+    """Codes that are simpler than this one, the simplest first: zero, one step, half the way, three quarters, .. one less.
+
+    >>> from hwsim.formats import FixedPoint
+    >>> list(simpler_codes(-9, FixedPoint(8, 0), 0))
+    [0, -1, -5, -7, -8]
+    """
     size = size_of(code, fmt, zero)
     if isinstance(fmt, IntegerFormat):
         sign = 1 if code > zero else -1
-        found = [zero, zero + sign, zero + sign * (size // 2), zero + sign * (size - 1)]
+        steps = [size >> part for part in range(1, size.bit_length())]  # half of it off, a quarter, .. and 1
+        found = [zero, zero + sign, *(zero + sign * (size - step) for step in steps)]
     else:
         one, top = int(fmt.encode(1.0)), 1 << (fmt.bits - 1)
         found = [zero, one, one | top, *(code ^ (1 << bit) for bit in range(fmt.bits))]
