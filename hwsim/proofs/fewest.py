@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.arith.accumulate import Pairing, Place
-from hwsim.proofs.machine import Machine
+from hwsim.proofs.machine import CLIPS, Machine
 
 NEVER = 1 << 62
 """More entries than any input has: no input does it."""
@@ -60,8 +60,7 @@ def fewest(machine: Machine, place: Place, up: bool) -> tuple[Found | None, int]
             continue
         best = _dropped(machine, place, codes, chosen)
     if best is None:
-        exact = place is Place.TREE and not machine.site.grouped_by_input
-        return None, NEVER if machine.monotone or exact else 0
+        return None, NEVER if _ends_are_extremes(machine, place) else 0
     bound = lower_bound(machine, place, up)
     if len(best) > bound:
         best, bound = _between(machine, place, codes, useful, best, bound)
@@ -133,16 +132,24 @@ def _between(
         for chosen in combinations(taps, size):
             if overflows(machine, place, with_taps(machine, codes, list(chosen))):
                 return list(chosen), size
-        bound = size + 1 if machine.monotone else bound
+        bound = size + 1 if _ends_are_extremes(machine, place) else bound
     return best, bound
 
 
+def _ends_are_extremes(machine: Machine, place: Place) -> bool:
+    """Whether a set of taps overflows the register if and only if it does so with the largest products, or the smallest."""
+    if place is Place.TREE or machine.monotone:
+        return machine.monotone or not machine.site.grouped_by_input
+    w = machine.walk  # until a buffer overflows for the first time it wraps nothing; an accumulator that wraps may hide it
+    return place is Place.SPILL and w is not None and w.overflow in CLIPS and machine.tree_is_monotone
+
+
 def lower_bound(machine: Machine, place: Place, up: bool) -> int:
-    """Return a number of entries than which no fewer make an event; 0 where nothing is known."""
+    """Return a number of entries than which no fewer make an event, on this side first; 0 where nothing is known."""
     if place is Place.TREE and not machine.site.grouped_by_input:
         node = _best_node(machine, up)
         return NEVER if node is None else len(node)
-    if not machine.monotone or machine.site.forced.any() and not machine.additive:
+    if not (machine.additive or machine.tree_is_monotone) or machine.site.forced.any() and not machine.additive:
         return 0
     return _by_shares(machine, place, up)
 
@@ -158,11 +165,12 @@ def _by_shares(machine: Machine, place: Place, up: bool) -> int:
         shares = (sign * machine.shares(codes)).tolist()
     start = sign * (0 if w is not None and w.bias_last else machine.bias)
     start += sum(share for share, forced in zip(shares, site.forced.tolist(), strict=True) if forced and share > 0)
-    room = (machine.limits[1] if up else -machine.limits[0]) - _start_bound(machine, start, up, grid)
-    if place is Place.SPILL and w is not None:
-        room = ((w.spill_high if up else -w.spill_low) << w.spill_shift) - _start_bound(machine, start, up, grid)
-    elif w is not None and w.bias_last:
-        room -= max(0, sign * machine.bias)
+    limit = machine.limits[1] if up else -machine.limits[0]
+    if w is not None and w.bias_last and place is not Place.SPILL:
+        limit -= max(0, sign * machine.bias)
+    if w is not None and (place is Place.SPILL or not machine.spill_is_harmless and w.spill_overflow not in CLIPS):
+        limit = min(limit, (w.spill_high if up else -w.spill_low) << w.spill_shift)  # no buffer wraps before that
+    room = limit - _start_bound(machine, start, up, grid)
     largest = sorted((share for share, use in zip(shares, useful.tolist(), strict=True) if use), reverse=True)
     total = 0
     for count, share in enumerate(largest):

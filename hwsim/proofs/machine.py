@@ -176,9 +176,13 @@ class Machine:
         if self.additive:
             return True
         w = self.walk
-        tree = w is None or self.tree_is_exact or w.tree_overflow in CLIPS
-        spill = w is None or self.spill_is_harmless or w.spill_overflow in CLIPS
-        return tree and spill and not self.site.grouped_by_input
+        return self.tree_is_monotone and (w is None or self.spill_is_harmless or w.spill_overflow in CLIPS)
+
+    @cached_property
+    def tree_is_monotone(self) -> bool:
+        """Whether larger products make larger sums of every step, and the codes do not move them to others."""
+        w = self.walk
+        return not self.site.grouped_by_input and (w is None or self.tree_is_exact or w.tree_overflow in CLIPS)
 
     def shares(self, codes: np.ndarray) -> np.ndarray:
         """Return what each tap alone adds to the accumulator, int64 [taps]."""

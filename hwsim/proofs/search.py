@@ -110,8 +110,9 @@ def _by_size(machine: Machine, place: Place, first: Best, kinds: tuple[Best, Bes
         found, bound = fewest(machine, place, up)
         pick = None if found is None else Pick(machine.site, found.codes, found.taps, False)
         first.meet(pick, bound)
-        if pick is not None:
-            kinds[machine.read(pick.codes).persistent].meet(pick, bound)
+        persistent = pick is not None and machine.read(pick.codes).persistent
+        kinds[persistent].meet(pick, bound)
+        kinds[not persistent].meet(None, bound)
 
 
 def _by_reach(site: Site, ends: list[Ending], first: Best, kinds: tuple[Best, Best]) -> None:

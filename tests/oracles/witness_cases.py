@@ -1,0 +1,165 @@
+"""Small layers whose registers are too narrow, every input of which can be tried; and what all of them do, by trying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from hwsim.arith.accumulate import Place
+from hwsim.arith.overflow import Overflow
+from hwsim.contract import Accumulator, MacContract
+from hwsim.formats import Affine, FixedPoint
+from hwsim.layers import Convolution, Deconvolution, FullyConnected, MacLayer, Shape
+from hwsim.layers.base import Cell
+from hwsim.proofs.certificate import InputRange
+from oracles.generate import refusing, seeds
+from oracles.ordered_cases import bias_codes, contracts, weights
+
+tiny = st.builds(FixedPoint, st.sampled_from([1, 2, 2, 3]), st.integers(-1, 2), st.booleans())
+
+
+@dataclass(frozen=True)
+class Small:
+    """A layer, the shape of its input, and the codes that it may hold."""
+
+    layer: MacLayer
+    shape: Shape
+    inputs: InputRange
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        spans = (self.inputs.high - self.inputs.low + 1).tolist()
+        return int(np.prod([float(span) ** (self.shape.h * self.shape.w) for span in spans]))
+
+
+def unordered(contract: MacContract) -> MacContract:
+    """The contract without an order: the accumulator wraps, and only the end counts."""
+    acc = contract.accumulator
+    return replace(contract, accumulator=Accumulator(acc.bits, acc.fractional_length))
+
+
+@st.composite
+def affine(draw, contract: MacContract) -> MacContract:
+    """The contract with a zero point that is not 0, all on the grid of integers."""
+    x, w, output = contract.input, contract.weight, contract.output
+    assume(isinstance(w, FixedPoint))
+    zero = draw(st.integers(x.low, x.high))
+    grids = {
+        "weight": FixedPoint(w.bits, 0, w.signed),
+        "output": replace(output, format=FixedPoint(output.format.bits, 0, output.format.signed)),
+    }
+    return refusing(replace, contract, input=refusing(Affine, x.bits, 1.0, zero, x.signed), **grids)
+
+
+@st.composite
+def ranges(draw, layer: MacLayer, shape: Shape) -> InputRange:
+    """All codes, or fewer of them: now and then without the zero point."""
+    whole = InputRange.of(layer, shape)
+    if draw(st.integers(0, 3)):
+        return whole
+    ends = [
+        sorted(draw(st.tuples(*[st.integers(a, b)] * 2))) for a, b in zip(whole.low.tolist(), whole.high.tolist(), strict=True)
+    ]
+    return InputRange(np.array([low for low, _ in ends]), np.array([high for _, high in ends]))
+
+
+@st.composite
+def smalls(draw, most: int = 600) -> Small:
+    """Convolutions, deconvolutions and fully connected layers of at most `most` inputs."""
+    kind = draw(st.sampled_from(["connected", "connected", "convolution", "deconvolution"]))
+    share, r, s = draw(st.sampled_from([(1, 1, 2), (3, 1, 1), (4, 1, 1), (2, 2, 1), (1, 2, 2), (1, 1, 4), (5, 1, 1), (2, 1, 2)]))
+    connected = kind == "connected"
+    groups, k = draw(st.sampled_from([(1, 1), (1, 2), (2, 2)])) if not connected else (1, draw(st.integers(1, 2)))
+    h, w = (r, s) if connected else draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 2), (1, 3)]))
+    taps, biased = share * r * s, draw(st.booleans())
+    contract = draw(contracts(k, taps, biased, formats=tiny))
+    if draw(st.integers(0, 4)) == 0:
+        contract = refusing(unordered, contract)
+    if draw(st.integers(0, 4)) == 0:
+        contract = draw(affine(contract))
+    rng, ends = np.random.default_rng(draw(seeds)), draw(st.sampled_from([0.0, 0.3, 0.9]))
+    weight = weights(rng, contract.weight, (k, taps) if connected else (k, share, r, s), ends)
+    bias = bias_codes(rng, contract, k, ends) if biased else None
+    layer = _built(draw, kind, contract, weight, bias, groups)
+    shape = Shape(share * groups, h, w)
+    refusing(layer.output_shape, [shape])
+    small = Small(layer, shape, draw(ranges(layer, shape)))
+    assume(small.count <= most)
+    return small
+
+
+def _built(draw, kind: str, contract: MacContract, weight: np.ndarray, bias: np.ndarray | None, groups: int) -> MacLayer:
+    if kind == "connected":
+        return refusing(FullyConnected, contract, weight, bias)
+    pair = st.tuples(st.integers(1, 2), st.integers(1, 2))
+    pad = draw(st.tuples(st.integers(0, 1), st.integers(0, 1)))
+    make = Convolution if kind == "convolution" else Deconvolution
+    return refusing(make, contract, weight, bias, draw(pair), pad, draw(pair), groups)
+
+
+@dataclass
+class Brute:
+    """What all inputs do to one register of one channel: the fewest non-zero entries of each; None where no input does it."""
+
+    first: int | None = None
+    transient: int | None = None
+    persistent: int | None = None
+    visible: int | None = None
+
+
+def brute(small: Small, wide: MacLayer | None, k: int, place: Place) -> Brute:
+    """Try every input at every output of the channel, by the specification."""
+    found, layer = Brute(), small.layer
+    out = layer.output_shape([small.shape])
+    for image in every_input(small):
+        nonzeros = int((image != layer.pad_code).sum())
+        codes = image[None].tolist()
+        for y, x in np.ndindex(out.h, out.w):
+            ours = layer.spec([codes], 0, k, y, x)
+            if not getattr(ours.events, place.name.lower()):
+                continue
+            _note(found, "first", nonzeros)
+            _note(found, kind_of(ours, place), nonzeros)
+            if wide is not None and _shows(layer, ours, wide, wide.spec([codes], 0, k, y, x)):
+                _note(found, "visible", nonzeros)
+    return found
+
+
+def every_input(small: Small):
+    """Yield every image [C][H][W] of the range."""
+    low, high = small.inputs.low.tolist(), small.inputs.high.tolist()
+    pixels = small.shape.h * small.shape.w
+    spans = [range(a, b + 1) for a, b in zip(low, high, strict=True) for _ in range(pixels)]
+    for chosen in product(*spans):
+        yield np.array(chosen, dtype=np.int64).reshape(small.shape)
+
+
+def kind_of(cell: Cell, place: Place) -> str:
+    """Say which kind the events of an output are."""
+    if place is Place.ACCUMULATOR and not cell.events.transient_accumulator:
+        return "persistent"
+    return "transient" if getattr(cell.events, f"transient_{place.name.lower()}") else "persistent"
+
+
+def _note(found: Brute, what: str, nonzeros: int) -> None:
+    before = getattr(found, what)
+    setattr(found, what, nonzeros if before is None else min(before, nonzeros))
+
+
+def stops(layer: MacLayer, cell: Cell) -> bool:
+    """Whether a run stops at this output."""
+    acc, output = layer.contract.accumulator, layer.contract.output
+    modes = {"accumulator": acc.overflow, "output": output.overflow}
+    if acc.schedule is not None:
+        modes["tree"] = acc.schedule.tree.overflow
+        modes["spill"] = None if acc.schedule.spill is None else acc.schedule.spill.overflow
+    return any(mode == Overflow.TRAP and getattr(cell.events, place) for place, mode in modes.items())
+
+
+def _shows(layer: MacLayer, ours: Cell, wide: MacLayer, theirs: Cell) -> bool:
+    return ours.code != theirs.code and not stops(layer, ours) and not stops(wide, theirs)

@@ -1,0 +1,224 @@
+"""Witnesses against every input of small layers: the fewest entries, both kinds, outputs that differ, and why none does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+
+import hwsim
+from hwsim.arith.accumulate import Place
+from hwsim.arith.overflow import Overflow
+from hwsim.contract import Accumulator, BiasPoint, MacContract, Output, Schedule, Spill, Tree
+from hwsim.errors import ContractError, HwsimError, OverflowTrap
+from hwsim.execute.single import Conv2d, Linear
+from hwsim.formats import FixedPoint
+from hwsim.layers import MacLayer, Shape
+from hwsim.proofs.certificate import Certificate
+from hwsim.proofs.endings import BUDGET
+from hwsim.proofs.machine import Machine
+from hwsim.proofs.narrow import with_width
+from hwsim.proofs.prove import prove
+from hwsim.proofs.reference import with_room
+from hwsim.proofs.search import Pick, search
+from hwsim.proofs.witness import can_overflow, find_witness, witnesses
+from oracles.witness_cases import Brute, Small, brute, smalls
+
+PLACES = (Place.ACCUMULATOR, Place.TREE, Place.SPILL)
+S8 = FixedPoint(8, 0)
+
+
+def open_places(proof: Certificate) -> list[tuple[Place, int]]:
+    """Registers that the certificate does not prove safe: (place, channel)."""
+    return [(place, k) for place in PLACES for k in range(proof.layer.channels) if can_overflow(proof, place, k)]
+
+
+def room(proof: Certificate, place: Place) -> MacLayer | None:
+    try:
+        return with_room(proof, place)
+    except HwsimError:
+        return None
+
+
+def entries(pick: Pick) -> int:
+    return pick.site.nonzeros(pick.codes)
+
+
+def holds(layer: MacLayer, wide: MacLayer | None, tried: Brute, proof: Certificate, place: Place, k: int, budget: int) -> None:
+    """Whatever is found is as every input says; with the whole budget, and on both sides of every proof, nothing is missed."""
+    found = search(layer, wide, proof, k, place, budget)
+    if found.first is None:
+        assert budget == 0 or tried.first is None
+        return
+    compare(found.first, tried.first, budget)
+    persistent = Machine(found.first.site, layer.integer).read(found.first.codes).persistent
+    if found.other is not None:
+        compare(found.other, tried.transient if persistent else tried.persistent, budget)
+    if wide is not None:
+        shown(found, tried, budget)
+    event(f"{place.name.lower()}, {'all inputs' if budget else 'largest first'}")
+
+
+def compare(pick: Pick, fewest: int | None, budget: int) -> None:
+    """No input needs fewer entries than the fewest; a claim to have them must be true, and the whole budget makes it."""
+    assert fewest is not None and entries(pick) >= fewest
+    assert not pick.fewest or entries(pick) == fewest
+    assert budget == 0 or pick.fewest
+
+
+def shown(found, tried: Brute, budget: int) -> None:
+    """An output that differs is found where there is one, and a reason is given only where there is none."""
+    if found.reason is not None:
+        assert tried.visible is None, found.reason
+        event(found.reason[:24])
+    elif found.visible is not None:
+        compare(found.visible, tried.visible, budget)
+    else:
+        assert budget == 0
+
+
+@settings(max_examples=45)
+@given(smalls(100))
+def test_a_small_layer_is_searched_to_its_end_and_the_largest_products_claim_nothing_false(small):
+    proof = prove(small.layer, small.shape, small.inputs)
+    for place, k in open_places(proof):
+        wide = room(proof, place)
+        tried = brute(small, wide, k, place)
+        for budget in (BUDGET, 0):
+            holds(small.layer, wide, tried, proof, place, k, budget)
+
+
+@settings(max_examples=25)
+@given(smalls(40))
+def test_one_bit_less_has_a_witness_and_the_proven_width_has_none(small):
+    proof = prove(small.layer, small.shape, small.inputs)
+    for k in np.flatnonzero(proof.tight).tolist():
+        bits = int(proof.bits[k])
+        try:
+            held = with_width(small.layer, bits)
+        except HwsimError:
+            continue  # the other channels' biases are wider
+        if held.contract.accumulator.schedule == small.layer.contract.accumulator.schedule:
+            assert find_witness(held, small.shape, prove(held, small.shape, small.inputs), k) is None
+            assert brute(replace(small, layer=held), None, k, Place.ACCUMULATOR).first is None
+        narrower(small, bits - 1, k)
+
+
+def narrower(small: Small, bits: int, k: int) -> None:
+    """One bit less overflows, unless the bias itself does not fit or no register is that narrow."""
+    try:
+        layer = with_width(small.layer, bits)
+    except HwsimError:
+        return
+    proof = prove(layer, small.shape, small.inputs)
+    if layer.contract.accumulator.schedule == small.layer.contract.accumulator.schedule:
+        found = find_witness(layer, small.shape, proof, k)
+        assert found is not None and found.inputs.shape == (1, *small.shape)
+        event("one bit less")
+
+
+def linear(weights: list[int], acc: Accumulator, fl: int = 0, bias: list[int] | None = None, out: Overflow = Overflow.SATURATE):
+    """A layer of one output, whose output drops -fl bits."""
+    contract = MacContract(S8, S8, Output(FixedPoint(8, fl), overflow=out), acc)
+    return Linear().layer(np.array([weights]), contract, None if bias is None else np.array(bias))
+
+
+def of(layer: MacLayer, place: Place = Place.ACCUMULATOR):
+    return find_witness(layer, Shape(layer.weight.shape[1], 1, 1), place=place)
+
+
+SATURATE = Accumulator(15, overflow=Overflow.SATURATE)
+
+
+def test_a_late_bias_makes_a_transient_step_and_a_last_one():
+    late = Schedule(bias=BiasPoint.LAST)
+    found = of(linear([100, 100], Accumulator(15, overflow=Overflow.SATURATE, schedule=late), bias=[-10000]))
+    assert (found.step, found.asked, found.kind, found.nonzeros, found.fewest) == (2, -22800, "persistent", 1, True)
+    other = found.transient
+    assert (other.step, other.asked, other.kind, other.nonzeros) == (1, 25400, "transient", 2)
+    found = of(linear([100, 1], Accumulator(15, overflow=Overflow.SATURATE, schedule=late), bias=[10000]))
+    assert (found.step, found.asked, found.kind, found.nonzeros) == (2, 22700, "persistent", 1)
+
+
+def test_a_wrap_on_the_way_is_forgotten():
+    late = Schedule(bias=BiasPoint.LAST)
+    unsigned = replace(linear([100, 100], Accumulator(16, schedule=late), bias=[-20000]).contract, input=FixedPoint(8, 0, False))
+    found = of(replace(linear([100, 100], Accumulator(16, schedule=late)), contract=unsigned, bias=np.array([-20000])))
+    assert found.kind == "transient" and found.visible is None
+    assert "every end fits" in found.reason and found.acc == found.wide_acc and found.asked == 51000
+
+
+def test_no_order_has_no_step_and_no_transient_event():
+    found = of(linear([100, 100, -100], Accumulator(15)))
+    assert found.step is None and found.persistent and found.other is None and found.transient is None
+
+
+def test_a_peak_that_comes_back_shows_where_the_limit_alone_does_not():
+    found = of(linear([100, 100, 100, -100, -100], SATURATE, fl=-6))
+    assert not found.differs and found.code == found.wide_code == 127
+    assert found.visible.differs and found.visible.nonzeros == 3, "16383 >> 6 is beyond 127, until 8256 are taken back"
+    assert found.other.kind == "transient"
+
+
+def test_a_trap_leaves_no_output_to_compare():
+    found = of(linear([100, 100], replace(SATURATE, overflow=Overflow.TRAP)))
+    assert "TRAP" in found.reason and found.visible is None
+    with pytest.raises(OverflowTrap, match=r"\(0, 0, 0, 0\), step 1"):
+        hwsim.run_layer(found.layer, found.inputs)
+    assert found.trace("spec").acc.item() == found.acc, "a trace goes on, and wraps"
+
+
+def test_an_output_that_no_content_moves_is_a_reason():
+    found = of(linear([100, 100], SATURATE, fl=-20))
+    assert "every content that either accumulator can end with makes the same output code, 0" in found.reason
+    assert "no output can differ" in found.verdict
+
+
+def test_a_clip_that_nothing_follows_is_a_reason():
+    found = of(linear([-1, 100, 100], SATURATE))
+    assert "after a clip at 16383 the sum moves back by 0 at most" in found.reason
+
+
+def test_levels_of_the_tree_and_the_spill_buffer_have_witnesses():
+    tree = Schedule(lanes=4, tree=Tree(bits=(14, 17), overflow=Overflow.SATURATE))
+    found = of(linear([20, 90, 90, 20, 20, 90, 90, 91], Accumulator(24, schedule=tree), fl=-8), Place.TREE)
+    assert (found.place, found.step, found.nonzeros, found.inputs.ravel().nonzero()[0].tolist()) == ("tree", 0, 1, [1])
+    spill = Schedule(spill=Spill(2, 15))
+    found = of(linear([100, 90, 90, 100, 100], Accumulator(24, schedule=spill), fl=-8), Place.SPILL)
+    assert (found.place, found.step, found.asked, found.nonzeros, found.fewest) == ("spill", 3, 25400, 2, True)
+    assert found.visible.wide_acc - found.visible.acc == 1 << 15
+
+
+def test_the_zero_point_costs_nothing_wherever_it_lies():
+    from hwsim.formats import Affine
+
+    contract = linear([100, 100, 3], Accumulator(16)).contract
+    layer = Linear().layer(np.array([[100, 100, 3]]), replace(contract, input=Affine(8, 1.0, -128)))
+    found = of(layer)
+    assert found.nonzeros == 2 and found.inputs.ravel().tolist() == [127, 127, -128]
+
+
+def test_every_register_and_every_channel_on_request():
+    contract = replace(linear([1], SATURATE).contract, output=Output(FixedPoint(8, -8)))
+    layer = Conv2d(pad=1).layer(np.full((3, 2, 3, 3), 50) * np.array([1, 0, -1])[:, None, None, None], contract)
+    proof = prove(layer, Shape(2, 4, 5), name="conv")
+    assert [w.at[1] for w in witnesses([proof], every_channel=True)] == [0, 2]
+    (worst,) = witnesses([proof])
+    assert worst.name == "conv" and worst.at == (0, 2, 1, 1), "the first output without padding; -128 * -50 is the larger product"
+    assert find_witness(layer, Shape(2, 4, 5), proof, 1) is None
+    with pytest.raises(ContractError, match="found output channel 3, allowed 0..2"):
+        find_witness(layer, Shape(2, 4, 5), proof, 3)
+
+
+def test_a_requantizer_that_takes_no_wider_register_is_named():
+    from hwsim.arith.scale import Scaling
+    from hwsim.contract import Multiplier
+
+    scaling = Multiplier(Scaling.HIGH_MULTIPLY, 1 << 30, 40)
+    s16 = FixedPoint(16, 0)
+    contract = MacContract(s16, s16, Output(S8, hwsim.Rounding.TIES_AWAY, scaling=scaling), Accumulator(32))
+    found = of(Linear().layer(np.array([[32767, 32767, 32767]]), contract))
+    assert found.wide_acc is None and not found.differs
+    assert "no wider register can be built" in found.reason and "32 bits" in found.reason
