@@ -12,7 +12,7 @@ import pytest
 import hwsim
 from hwsim.arith.overflow import Overflow
 from hwsim.contract import Accumulator, Order, Schedule
-from hwsim.contract.stochastic import Lfsr, StochasticRounding
+from hwsim.contract.stochastic import Lfsr, Reset, StochasticRounding
 from hwsim.demo.story import MODEL, TRAINING, WEIGHTS
 from hwsim.errors import InputError, ProofError
 from hwsim.execute.plan import Plan
@@ -150,8 +150,8 @@ def drawn_images(network, count: int, labelled: bool = True) -> ImageSet:
 
 
 def noisy() -> QuantizedNetwork:
-    """Branches, concatenations, and two layers that draw from one bank of registers."""
-    rule = StochasticRounding(Lfsr(16), Lfsr(16).seeds_apart(3, 1000))
+    """Branches, concatenations, and two layers that draw from one bank of registers, from image to image."""
+    rule = StochasticRounding(Lfsr(16), Lfsr(16).seeds_apart(3, 1000), reset=Reset.NEVER)
     return branching().with_rounding("left", rule).with_rounding("wide", rule)
 
 
