@@ -155,16 +155,15 @@ def noisy() -> QuantizedNetwork:
     return branching().with_rounding("left", rule).with_rounding("wide", rule)
 
 
-def some_differ(network, images: ImageSet) -> MacLayer:
-    """conv1 so narrow that it saturates in some images, but not in all; the first of those that differ is not the first image."""
-    conv1 = network["conv1"].layer
-    codes = hwsim.run(network, images)["conv1"].inputs[0]
-    own = run_layer(conv1, codes).codes
+def some_differ(network, images: ImageSet, name: str) -> MacLayer:
+    """A layer so narrow that it saturates in some images, but not in all, nor in the first."""
+    layer, codes = network[name].layer, hwsim.run(network, images)[name].inputs[0]
+    own = run_layer(layer, codes).codes
     for bits in range(24, 10, -1):
-        narrow = with_width(conv1, bits, Overflow.SATURATE)
+        narrow = with_width(layer, bits, Overflow.SATURATE)
         differs = (run_layer(narrow, codes).codes != own).any(axis=(1, 2, 3))
         if differs.any():
-            assert not differs[0] and 1 < differs.sum() < len(images) - 1
+            assert not differs[0] and not differs.all()
             return narrow
     raise AssertionError("no width saturates")
 
@@ -179,8 +178,8 @@ def test_computing_only_what_differs_gives_what_whole_networks_give(make, batch,
     monkeypatch.setattr(judge, "batch", batch)
     layers = {name: network[name].layer for name in ("conv1", "left", "right", "wide", "fc")}
     narrow = {name: with_width(layer, 18, Overflow.SATURATE) for name, layer in layers.items()}
-    some = {"conv1": some_differ(network, images)}
-    variants = [{}, some, some | {"fc": narrow["fc"]}, *({name: narrow[name], "fc": narrow["fc"]} for name in layers)]
+    some = [{name: some_differ(network, images, name), "fc": narrow["fc"]} for name in ("conv1", "right")]
+    variants = [{}, *some, *({name: narrow[name], "fc": narrow["fc"]} for name in layers)]
     variants += [narrow, layers]
     for _ in range(2):
         for variant, measured in zip(variants, judge.measure(variants), strict=True):
