@@ -23,7 +23,7 @@ from hwsim.proofs.witness import find_witness
 
 SEEN = 100
 HEADINGS = (
-    "products", "log2 rule", "proven: narrowest..widest channel", "for what images send", f"seen on {SEEN} images", "one bit less",
+    "products", "log2 rule", "proven: least..most of a channel", "for what images send", f"seen on {SEEN} images", "one bit less",
 )  # fmt: skip
 
 

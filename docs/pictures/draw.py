@@ -1,4 +1,4 @@
-"""Run the worked examples of four pages, mac.md first: `python docs/pictures/draw.py`, or `make pictures`.
+"""Run the worked examples of five pages, mac.md first: `python docs/pictures/draw.py`, or `make pictures`.
 
 Every Python block runs, one after the other in one namespace for each document. What it prints becomes the text block below
 it, and where a picture follows, the variable `found` is drawn into it.
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent.parent))  # a checkout needs no installation
 
-DOCUMENTS = tuple(HERE.parent / f"{name}.md" for name in ("mac", "products", "stochastic", "affine"))
+DOCUMENTS = tuple(HERE.parent / f"{name}.md" for name in ("mac", "products", "stochastic", "affine", "overflow"))
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<text>.*?)^```\n)?(?:\n!\[[^\]]*\]\(pictures/(?P<picture>[\w.]+)\)\n)?",
     re.DOTALL | re.MULTILINE,

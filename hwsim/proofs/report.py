@@ -216,8 +216,9 @@ def _shown(witness: Witness) -> str:
     found = witness.visible
     if found is None:
         return witness.verdict
-    where = "" if np.array_equal(found.inputs, witness.inputs) else f"with {found.nonzeros} other non-zero inputs "
-    return f"{where}the output code is {found.code}, and {found.wide_code} with room"
+    same = np.array_equal(found.inputs, witness.inputs)
+    where = "the output code is" if same else f"another input, with {found.nonzeros} non-zero entries, gives"
+    return f"{where} {found.code}, and {found.wide_code} with room"
 
 
 def witness_json(witness: Witness) -> dict[str, Any]:

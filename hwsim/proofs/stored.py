@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from hwsim.golden.package import slug
 from hwsim.layers import MacLayer
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.storage import writing_directory
-from hwsim.network.strict import Fields, read_json
+from hwsim.network.strict import Fields, parse_json, read_json
 from hwsim.proofs.certificate import InputRange
 from hwsim.proofs.ranges import network_certificates
 from hwsim.proofs.report import SCHEMA, OverflowReport, digest
@@ -173,14 +174,16 @@ class Verification:
         return told | {"layers": layers, "seconds": self.seconds}
 
 
-def verify_report(path: str | os.PathLike[str], network: QuantizedNetwork) -> Verification:
-    """Check every certificate of a report on disk against the network; nothing else that stands in the file is believed.
+def verify_report(source: str | os.PathLike[str] | Mapping[str, Any], network: QuantizedNetwork) -> Verification:
+    """Check every certificate of a report against the network; nothing else that stands in it is believed.
 
-    A certificate for less than the whole input format holds if no image can leave its range, which is proven here again.
-    Errors: InputError for a file that is no report, or one of another network.
+    source: a file that OverflowReport.write wrote, or its to_json().  A certificate for less than the whole input format
+    holds if no image can leave its range, which is proven here again.
+    Errors: InputError for what is no report, or one of another network.
     """
     start = time.perf_counter()
-    fields = Fields(read_json(path, LIMIT), str(path))
+    path = "report" if isinstance(source, Mapping) else str(source)
+    fields = Fields(_plain(source) if isinstance(source, Mapping) else read_json(source, LIMIT), path)
     if fields.any("schema") != SCHEMA:
         raise InputError(f"{path}: this is no report that `hwsim overflow --out` writes (schema {SCHEMA}); write it again.")
     if fields.any("network_sha256") != digest(network):
@@ -188,11 +191,19 @@ def verify_report(path: str | os.PathLike[str], network: QuantizedNetwork) -> Ve
             f"{path}: it is of another network than {network.name!r} as it is now: other layers, contracts or weights; "
             "write it again with --out."
         )
-    checker = _Checker(network, str(path))
+    checker = _Checker(network, path)
     found = tuple(each for entry in fields.objects("layers") if (each := checker.check(entry)) is not None)
     known = {each.name for each in found}
     missing = tuple(node.name for node in network.mac_nodes if node.name not in known)
     return Verification(network.name, found, missing, time.perf_counter() - start)
+
+
+def _plain(source: Mapping[str, Any]) -> Any:
+    """The data as a file would give them."""
+    try:
+        return parse_json(json.dumps(source).encode("ascii"), "report")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"report: these are no plain data ({error}); give what to_json() returns.") from None
 
 
 class _Checker:
