@@ -13,7 +13,7 @@ from hwsim.contract.stochastic import Lfsr, StochasticRounding
 from hwsim.execute.trace import run
 from hwsim.formats import FixedPoint
 from hwsim.formats.catalog import E4M3
-from hwsim.layers import Clamp, Convolution, Flatten, ImageEncoding, ReLU, Rescale, Shape
+from hwsim.layers import Clamp, Convolution, HostLRN, ImageEncoding, Region, ReLU, Rescale, Shape
 from hwsim.network.preprocessing import ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.proofs.certificate import InputRange
@@ -126,9 +126,9 @@ def test_noise_may_round_either_way() -> None:
 
 
 def test_a_layer_without_a_rule_gives_what_its_bounds_allow() -> None:
-    net = one_pixel(("flat", Flatten(S8)), ("sum", convolution()))
+    net = one_pixel(("host", HostLRN(S8, Region.ACROSS_CHANNELS, 3, 1.0, 0.75, 1.0, Output(S8))), ("sum", convolution()))
     given = network_ranges(net)
-    assert (given["flat"].low == S8.low).all() and (given["flat"].high == S8.high).all()
+    assert (given["host"].low == S8.low).all() and (given["host"].high == S8.high).all()
     assert holds(run(net, every_image())["sum"].codes, given["sum"])
 
 
