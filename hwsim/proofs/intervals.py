@@ -7,7 +7,7 @@ interval is all that the register holds, and the row is marked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,20 +48,17 @@ class Path:
     python: bool
 
     @classmethod
-    def of(cls, unit: IntegerUnit, channels: np.ndarray, steps: int) -> Path:
-        """Return the path of these output channels; steps: at most so many."""
+    def of(cls, unit: IntegerUnit) -> Path:
+        """Return the path of all output channels."""
         numbers, acc = unit.numbers, unit.contract.accumulator
         assert acc.schedule is not None
-        python = largest_content(unit, steps) >= SAFE
-        bias = per_channel(numbers.bias, channels)
-        return cls(
-            acc.schedule,
-            numbers.level_bits,
-            int(acc.rounding),
-            per_channel(numbers.step_shift, channels),
-            bias.astype(object) if python else bias,
-            python,
-        )
+        python, everyone = largest_content(unit) >= SAFE, np.arange(unit.channels)
+        shift, bias = (per_channel(values, everyone) for values in (numbers.step_shift, numbers.bias))
+        return cls(acc.schedule, numbers.level_bits, int(acc.rounding), shift, bias.astype(object) if python else bias, python)
+
+    def rows(self, channels: np.ndarray) -> Path:
+        """Return the path of these."""
+        return replace(self, shift=self.shift[channels], bias=self.bias[channels])
 
     @property
     def tree_overflow(self) -> Overflow:
@@ -125,12 +122,12 @@ def per_channel(values: tuple[int, ...], channels: np.ndarray) -> np.ndarray:
     return np.array([values[k] for k in channels.tolist()], dtype=np.int64)
 
 
-def largest_content(unit: IntegerUnit, steps: int) -> int:
+def largest_content(unit: IntegerUnit) -> int:
     """Return a bound of what any register can be asked to hold, whatever wraps."""
-    numbers, schedule = unit.numbers, unit.contract.accumulator.schedule
+    numbers, schedule, taps = unit.numbers, unit.contract.accumulator.schedule, unit.weight.shape[1]
     bound = max(-numbers.exact_low, numbers.exact_high, -numbers.total_low, numbers.total_high) + max(map(abs, numbers.bias))
     if schedule is not None and schedule.tree.overflow is not None and numbers.level_bits:
-        bound += steps << numbers.level_bits[-1] + max(*numbers.step_shift, 0)
+        bound += taps << numbers.level_bits[-1] + max(*numbers.step_shift, 0)
     if schedule is not None and schedule.spill is not None:
         bound += 1 << schedule.spill.bits + schedule.spill.shift
     return 2 * bound

@@ -8,22 +8,22 @@ that are left out by what they read (skips.py goes through the patterns). Where 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from hwsim.contract.accumulator import PaddedTaps, Schedule, ZeroSkip
-from hwsim.contract.stochastic import Tail
 from hwsim.errors import ContractError
 from hwsim.layers import MacLayer, Shape
 from hwsim.layers.integer_unit import IntegerUnit
+from hwsim.proofs.arranged import arrangements
 from hwsim.proofs.certificate import Certificate, Ends, InputRange
 from hwsim.proofs.found import Found, Numbering, concatenated, ends_of, joined
-from hwsim.proofs.intervals import SAFE, Interval, Path, largest_content, per_channel, walked
+from hwsim.proofs.intervals import SAFE, Path, largest_content, per_channel, walked
 from hwsim.proofs.live import LiveSet, live_sets, tap_channels, widest
 from hwsim.proofs.reachable import ENUMERATED, Budget, Exhausted, refined
-from hwsim.proofs.skips import Skips, by_input, taps_of_patterns
+from hwsim.proofs.skips import Skips, by_input
 from hwsim.proofs.taps import Taps
 
 CHUNK = 1 << 20
@@ -100,6 +100,10 @@ class _Prover:
     ranges: InputRange
     budget: Budget
 
+    @cached_property
+    def path(self) -> Path:
+        return Path.of(self.layer.integer)
+
     @property
     def schedule(self) -> Schedule | None:
         return self.layer.integer.contract.accumulator.schedule
@@ -126,8 +130,7 @@ class _Prover:
         table = schedule.table(*self.layer.extents(self.shape))
         if by_input(schedule):
             return self._by_input(taps, live, Skips(schedule, table, taps, live))
-        parts = [self._static(taps.rows(rows), live, arranged) for rows, arranged in self._tables(taps, live, schedule, table)]
-        return concatenated(parts)
+        return self._static(taps, live, schedule, table)
 
     def _by_input(self, taps: Taps, live: LiveSet, skips: Skips) -> Found:
         """The same where taps are left out by what they read: by patterns, else with bounds whatever the grouping."""
@@ -140,77 +143,50 @@ class _Prover:
                 parts.append(some.bounds())
             else:
                 table = skips.table[(skips.table >= 0).any(axis=1)]
-                parts.append(self._static(some.taps, live, table, some.numbering(table)))
+                parts.append(self._along(some.taps, live, table[None], some.numbering(table)))
         return concatenated(parts, np.argsort(np.concatenate([np.flatnonzero(chosen), rest])))
 
     def _patterned(self, skips: Skips, row: int, live: LiveSet) -> Found:
         """One channel: the widest over all patterns of taps that are left out."""
-        found = []
-        for table, alive in skips.patterns(row):
-            taps = taps_of_patterns(skips.nonzero.rows(np.array([row])), len(table))
-            path = Path.of(taps.unit, taps.channels, table.shape[1])
-            at = np.arange(len(table))[:, None, None]
-            low, high = (np.where(alive, end[at, table], 0) for end in (taps.low, taps.high))
-            found.append(self._refined(path, taps, low, high, table, alive, live, None))
+        alone = skips.nonzero.rows(np.array([row]))
+        found = [self._along(alone.rows(np.zeros(len(tables), dtype=np.int64)), live, tables) for tables in skips.patterns(row)]
         return joined([f.widest_row() for f in found])
 
-    def _tables(
-        self, taps: Taps, live: LiveSet, schedule: Schedule, table: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(rows, their table[step, lane] of taps, -1 for none), as padding and zero weights leave it."""
+    def _static(self, taps: Taps, live: LiveSet, schedule: Schedule, table: np.ndarray) -> Found:
+        """The same where padding and zero weights alone are left out."""
         kept = live.taps if schedule.padded is PaddedTaps.SKIPPED else np.ones(live.taps.shape, dtype=bool)
         if schedule.skip_zeros is not ZeroSkip.WEIGHT:
-            yield np.arange(len(taps.channels)), _arranged(table, kept, schedule)
-            return
-        for row, k in enumerate(taps.channels.tolist()):
-            yield np.array([row]), _arranged(table, kept & ~taps.unit.zero_weights[k], schedule)
+            ((_, tables),) = arrangements(schedule, table, kept[None])
+            return self._along(taps, live, tables)
+        parts, places = [], []
+        for rows, tables in arrangements(schedule, table, kept & ~taps.unit.zero_weights[taps.channels]):
+            parts.append(self._along(taps.rows(rows), live, tables))
+            places.append(rows)
+        return concatenated(parts, np.argsort(np.concatenate(places)))
 
-    def _static(self, taps: Taps, live: LiveSet, table: np.ndarray, numbering: Numbering | None = None) -> Found:
-        """All registers along one table of steps; numbering: of the steps, where not all of them are taken."""
-        path = Path.of(taps.unit, taps.channels, len(table))
-        alive = (table >= 0) & live.taps[table]
-        products = taps.gathered(table, alive)
-        count = len(taps.channels)
-        tables, lives = (np.broadcast_to(part, (count, *part.shape)) for part in (table, alive))
-        return self._refined(path, taps, products.low, products.high, tables, lives, live, numbering)
+    def _along(self, taps: Taps, live: LiveSet, tables: np.ndarray, numbering: Numbering | None = None) -> Found:
+        """All registers along tables [rows][steps][lanes], or one for all rows: on intervals, and on sets where one wraps.
 
-    def _refined(
-        self,
-        path: Path,
-        taps: Taps,
-        low: np.ndarray,
-        high: np.ndarray,
-        tables: np.ndarray,
-        alive: np.ndarray,
-        live: LiveSet,
-        numbering: Numbering | None,
-    ) -> Found:
-        """The walk on intervals, and on sets where a register wraps; tables, alive: [rows][steps][lanes]."""
-        trail = walked(path, Interval(low, high))
+        numbering: of the steps, where not all of them are taken.
+        """
+        path = self.path.rows(taps.channels)
+        tables = np.where(live.taps[tables], tables, -1)
+        trail = walked(path, taps.gathered(tables))
         for row in np.flatnonzero(trail.loose).tolist():
             if numbering is not None:  # the step of what wraps is not that of an extreme input
                 break
             try:
-                values = taps.values(row, tables[row], alive[row], self.budget)
+                values = taps.values(row, tables[row if len(tables) > 1 else 0], self.budget)
                 trail.put(row, refined(path, row, values, trail, self.budget))
             except Exhausted:
                 break
         return ends_of(trail, live, numbering)
 
 
-def _arranged(table: np.ndarray, kept: np.ndarray, schedule: Schedule) -> np.ndarray:
-    """The table without the taps that are left out: closed up where lanes are packed, else without steps of none."""
-    alive = (table >= 0) & kept[table]
-    if schedule.tail is not Tail.PACKED:
-        return table[alive.any(axis=1)]
-    taps = table[alive]
-    return np.concatenate([taps, np.full(-len(taps) % schedule.lanes, -1)]).reshape(-1, schedule.lanes)
-
-
 def _unordered(taps: Taps, live: LiveSet) -> Found:
     """The exact sum at the end."""
     numbers = taps.unit.numbers
-    kind = object if largest_content(taps.unit, 0) >= SAFE else np.int64
+    kind = object if largest_content(taps.unit) >= SAFE else np.int64
     shift, bias = (per_channel(values, taps.channels).astype(kind) for values in (numbers.product_shift, numbers.bias))
     low, high = ((end[:, live.taps].sum(axis=1).astype(kind) << shift) + bias for end in (taps.low, taps.high))
     at = np.tile([live.y, live.x, 0], (len(low), 1))

@@ -17,6 +17,8 @@ from hwsim.proofs.intervals import Interval, Path, Trail, paired
 
 ENUMERATED = 1 << 23
 """Sums that a proof forms at most; beyond, its bounds may be too wide."""
+DENSE = 8
+"""Places for each sum, up to which marking them is quicker than sorting."""
 
 
 class Exhausted(Exception):
@@ -48,7 +50,13 @@ def refined(path: Path, row: int, values: Values, trail: Trail, budget: Budget) 
 def sums_of(a: np.ndarray, b: np.ndarray, budget: Budget) -> np.ndarray:
     """Return every sum of a value of one set and one of the other, sorted."""
     budget.take(len(a) * len(b))
-    return np.unique(np.add.outer(a, b))
+    sums, low = np.add.outer(a, b).ravel(), a[0] + b[0]
+    span = a[-1] + b[-1] - low + 1
+    if sums.dtype == object or span > DENSE * len(sums):
+        return np.unique(sums)
+    seen = np.zeros(int(span), dtype=bool)
+    seen[sums - low] = True
+    return np.flatnonzero(seen) + low
 
 
 def _ends(values: np.ndarray) -> np.ndarray:

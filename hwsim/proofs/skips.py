@@ -16,6 +16,7 @@ from hwsim.arith.accumulate import Pairing, register_range
 from hwsim.arith.overflow import Overflow
 from hwsim.contract.accumulator import BiasPoint, Schedule, ZeroSkip
 from hwsim.contract.stochastic import Tail
+from hwsim.proofs.arranged import arrangements
 from hwsim.proofs.certificate import Ends
 from hwsim.proofs.found import Found, Numbering
 from hwsim.proofs.intervals import Interval, held_by, per_channel, shifted
@@ -76,30 +77,14 @@ class Skips:
         budget.take(price)
         return chosen
 
-    def patterns(self, row: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (table, alive) [patterns][steps][lanes] of one row: patterns of equally many steps at a time."""
+    def patterns(self, row: int) -> Iterator[np.ndarray]:
+        """Yield the tables [patterns][steps][lanes] of one row, patterns of equally many steps at a time; -1 where no tap is."""
         free = np.flatnonzero(self.free[row])
         bits = (np.arange(1 << len(free))[:, None] >> np.arange(len(free))) & 1
         alive = np.tile(~self.never[row], (len(bits), 1))
         alive[:, free] = bits.astype(bool)
-        if self.schedule.tail is Tail.PACKED:
-            yield from self._packed(alive)
-            return
-        lanes = (self.table >= 0) & alive[:, self.table]
-        taken = lanes.any(axis=2)
-        for count in np.unique(taken.sum(axis=1)).tolist():
-            rows = np.flatnonzero(taken.sum(axis=1) == count)
-            steps = np.nonzero(taken[rows])[1].reshape(len(rows), count)
-            yield self.table[steps], lanes[rows[:, None], steps]
-
-    def _packed(self, alive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        order, lanes = self.table[self.table >= 0], self.schedule.lanes
-        line = alive[:, order]
-        for count in np.unique(line.sum(axis=1)).tolist():
-            rows = np.flatnonzero(line.sum(axis=1) == count)
-            places = order[np.nonzero(line[rows])[1]].reshape(len(rows), count)
-            table = np.pad(places, ((0, 0), (0, -count % lanes)), constant_values=-1).reshape(len(rows), -1, lanes)
-            yield table, table >= 0
+        for _, tables in arrangements(self.schedule, self.table, alive):
+            yield tables
 
     # ---- no patterns: no regrouping
 
@@ -200,8 +185,3 @@ class Skips:
 
 def _parts(ends: Ends) -> tuple[np.ndarray, ...]:
     return ends.low, ends.high, ends.low_at, ends.high_at
-
-
-def taps_of_patterns(tap: Taps, count: int) -> Taps:
-    """Return one row's taps as many times over."""
-    return tap.rows(np.zeros(count, dtype=np.int64))

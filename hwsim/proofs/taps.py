@@ -55,21 +55,21 @@ class Taps:
         high = np.where((self.code_high == self.zero) & (low < self.zero), self.zero - 1, self.code_high)
         return Taps.between(self.unit, self.channels, low, high, nonzero=True)
 
-    def gathered(self, table: np.ndarray, alive: np.ndarray) -> Interval:
-        """Products by [rows][steps][lanes], 0 where a place is not alive; table, alive: [steps][lanes], of each row alike."""
-        low, high = self.low[:, table], self.high[:, table]
-        low[:, ~alive] = high[:, ~alive] = 0
-        return Interval(low, high)
+    def gathered(self, tables: np.ndarray) -> Interval:
+        """Products by [rows][steps][lanes], 0 where no tap is; tables: of each row, or one for all of them."""
+        at = slice(None) if len(tables) == 1 else np.arange(len(tables))[:, None, None]
+        places = tables[0] if len(tables) == 1 else tables
+        return Interval(*(np.where(tables >= 0, end[at, places], 0) for end in (self.low, self.high)))
 
-    def values(self, row: int, table: np.ndarray, alive: np.ndarray, budget: Budget) -> Values:
-        """Every product of each step and lane of a row, sorted; table, alive: [steps][lanes]."""
+    def values(self, row: int, table: np.ndarray, budget: Budget) -> Values:
+        """Every product of each step and lane of a row, sorted; table[step, lane]: -1 where no tap is."""
         low, high = self.code_low[row], self.code_high[row]
         width = int((high - low).max(initial=0)) + 1
         budget.take(width * (len(low) + CALL))
         codes = np.minimum(low + np.arange(width)[:, None], high)
         made = np.stack([self.unit.products_at(line, int(self.channels[row])) for line in codes])
         found: dict[int, np.ndarray] = {-1: np.zeros(1, dtype=np.int64)}
-        for tap in np.unique(table[alive]).tolist():
+        for tap in np.unique(table[table >= 0]).tolist():
             kept = codes[:, tap] != self.zero if self.nonzero else np.ones(width, dtype=bool)
             found[tap] = np.unique(made[kept, tap])
-        return [[found[tap] for tap in step] for step in np.where(alive, table, -1).tolist()]
+        return [[found[tap] for tap in step] for step in table.tolist()]
