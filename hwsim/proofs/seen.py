@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -14,9 +15,9 @@ from hwsim.arith.scale import Scaling
 from hwsim.backends.base import Kernel, Taps
 from hwsim.contract.mac import MacContract
 from hwsim.contract.scaling import Multiplier
-from hwsim.errors import InputError
+from hwsim.errors import InputError, OverflowTrap
 from hwsim.execute.plan import Bound, Plan, choose, prepare
-from hwsim.execute.score import Progress, run_batch
+from hwsim.execute.score import Progress
 from hwsim.images import ImageSet, images
 from hwsim.layers import Events, MacLayer
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
@@ -76,7 +77,8 @@ def seen_widths(
     A spill buffer is as declared, and never wider than the accumulator.
 
     data: an ImageSet or DATA as the command line takes it.  limit: only the first images.  layers: names, None for all.
-    Memory does not grow with the number of images.  Errors: InputError where no image is left; OverflowTrap.
+    Memory does not grow with the number of images.  TRAP stops nothing here: the register wraps, and the event counts.
+    Errors: InputError where no image is left.
     """
     if limit is not None and limit < 1:
         raise InputError(f"seen_widths: found limit {limit}, allowed 1 or more.")
@@ -90,7 +92,8 @@ def seen_widths(
     for pixels in chosen.pixel_batches(plan.batch):
         if len(pixels) < plan.batch:
             plan = Plan(network, backend, len(pixels))  # empty places of a batch are no images
-        run_batch(plan, pixels, done)
+        with suppress(OverflowTrap):  # raised when all layers have run
+            plan.run(pixels, done)
         for bound in plan.bound:
             if bound.node.name in trials:
                 trials[bound.node.name].look(bound)
