@@ -191,10 +191,10 @@ def contracts(
     channels; None: they do not.  input: the input's format, given.
     Shrinks to small fixed point, no declared order, default modes.
 
-    >>> from hypothesis import find
-    >>> found = find(contracts(products=[Product.FIXED]), lambda contract: contract.input.bits == 4)
-    >>> found.input, found.accumulator.schedule, found.output.overflow.name
-    (FixedPoint(bits=4, fractional_length=0, signed=True), None, 'SATURATE')
+    >>> contracts(products=[Product.FIXED], input=catalog.E4M3)
+    Traceback (most recent call last):
+    ...
+    hwsim.errors.InputError: contracts: found input=E4M3 bias 7 FN with products FIXED, allowed is a format that one of them takes.
     """
     check_bounds("contracts", "bits", min_bits, max_bits, 2, MAX_OPERAND_BITS)
     check_int("contracts: max_taps", max_taps, 1, MAX_TAPS)
@@ -225,7 +225,7 @@ def _products(products: Iterable[Product] | None, given: object) -> tuple[Produc
     left = tuple(product for product in found if product in takes.get(type(given), ()))
     if not left:
         names = ", ".join(product.name for product in found)
-        raise InputError(f"contracts: found input={given!r} with products {names}, allowed is a format that one of them takes.")
+        raise InputError(f"contracts: found input={given} with products {names}, allowed is a format that one of them takes.")
     return left
 
 
@@ -332,7 +332,7 @@ def _schedule(draw: DrawFn, wishes: Wishes, product_bits: int, bits: int, shift:
     tree = Tree(draw_from(draw, Pairing))
     if not wide and lanes > 1 and draw(st.booleans()):
         most = clipped(63 - shift, 2, MAX_TREE_BITS)
-        widths = tuple(clipped(product_bits + draw(st.integers(-3, 2)), 2, most) for _ in range(tree.levels(lanes)))
+        widths = tuple(clipped(product_bits + draw_from(draw, NARROWER[:5]), 2, most) for _ in range(tree.levels(lanes)))
         tree = Tree(tree.pairing, widths, draw_from(draw, wishes.overflow))
     spill = _spill(draw, wishes, bits) if not wide and draw(st.integers(0, 2)) == 2 else None
     point, padded, zeros = draw_from(draw, BiasPoint), draw_from(draw, PaddedTaps), draw_from(draw, ZeroSkip)

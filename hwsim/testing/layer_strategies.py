@@ -16,18 +16,24 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from hwsim.arith.rounding import round_shift
-from hwsim.contract import FloatMacContract, MacContract
+from hwsim.contract import FloatMacContract, MacContract, Output
+from hwsim.contract.mac import signed_width
+from hwsim.contract.scaling import LIMITS
 from hwsim.errors import ContractError, InputError
 from hwsim.formats import Affine, FixedPoint, Format, IntegerFormat
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer, MacLayer, Shape
 from hwsim.testing.bounds import check_int, check_strategy, chosen
-from hwsim.testing.contract_strategies import MAX_TAPS, Wishes, clipped, contracts_of, draw_from
+from hwsim.testing.contract_strategies import MAX_TAPS, NARROWER, Wishes, clipped, contracts_of, draw_from
 from hwsim.testing.corners import corner_codes, extremes, unit_codes, zero_code, zero_codes
 from hwsim.testing.steer import Aim, Steering, aims_of, steered
 from hwsim.testing.strategies import LONG_TILE, any_code, codes, laid_out, one_code
 
 Contract = MacContract | FloatMacContract | SearchStrategy[Any] | None
 MAX_SIDE = 64
+LIMITS_OF = (Aim.REGISTER, Aim.SATURATION, Aim.TREE, Aim.SPILL)
+"""Aims of which one beyond is the corner itself; of the others it is the place itself."""
+
+BESIDE = st.integers(0, 3)
 FINE = 1 << 16
 BIASES: tuple[Callable[[int, int, int], int], ...] = (
     lambda low, high, half: 0,
@@ -42,10 +48,6 @@ BIASES: tuple[Callable[[int, int, int], int], ...] = (
     lambda low, high, half: high // 2,
 )
 """Biases on the accumulator's grid, from the least and largest that it takes and half a unit of the output."""
-
-KEPT = 1024
-"""One in so many drawn values changes a steered code, so that shrinking can do so."""
-
 
 class Weights(Enum):
     """What an array of weights looks like. UNITS: +-1 code and 0.  ALTERNATING: both ends in turn.  POSITIVE: one sign."""
@@ -75,9 +77,10 @@ def conv_layers(
     for each layer, whose register is about as wide as the layer's sums.  biased: None for layers with and without.
     Shrinks to one 1x1 weight that is 0.
 
-    >>> from hypothesis import find
-    >>> find(conv_layers(), lambda layer: layer.kernel == (2, 1)).weight.shape
-    (1, 1, 2, 1)
+    >>> conv_layers(max_kernel=0)
+    Traceback (most recent call last):
+    ...
+    hwsim.errors.InputError: conv_layers: max_kernel: found 0, allowed an integer in 1..64.
     """
     sizes = _sizes("conv_layers", max_channels, max_kernel, contract, biased)
     for name, value, least in (("max_stride", max_stride, 1), ("max_pad", max_pad, 0), ("max_dilation", max_dilation, 1)):
@@ -110,9 +113,10 @@ def fc_layers(
 
     Shrinks to one weight that is 0.
 
-    >>> from hypothesis import find
-    >>> find(fc_layers(), lambda layer: layer.weight.any()).weight
-    array([[1]], dtype=int8)
+    >>> fc_layers(max_taps=100000)
+    Traceback (most recent call last):
+    ...
+    hwsim.errors.InputError: fc_layers: max_taps: found 100000, allowed an integer in 1..65536.
     """
     check_int("fc_layers: max_taps", max_taps, 1, MAX_TAPS)
     check_int("fc_layers: max_channels", max_channels, 1, 4096)
@@ -154,14 +158,14 @@ def _convolutions(
     kernel = (draw(side), draw(side))
     groups = draw(st.integers(1, max_channels)) if grouped and draw(st.integers(0, 3)) == 3 else 1
     shape = (draw(st.integers(1, max(1, max_channels // groups))), *kernel)
-    drawn = given_contract(draw, contract, max_channels, math.prod(shape))
+    drawn, narrower = given_contract(draw, contract, max_channels, math.prod(shape))
     rows = draw_rows(draw, drawn, math.prod(shape), max_channels, biased)
     groups = math.gcd(groups, len(rows))
     stride, dilation = (_pair(draw, 1, most) for most in (max_stride, max_dilation))
     pad = _pair(draw, min_pad, max_pad)
     pad_end = _pair(draw, min_pad, max_pad) if max_pad and draw(st.integers(0, 3)) == 3 else None
     where = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups, "pad_end": pad_end}
-    return _built(lambda c, w, b: kind(c, w, b, **where), drawn, rows, shape)
+    return _built(lambda c, w, b: kind(c, w, b, **where), drawn, rows, shape, narrower)
 
 
 def _pair(draw: DrawFn, low: int, high: int) -> tuple[int, int]:
@@ -175,18 +179,19 @@ def _pair(draw: DrawFn, low: int, high: int) -> tuple[int, int]:
 @st.composite
 def _connected(draw: DrawFn, max_channels: int, max_taps: int, contract: Contract, biased: bool | None) -> FullyConnected:
     taps = draw(st.integers(1, max_taps))
-    drawn = given_contract(draw, contract, max_channels, taps)
-    return _built(FullyConnected, drawn, draw_rows(draw, drawn, taps, max_channels, biased), (taps,))
+    drawn, narrower = given_contract(draw, contract, max_channels, taps)
+    return _built(FullyConnected, drawn, draw_rows(draw, drawn, taps, max_channels, biased), (taps,), narrower)
 
 
-def given_contract(draw: DrawFn, contract: Contract, channels: int, taps: int) -> MacContract | FloatMacContract:
-    """The contract that the caller gave, or one for a layer of this size."""
+def given_contract(draw: DrawFn, contract: Contract, channels: int, taps: int) -> tuple[Any, int | None]:
+    """The contract that the caller gave; or one for a layer of this size, and how much narrower than its sums to make it."""
     if contract is None:
-        contract = contracts_of(Wishes(channels=channels, max_taps=taps, stochastic=True))
+        own = draw(contracts_of(Wishes(channels=channels, max_taps=taps, stochastic=True)))
+        return own, draw_from(draw, (*NARROWER, None))
     found = draw(contract) if isinstance(contract, SearchStrategy) else contract
     if not isinstance(found, (MacContract, FloatMacContract)):
         raise InputError(f"contract: found {found!r} drawn from {contract!r}, allowed a MacContract or a FloatMacContract.")
-    return found
+    return found, None
 
 
 # ---- weights and biases
@@ -261,19 +266,21 @@ def cut(contract: Any, channels: int) -> Any:
     """Return the contract of the first so many of the output channels that it tells apart."""
     fmt, output = contract.weight, contract.output
     if isinstance(fmt, FixedPoint) and isinstance(fmt.fractional_length, tuple):
-        fmt = replace(fmt, fractional_length=fmt.fractional_length[:channels])
+        fmt = replace(fmt, fractional_length=_first(fmt.fractional_length, channels))
     if isinstance(fmt, Affine):
-        parts = {name: getattr(fmt, name) for name in ("scale", "zero_point")}
-        fmt = replace(fmt, **{name: part[:channels] if isinstance(part, tuple) else part for name, part in parts.items()})
+        fmt = replace(fmt, scale=_first(fmt.scale, channels), zero_point=_first(fmt.zero_point, channels))
     scaling = getattr(output, "scaling", None)
     if scaling is not None and scaling.channels is not None:
-        parts = {name: getattr(scaling, name) for name in ("multiplier", "shift")}
-        few = {name: part[:channels] if isinstance(part, tuple) else part for name, part in parts.items()}
-        output = replace(output, scaling=replace(scaling, **few))
+        few = replace(scaling, multiplier=_first(scaling.multiplier, channels), shift=_first(scaling.shift, channels))
+        output = replace(output, scaling=few)
     return contract if (fmt, output) == (contract.weight, contract.output) else replace(contract, weight=fmt, output=output)
 
 
-def _built(make: Callable[..., Any], contract: Any, rows: list[Row], shape: tuple[int, ...]) -> Any:
+def _first(part: Any, channels: int) -> Any:
+    return part[:channels] if isinstance(part, tuple) else part
+
+
+def _built(make: Callable[..., Any], contract: Any, rows: list[Row], shape: tuple[int, ...], narrower: int | None) -> Any:
     """The layer of these channels; its weights are halved until a register that must be proven safe is."""
     if (told := channels_of(contract)) is not None and told > len(rows):
         contract = cut(contract, len(rows))
@@ -288,6 +295,9 @@ def _built(make: Callable[..., Any], contract: Any, rows: list[Row], shape: tupl
             if (weight == zero).all():
                 raise InputError(f"contract: no layer of shape {weight.shape} can have {contract!r}: {refused}") from None
             weight = _halved(weight, zero, contract.weight)
+    if narrower is not None and isinstance(contract, MacContract) and not contract.accumulator.require_proof:
+        contract = narrowed(contract, plain, narrower)
+        plain = make(contract, weight, None)
     if rows[0].bias is None:
         return plain
     biases = [row.bias if isinstance(row.bias, int) else _bias_code(plain, k, *row.bias) for k, row in enumerate(rows)]  # type: ignore
@@ -295,6 +305,48 @@ def _built(make: Callable[..., Any], contract: Any, rows: list[Row], shape: tupl
         return make(contract, weight, np.array(biases, dtype=np.int64))
     except ContractError:  # beyond the largest number of a float register; or no bias leaves a register proven safe
         return make(contract, weight, np.full(len(biases), zero_code(contract.bias_format(plain.channels)), dtype=np.int64))
+
+
+def narrowed(contract: MacContract, plain: MacLayer, more: int) -> MacContract:
+    """Return the contract with registers around what sums of these weights need, so that inputs can make them overflow.
+
+    more: bits that the accumulator has beyond those of any sum; no register is made wider.  The output's grid follows.
+    """
+    accumulator, schedule, shift = contract.accumulator, contract.accumulator.schedule, plain.numbers.step_shift
+    ends = [(low << s, high << s) if s > 0 else (low >> -s, high >> -s) for (low, high), s in zip(plain.sums, shift, strict=True)]
+    need = max(max(signed_width(low), signed_width(high)) for low, high in ends)
+    less = accumulator.bits - clipped(need + more, 2, accumulator.bits)
+    if schedule is not None:
+        tree, spill = schedule.tree, schedule.spill
+        if tree.bits is not None and tree.overflow is not None:
+            wide, used = (max(signed_width(end) for end in ends) for ends in (contract.product_range, _largest_product(plain)))
+            tree = replace(tree, bits=tuple(max(2, bits - wide + used) for bits in tree.bits))
+        if spill is not None:
+            spill = replace(spill, bits=max(2, spill.bits - less))
+        schedule = replace(schedule, tree=tree, spill=spill)
+    fewer = replace(accumulator, bits=accumulator.bits - less, schedule=schedule)
+    return replace(contract, accumulator=fewer, output=_with_less_shift(contract.output, min(plain.numbers.epilogue.shift), less))
+
+
+def _largest_product(plain: MacLayer) -> tuple[int, int]:
+    """The smallest and the largest product of any input with these weights."""
+    unit, fmt = plain.integer, plain.contract.input
+    found = [unit.products_at(code, k) for code in (fmt.low, fmt.high) for k in range(plain.channels)]
+    return min(int(products.min()) for products in found), max(int(products.max()) for products in found)
+
+
+def _with_less_shift(output: Output, shift: int, less: int) -> Output:
+    """The output stage for values that are `less` bits smaller, as far as its shift goes."""
+    fewer = min(less, max(shift - 1, 0))
+    if output.scaling is None:
+        fmt = output.format
+        if isinstance(fmt, FixedPoint) and isinstance(fmt.fractional_length, int):
+            return replace(output, format=replace(fmt, fractional_length=min(fmt.fractional_length + fewer, 256)))
+        return output
+    given, least = output.scaling.shift, LIMITS[output.scaling.rule][0]
+    if isinstance(given, tuple):
+        return replace(output, scaling=replace(output.scaling, shift=tuple(max(s - less, least, 0) for s in given)))
+    return replace(output, scaling=replace(output.scaling, shift=max(given - less, least, 0)))
 
 
 def _halved(weight: np.ndarray, zero: np.ndarray, fmt: Format) -> np.ndarray:
@@ -377,7 +429,7 @@ def _inputs(
     taken = Shape(*shape) if shape is not None else _input_shape(draw, layer, max_extra)
     count = draw(st.integers(*images))
     found = draw(codes(layer.input_formats[0], (count, *taken), finite=finite))
-    if not aims or not isinstance(layer, MacLayer) or draw(st.integers(0, 7)) == 0:
+    if not aims or not isinstance(layer, MacLayer) or draw(st.integers(0, 7)) == 7:
         return np.asarray(found)
     for n in range(count):
         found[n] = _draw_steered(draw, layer, found[n], aims)
@@ -423,16 +475,13 @@ def _factors(draw: DrawFn, taps: int) -> Shape:
 
 
 def _draw_steered(draw: DrawFn, layer: MacLayer, image: np.ndarray, aims: tuple[Aim, ...]) -> np.ndarray:
-    """Steer one output of an image at a corner; shrinking then takes one code after the other back to real 0."""
-    out = layer.output_shape([Shape(*image.shape)])
-    k, y, x = (draw(st.integers(0, extent - 1)) for extent in out)
-    aim, taps = draw_from(draw, aims), layer.weight[0].size
-    step, place = draw(st.integers(0, max(0, taps - 1))), draw(st.integers(0, 15))
-    steering = Steering(aim, (k, y, x), step, draw(st.booleans()), draw_from(draw, (0, 1, -1)), place)
-    found = steered(layer, image, steering)
-    zero, flat, before = zero_code(layer.contract.input), found.reshape(-1), image.reshape(-1)
-    for at in np.flatnonzero(flat != before).tolist():
-        kept = draw(st.integers(0, KEPT))
-        if kept < 3:  # never in a drawn example, nearly; first of all where one shrinks
-            flat[at] = (zero, before[at], (int(flat[at]) + zero) // 2)[kept]
-    return found
+    """Steer one output of an image at a corner; the simplest way is over the register's limit with few codes."""
+    zero = zero_codes(layer.contract.weight, layer.weight.shape)
+    live = [k for k in range(layer.channels) if (layer.weight[k] != zero[k]).any()]
+    if not live:
+        return image
+    out, aim, exact, beside = layer.output_shape([Shape(*image.shape)]), draw_from(draw, aims), draw(st.booleans()), draw(BESIDE)
+    k, y, x = draw_from(draw, live), draw(st.integers(0, out.h - 1)), draw(st.integers(0, out.w - 1))
+    step, place = draw(st.integers(0, max(0, layer.weight[0].size - 1))), draw(st.integers(0, 15))
+    offset = (1, 0, -1, 1)[beside] if aim in LIMITS_OF else (0, 1, -1, 0)[beside]
+    return steered(layer, image, Steering(aim, (k, y, x), step, draw(st.booleans()), offset, place, exact))

@@ -37,7 +37,8 @@ class Reach:
     def __init__(self, layer: MacLayer, image: np.ndarray, k: int, y: int, x: int) -> None:
         self.layer, self.k, self.codes = layer, k, image.reshape(-1)
         shape = Shape(*image.shape)
-        places, padded = layer.taps(np.arange(image.size).reshape(image.shape).tolist(), k, y, x)
+        numbered: Any = np.arange(image.size).reshape(image.shape).tolist()  # an image whose codes say where they are
+        places, padded = layer.taps(numbered, k, y, x)
         self.place = {tap: at for tap, (at, pad) in enumerate(zip(places, padded, strict=True)) if not pad}
         schedule = self.schedule
         rows = schedule.table(*layer.extents(shape)).tolist() if schedule is not None else [[tap] for tap in range(len(places))]
@@ -95,25 +96,31 @@ class Reach:
         found = [self.ends(tap) for row in steps for tap in row]
         return sum(low for low, _ in found), sum(high for _, high in found)
 
-    def go(self, first: int, last: int, target: Value, final: bool = False) -> None:
-        """Change the codes of steps first..last until the content behind them is `target`, or as near as it gets."""
+    def go(self, first: int, last: int, target: Value, final: bool = False, coarse: bool = False) -> None:
+        """Change the codes of steps first..last until the content behind them is `target`, or as near as it gets.
+
+        coarse: with fewer codes, perhaps a little beyond.
+        """
         free = [tap for row in self.steps[first : last + 1] for tap in row]
-        for _ in range(2):  # a second time for what rounding of the steps took or gave
+        for _ in range(1 if coarse else 3):  # again for what rounding of the steps took or gave
             missing = target - self.content(last, final)
             if not missing:
                 return
-            self.add(free, self.rest(missing))
+            self.add(free, self.rest(missing), coarse)
 
-    def add(self, free: Sequence[int], rest: Value) -> None:
+    def add(self, free: Sequence[int], rest: Value, coarse: bool = False) -> None:
         """Change the codes of taps until their products have grown by `rest`, or as near as it gets."""
         moving = [tap for tap in free if self.ends(tap)[0] != self.ends(tap)[1]]
         moving.sort(key=lambda tap: self.ends(tap)[0] - self.ends(tap)[1])
         for tap in moving:
             if not rest:
                 return
-            rest -= self._turn(tap, rest)
-        if rest:
-            self._pair(moving[-4:], rest)
+            left = rest - self._turn(tap, rest)
+            if coarse and left and (left := left - self._step(tap, left)) * rest <= 0:
+                return
+            rest = left
+        if rest and not coarse:
+            self._pair(moving[-4:] + moving[:2], rest)
 
     def _turn(self, tap: int, rest: Value) -> Value:
         """Move one tap's product towards `rest` more; return by how much it grew."""
@@ -122,6 +129,16 @@ class Reach:
         code = self.code_for(tap, before + rest, now)
         self.codes[self.place[tap]] = code
         return self.product(tap, code) - before
+
+    def _step(self, tap: int, rest: Value) -> Value:
+        """Move one tap by one code towards `rest` more, if there is one; return by how much its product grew."""
+        now = self.now(tap)
+        before, found = self.product(tap, now), 0
+        for code in (now - 1, now + 1):
+            if self.low <= code <= self.high and (self.product(tap, code) - before) * rest > 0:
+                self.codes[self.place[tap]] = code
+                found = self.product(tap, code) - before
+        return found
 
     def _pair(self, taps: Sequence[int], rest: Value) -> None:
         """Try every few codes of one tap with what another one makes of the remainder; keep the nearest."""
@@ -203,6 +220,12 @@ class IntegerReach(Reach):
     def rest(self, missing: int) -> int:
         """missing * 2**-shift, down."""
         return missing >> self.shift if self.shift >= 0 else missing << -self.shift
+
+    def behind(self, step: int) -> tuple[int, int]:
+        """Return about the least and the most that the content grows by behind a step, up to its end."""
+        low, high = self.span(self.steps[step + 1 :])
+        end = self.bias if self.bias_last else 0
+        return end + round_shift(low, -self.shift, Rounding.FLOOR), end + round_shift(high, -self.shift, Rounding.FLOOR)
 
     def reachable(self, step: int, final: bool = False) -> tuple[int, int]:
         """Return about the smallest and the largest content behind a step."""

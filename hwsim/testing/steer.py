@@ -6,7 +6,7 @@ Plain deterministic search without Hypothesis: what is drawn is which output, wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.arith.accumulate import Pairing, register_range
+from hwsim.arith.overflow import Overflow
 from hwsim.arith.scale import Scaling
 from hwsim.contract import Accumulator, FloatAccumulator, FloatMacContract, FloatOutput, Schedule
 from hwsim.contract.resolve import Epilogue
@@ -48,6 +49,7 @@ class Steering:
     """One corner of one output. output: (k, y, x).  step: the earliest.  negative: which side.  offset: beside the corner.
 
     place: which one, where there are several: of the outputs beside a tie, of the powers of two, of the tree's levels.
+    exact: False may go beyond what is sought, with fewer codes.
     """
 
     aim: Aim
@@ -56,6 +58,7 @@ class Steering:
     negative: bool = False
     offset: int = 0
     place: int = 0
+    exact: bool = True
 
 
 def aims_of(layer: MacLayer) -> tuple[Aim, ...]:
@@ -89,12 +92,13 @@ def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarra
         return codes
     if steering.aim is Aim.TREE:
         assert isinstance(reach, IntegerReach)
-        _steer_tree(reach, steering)
-        return codes
+        if _steer_tree(reach, steering):
+            return codes
     first = 0
     route = _float_route(reach, steering) if isinstance(reach, FloatReach) else _route(reach, steering)
-    for step, target, final in route:
-        reach.go(first, step, target, final)
+    coarse = not steering.exact and steering.aim in (Aim.REGISTER, Aim.SATURATION, Aim.TRANSIENT, Aim.SPILL)
+    for at, (step, target, final) in enumerate(route):
+        reach.go(first, step, target, final, coarse and at == 0)
         first = step + 1
     return codes
 
@@ -103,78 +107,122 @@ def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarra
 
 
 def _route(reach: IntegerReach, steering: Steering) -> list[Waypoint]:
-    """The contents that the accumulator passes."""
-    last, numbers = len(reach.steps) - 1, reach.layer.numbers
-    limit = _beyond(numbers.acc_low, numbers.acc_high, steering)
-    if steering.aim is Aim.TIE or steering.aim is Aim.SATURATION:
-        return [(last, _output_target(reach, steering), True)]
-    if steering.aim is Aim.CARRY:
-        return _carry(reach, steering, last)
-    if steering.aim is Aim.SPILL and (found := _spill(reach, steering, last)) is not None:
-        return found
-    end = steering.aim is Aim.REGISTER and (reach.schedule is None or steering.place % 4 == 3)
-    if end:
-        return [(last, limit, True)]
-    step = _earliest(reach, limit, steering.step, last)
-    if step is None:  # nothing reaches the limit: as far as it goes, within the register
-        step, ends = min(steering.step, last), reach.reachable(min(steering.step, last))
-        limit = ends[0] if steering.negative else ends[1]
-    if steering.aim is Aim.TRANSIENT and step == last and last:
-        step = last - 1
-    return [(step, limit, False), *([(last, steering.offset, True)] if steering.aim in (Aim.TRANSIENT, Aim.CANCELLATION) else [])]
+    """The contents that the accumulator passes: on the wanted side, or else on the other; or else as far as it goes."""
+    way = {
+        Aim.TRANSIENT: _transient,
+        Aim.CANCELLATION: _cancelled,
+        Aim.CARRY: _carry,
+        Aim.SPILL: _spill,
+        Aim.TIE: _at_output,
+        Aim.SATURATION: _at_output,
+    }.get(steering.aim, _overflow)
+    for ways in (way, _overflow, _at_output):
+        for side in (steering, replace(steering, negative=not steering.negative)):
+            if (found := ways(reach, side)) is not None:
+                return found
+    last = len(reach.steps) - 1
+    return [(last, reach.reachable(last, True)[int(not steering.negative)], True)]
 
 
-def _beyond(low: int, high: int, steering: Steering) -> int:
-    """A limit, and as far beyond as the offset says; a negative offset stays within. TRANSIENT goes beyond, CANCELLATION not."""
-    offset = {Aim.TRANSIENT: 1 + abs(steering.offset), Aim.CANCELLATION: -abs(steering.offset)}.get(steering.aim, steering.offset)
-    return low - offset if steering.negative else high + offset
+def _beyond(ends: tuple[int, int], steering: Steering) -> int:
+    """One of a register's ends, and as far beyond as the offset says."""
+    low, high = ends
+    return low - steering.offset if steering.negative else high + steering.offset
 
 
-def _earliest(reach: IntegerReach, target: int, step: int, last: int) -> int | None:
-    """The first step from `step` on behind which the content can be the target, or None."""
-    for at in range(min(step, last), last + 1):
-        low, high = reach.reachable(at)
-        if low <= target <= high:
-            return at
+def _limit(reach: IntegerReach, steering: Steering) -> int:
+    numbers = reach.layer.numbers
+    return _beyond((numbers.acc_low, numbers.acc_high), steering)
+
+
+def _from(step: int, count: int) -> list[int]:
+    """Steps 0..count-1, from `step` on, and then those before it."""
+    return [*range(min(step, count - 1), count), *range(min(step, count - 1))]
+
+
+def _overflow(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
+    """A partial sum at the limit; where no order is declared, the whole one."""
+    target, last = _limit(reach, steering), len(reach.steps) - 1
+    if reach.schedule is not None and steering.place % 4 < 3:
+        for step in _from(steering.step, last + 1):
+            low, high = reach.reachable(step)
+            if low <= target <= high:
+                return [(step, target, False)]
+    low, high = reach.reachable(last, True)
+    return [(last, target, True)] if low <= target <= high else None
+
+
+def _transient(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
+    """Beyond the limit, and an end that fits the register."""
+    target, last = _limit(reach, replace(steering, offset=1 + abs(steering.offset))), len(reach.steps) - 1
+    for step in _from(steering.step, last):
+        low, high = reach.reachable(step)
+        less, more = reach.behind(step)
+        back = target + more if steering.negative else target + less
+        if low <= target <= high and (_fits(back, reach) or (back < 0) != (target < 0)):
+            return [(step, target, False), (last, steering.offset, True)]
     return None
 
 
-def _carry(reach: IntegerReach, steering: Steering, last: int) -> list[Waypoint]:
+def _fits(content: int, reach: IntegerReach) -> bool:
+    return reach.layer.numbers.acc_low <= content <= reach.layer.numbers.acc_high
+
+
+def _cancelled(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
+    """The largest partial sum that the register holds and that the later steps can take back, and a small end."""
+    limit, last, best = _limit(reach, replace(steering, offset=0)), len(reach.steps) - 1, (0, 0)
+    for step in range(last):
+        (low, high), (less, more) = reach.reachable(step), reach.behind(step)
+        size = max(low, limit, -more) if steering.negative else min(high, limit, -less)
+        best = max(best, (abs(size) if (size < 0) == steering.negative else 0, step))
+    size, step = best
+    return [(step, -size if steering.negative else size, False), (last, steering.offset, True)] if size > 1 else None
+
+
+def _carry(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
     """0b0..01..1 and then one more, or -1 and then 0."""
+    last = len(reach.steps) - 1
     step = min(steering.step, max(last - 1, 0))
     low, high = reach.reachable(step)
     power = 1 << min(steering.place, max(high, 1).bit_length() - 1, reach.layer.numbers.acc_bits - 2)
-    before, after = (-1, 0) if steering.negative and low < 0 else (power - 1, power)
+    before, after = (-1, 0) if steering.negative else (power - 1, power)
+    if not low <= before <= high:
+        return None
     return [(step, before, step == last)] + ([(step + 1, after, step + 1 == last)] if step < last else [])
 
 
-def _spill(reach: IntegerReach, steering: Steering, last: int) -> list[Waypoint] | None:
+def _spill(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
     """The content that the buffer just holds, where it is written."""
-    schedule = reach.schedule
+    schedule, last = reach.schedule, len(reach.steps) - 1
     assert schedule is not None and schedule.spill is not None
     spill = schedule.spill
-    low, high = register_range(spill.bits, spill.overflow)
-    target = _beyond(low, high, steering) << spill.shift
-    writes = [step for step in range(last + 1) if (spill.last if step == last else (step + 1) % spill.every == 0)]
-    for step in writes[steering.step % max(len(writes), 1) :] + writes:
-        ends = reach.reachable(step)
-        if ends[0] <= target <= ends[1]:
+    target = _beyond(register_range(spill.bits, spill.overflow), steering) << spill.shift
+    for step in _from(steering.step, last + 1):
+        low, high = reach.reachable(step)
+        if (spill.last if step == last else (step + 1) % spill.every == 0) and low <= target <= high:
             return [(step, target, False)]
     return None
 
 
-def _output_target(reach: IntegerReach, steering: Steering) -> int:
-    """An accumulator halfway between two outputs, or where the output overflows; offset beside it."""
-    epilogue, k = reach.layer.numbers.epilogue, reach.k
-    low, high = reach.reachable(len(reach.steps) - 1, final=True)
+def _at_output(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
+    """An accumulator halfway between two outputs, or where the output begins to overflow."""
+    last = len(reach.steps) - 1
+    low, high = reach.reachable(last, True)
+    low, high = max(low, reach.layer.numbers.acc_low), min(high, reach.layer.numbers.acc_high)
+    reached = (target for target in _output_targets(reach, steering) if low <= target <= high)
+    return next(([(last, target, True)] for target in reached), None)
+
+
+def _output_targets(reach: IntegerReach, steering: Steering) -> list[int]:
+    """Accumulators of the wanted side, from `place` on; offset beside them."""
+    epilogue = reach.layer.numbers.epilogue
     least, most = epilogue.low - epilogue.zero_point, epilogue.high - epilogue.zero_point
-    if steering.aim is Aim.TIE:
-        below = [-1 - i for i in range(4)] + [least, least - 1] if steering.negative else [0, 1, 2, 3, most, most - 1]
-    else:
+    if steering.aim is Aim.SATURATION:
         below = [least - 1, least] if steering.negative else [most, most - 1]
-    turned = below[steering.place % len(below) :] + below
-    targets = [halfway(code, k, epilogue) + steering.offset for code in turned]
-    return next((target for target in targets if low <= target <= high), targets[0])
+    else:
+        below = [-1 - i for i in range(4)] + [least, least - 1] if steering.negative else [0, 1, 2, 3, most, most - 1]
+    turned = _from(steering.place % len(below), len(below))
+    return [halfway(below[i], reach.k, epilogue) + steering.offset for i in turned]
 
 
 def halfway(code: int, k: int, epilogue: Epilogue) -> int:
@@ -189,23 +237,30 @@ def halfway(code: int, k: int, epilogue: Epilogue) -> int:
     return round(exact)
 
 
-def _steer_tree(reach: IntegerReach, steering: Steering) -> None:
-    """Bring one node of a step's adder tree to the limit of its level."""
+def _steer_tree(reach: IntegerReach, steering: Steering) -> bool:
+    """Bring one node of a step's adder tree to the limit of its level, if any can come there; say whether."""
     schedule = reach.schedule
     assert schedule is not None and schedule.tree.bits is not None
-    tree = schedule.tree
     nodes = list(tree_nodes(schedule))
-    steps = [step for step, lanes in enumerate(reach.lanes) if sum(tap in reach.place for tap in lanes) > 1]
-    turned = steps[steering.step % len(steps) :] + steps if steps else []
-    for level, lanes in nodes[steering.place % len(nodes) :] + nodes:
-        low, high = register_range(tree.bits[level], tree.overflow) if tree.overflow is not None else (-1, 1)
-        target = _beyond(low, high, steering)
-        for step in turned:
-            taps = [tap for lane, tap in enumerate(reach.lanes[step]) if lane in lanes and tap in reach.place]
-            ends = reach.span([taps])
-            if ends[0] <= target <= ends[1]:
-                reach.add(taps, target - sum(reach.product(tap, reach.now(tap)) for tap in taps))
-                return
+    steps = [step for step, lanes in enumerate(reach.lanes) if any(tap in reach.place for tap in lanes)]
+    for side in (steering, replace(steering, negative=not steering.negative)):
+        for at in _from(steering.place % len(nodes), len(nodes)):
+            level, lanes = nodes[at]
+            ends = register_range(schedule.tree.bits[level], schedule.tree.overflow or Overflow.WRAP)
+            for i in _from(steering.step % len(steps), len(steps)):
+                if _at_node(reach, [tap for lane, tap in enumerate(reach.lanes[steps[i]]) if lane in lanes], _beyond(ends, side)):
+                    return True
+    return False
+
+
+def _at_node(reach: IntegerReach, lanes: list[int], target: int) -> bool:
+    """Bring the sum of some lanes to the target, if it can come there."""
+    taps = [tap for tap in lanes if tap in reach.place]
+    low, high = reach.span([taps])
+    if not low <= target <= high:
+        return False
+    reach.add(taps, target - sum(reach.product(tap, reach.now(tap)) for tap in taps))
+    return True
 
 
 def tree_nodes(schedule: Schedule) -> Iterator[tuple[int, frozenset[int]]]:
