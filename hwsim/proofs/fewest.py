@@ -23,6 +23,9 @@ NEVER = 1 << 62
 SUBSETS = 1500
 """Sets of taps that are tried to close the gap between what was found and the bound."""
 
+SIZES = 24
+"""Numbers of taps that are tried where a larger number may hide the event."""
+
 
 class Found(NamedTuple):
     """Codes that overflow a register, and how many of them could have been left alone."""
@@ -95,16 +98,21 @@ def _last_spill(machine: Machine) -> int:
 
 
 def _first_enough(machine: Machine, place: Place, codes: np.ndarray, order: list[int]) -> list[int] | None:
-    """The first so many of the order that overflow, found by halving; None where all of them do not."""
-    if not overflows(machine, place, with_taps(machine, codes, order)):
+    """The first so many of the order that overflow, found by halving; None where none of those that are tried does."""
+
+    def enough(count: int) -> bool:
+        return overflows(machine, place, with_taps(machine, codes, order[:count]))
+
+    high = len(order)
+    if not enough(high):  # what wraps on the way may hide an event: then fewer make it
+        tried = np.unique(np.geomspace(1, len(order) + 1, SIZES).astype(int) - 1).tolist()
+        high = -1 if _ends_are_extremes(machine, place) else next((count for count in tried if enough(count)), -1)
+    if high < 0:
         return None
-    low, high = -1, len(order)  # of `low` taps it is known, or taken for granted, that they do not
+    low = -1  # of `low` taps it is known, or taken for granted, that they do not
     while high - low > 1:
         middle = (low + high) // 2
-        if overflows(machine, place, with_taps(machine, codes, order[:middle])):
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return order[:high]
 
 

@@ -13,11 +13,14 @@ from typing import NamedTuple
 
 from hwsim.arith.accumulate import Place
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
+from hwsim.arith.rounding import Rounding
 from hwsim.contract.stochastic import StochasticRounding
 from hwsim.proofs.machine import Machine
 
 TRAPS = "the contract says TRAP: the run stops at this event, and leaves no output to compare"
 FITS = "every end fits, and addition modulo 2**{bits} forgets what wrapped on the way: the accumulator ends as a wide one does"
+LOW_BITS = "the output wraps, too, and keeps nothing but the lowest {kept} bits of the accumulator, whatever lies above"
 CONSTANT = "every content that either accumulator can end with makes the same output code, {code}"
 CLIPPED = (
     "after a clip at {limit} the sum moves back by {rest} at most, to {end}, and every content from there to the furthest end of "
@@ -48,10 +51,26 @@ def harmless(narrow: Machine, wide: Machine, place: Place) -> str | None:
     wraps = narrow.overflow_of(place) == Overflow.WRAP
     if wraps and low <= final[0] and final[1] <= high:
         return FITS.format(bits=narrow.unit.numbers.acc_bits)
+    if wraps and (kept := _bits_that_matter(narrow)) is not None and kept <= narrow.unit.numbers.acc_bits:
+        return LOW_BITS.format(kept=kept)
     if not monotone:
         return None
     constant = _constant(narrow, min(low, final[0]), max(high, final[1]))
     return constant if wraps or constant is not None else _one_sided(narrow, steps, final)
+
+
+SIGNED = (Rounding.TOWARD_ZERO, Rounding.AWAY_FROM_ZERO, Rounding.TIES_AWAY, Rounding.TIES_TO_ZERO)
+"""Roundings that look at the sign."""
+
+
+def _bits_that_matter(machine: Machine) -> int | None:
+    """How many of the accumulator's lowest bits settle the output code; None where its sign may matter."""
+    e = machine.unit.numbers.epilogue
+    shift = e.shift[machine.k]
+    signed = e.activation is Activation.RELU_BEFORE_REQUANTIZE or shift > 0 and e.rounding in SIGNED
+    if signed or not e.plain or e.stochastic is not None or e.overflow not in (Overflow.WRAP, Overflow.TRAP):
+        return None
+    return max(e.bits + shift, 1)
 
 
 def _steps(machine: Machine) -> Steps | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from hwsim.contract.stochastic import StochasticRounding
 from hwsim.layers import MacLayer
 from hwsim.proofs.certificate import Certificate
 from hwsim.proofs.endings import BUDGET, Ending, endings
-from hwsim.proofs.fewest import NEVER, fewest
+from hwsim.proofs.fewest import NEVER, fewest, overflows
 from hwsim.proofs.harmless import harmless
 from hwsim.proofs.machine import Machine
 from hwsim.proofs.peaks import Peaks
 from hwsim.proofs.site import Site, sites
-from hwsim.proofs.visible import Comparison, visible
+from hwsim.proofs.visible import Comparison, drawn, dropped, visible
 
 ENUMERATED = "every input was tried, and none makes another output code"
 
@@ -82,8 +83,10 @@ def search(
         else:
             _by_reach(pair[0].site, end, first, kinds)
     if first.pick is None:
+        _by_chance([narrow for (narrow, _), end in zip(pairs, ends, strict=True) if end is None], place, first)
+    if first.pick is None:
         return Search(None)
-    persistent = pairs[0][0].walk is None or first.pick.site is not None and _persistent(first.pick, layer)
+    persistent = _persistent(first.pick, layer)
     other = kinds[not persistent].settled
     if other is None:
         other = next(iter(_other_kind(pairs, place, persistent)), None)
@@ -113,6 +116,15 @@ def _by_size(machine: Machine, place: Place, first: Best, kinds: tuple[Best, Bes
         persistent = pick is not None and machine.read(pick.codes).persistent
         kinds[persistent].meet(pick, bound)
         kinds[not persistent].meet(None, bound)
+
+
+def _by_chance(machines: list[Machine], place: Place, first: Best) -> None:
+    """Drawn inputs, where the largest products overflow nothing: what wraps before the register hides its events."""
+    for machine in machines:
+        hit = next((codes for codes in drawn(machine.site) if overflows(machine, place, codes)), None)
+        if hit is not None:
+            codes = dropped(machine.site, hit, partial(overflows, machine, place))
+            first.meet(Pick(machine.site, codes, _entries(machine.site, codes), False), 0)
 
 
 def _by_reach(site: Site, ends: list[Ending], first: Best, kinds: tuple[Best, Best]) -> None:

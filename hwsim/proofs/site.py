@@ -120,10 +120,14 @@ class Site:
 
 
 def sites(layer: MacLayer, shape: Shape, inputs: InputRange, k: int) -> Iterator[Site]:
-    """Yield one output for each set of taps that can matter: where padding adds nothing and moves nothing, the widest."""
+    """Yield one output for each set of taps that can matter, the largest first.
+
+    Where padding adds nothing and moves nothing, only sets that lie within no other.
+    """
     schedule, zero = layer.integer.contract.accumulator.schedule, layer.pad_code
     holds_zero = bool((inputs.low <= zero).all() and (inputs.high >= zero).all())
     moves = schedule is not None and schedule.padded is PaddedTaps.SKIPPED and (schedule.lanes > 1 or schedule.spill is not None)
     found = live_sets(layer, shape)
-    for live in widest(found) if holds_zero and not moves else found:
+    chosen = widest(found) if holds_zero and not moves else found
+    for live in sorted(chosen, key=lambda live: -int(live.taps.sum())):
         yield Site.of(layer, shape, inputs, k, live.y, live.x)

@@ -14,6 +14,7 @@ from hwsim.arith.overflow import Overflow
 from hwsim.proofs.fewest import extremes, with_taps
 from hwsim.proofs.machine import CLIPS, Machine
 from hwsim.proofs.peaks import Peaks
+from hwsim.proofs.site import Site
 
 RANDOM = 64
 """Inputs drawn when all others have failed."""
@@ -59,7 +60,7 @@ def visible(compared: Comparison, starts: Iterable[np.ndarray], enough: int) -> 
         if best is not None and _entries(compared, codes) >= _entries(compared, best):
             continue
         if compared.differs(codes):
-            best = dropped(compared, codes)
+            best = dropped(compared.narrow.site, codes, compared.differs)
             compared.tried = max(compared.tried, MOST - LATER)
         if best is not None and (_entries(compared, best) <= enough or compared.tried > MOST):
             break
@@ -71,18 +72,18 @@ def _entries(compared: Comparison, codes: np.ndarray) -> int:
     return int(((codes != site.zero) & ~site.forced).sum())
 
 
-def dropped(compared: Comparison, codes: np.ndarray) -> np.ndarray:
-    """Leave taps alone, many at a time and then one by one, as long as the output still differs."""
-    base, kept = compared.narrow.site.base, codes.copy()
-    size = max(1, int((kept != base).sum()) // 2)
+def dropped(site: Site, codes: np.ndarray, holds: Callable[[np.ndarray], bool]) -> np.ndarray:
+    """Leave taps alone, many at a time and then one by one, as long as what holds of the codes still does."""
+    kept = codes.copy()
+    size = max(1, int((kept != site.base).sum()) // 2)
     while True:
-        taps, before = np.flatnonzero(kept != base), len(np.flatnonzero(kept != base))
+        taps = np.flatnonzero(kept != site.base)
         for first in range(0, len(taps), size):
             fewer = kept.copy()
-            fewer[taps[first : first + size]] = base[taps[first : first + size]]
-            if compared.differs(fewer):
+            fewer[taps[first : first + size]] = site.base[taps[first : first + size]]
+            if holds(fewer):
                 kept = fewer
-        if size == 1 and int((kept != base).sum()) == before:
+        if size == 1 and int((kept != site.base).sum()) == len(taps):
             return kept
         size = max(1, size // 2)
 
@@ -95,7 +96,7 @@ def _candidates(compared: Comparison) -> Iterator[np.ndarray]:
             peaks = Peaks(machine, up)
             yield from peaks.inputs(partial(way_back, compared, peaks), least=False)
         yield from _more_and_more(machine, up)
-    yield from _drawn(machine)
+    yield from drawn(machine.site)
 
 
 def way_back(compared: Comparison, peaks: Peaks, excess: int) -> int | None:
@@ -140,9 +141,9 @@ def _more_and_more(machine: Machine, up: bool) -> Iterator[np.ndarray]:
     yield with_taps(machine, codes, order)
 
 
-def _drawn(machine: Machine) -> Iterator[np.ndarray]:
-    """Inputs of ends alone, drawn: the same ones every time."""
-    rng, site = np.random.default_rng(1), machine.site
+def drawn(site: Site) -> Iterator[np.ndarray]:
+    """Yield inputs of ends alone, drawn: the same ones every time."""
+    rng = np.random.default_rng(1)
     low, high = site.ends
     for i in range(RANDOM):
         share, zeros = rng.random(), rng.random() * (i % 3) / 2
