@@ -99,20 +99,22 @@ FAULTS: tuple[Fault, ...] = (
         HELD,
         "~p_first && (acc == ACC_HIGH || acc == ACC_LOW) ? acc : over ? ACC_HIGH : under ? ACC_LOW : sum;",
     ),
-    Fault("acc-symmetric", "the accumulator saturates one above its smallest value", "under ? ACC_LOW", "under ? ACC_LOW + 1"),
     Fault(
         "acc-carry-cut",
-        "a carry does not ripple through 12 bits",
+        "a carry does not ripple through all of the upper 16 bits",
         SUM,
         """rippled = before[3:0] + p_product[3:0];
-    wire cut = rippled[4] & (&(before[15:4] ^ p_product[15:4]));
-    wire signed [ACC_BITS:0] sum = before + p_product - (cut ? 65536 : 0);""",
+    wire signed [ACC_BITS-1:0] addend = p_product;
+    wire cut = rippled[4] & (&(before[ACC_BITS-1:4] ^ addend[ACC_BITS-1:4]));
+    wire signed [ACC_BITS:0] sum = before + p_product - (cut ? 1 << (ACC_BITS - 4) : 0);""",
     ),
     Fault("round-floor", "bits are dropped without rounding", NUDGE, "0;"),
     Fault("round-ties-up", "ties go up", NUDGE, "half;"),
     Fault("round-ties-down", "ties go down", NUDGE, "half - 1;"),
     Fault("round-ties-away", "ties go away from zero", NUDGE, "half - acc[ACC_BITS-1];"),
     Fault("round-negative-ties-up", "ties of negative sums go up", NUDGE, "half - 1 + (quotient[0] | acc[ACC_BITS-1]);"),
+    Fault("round-ties-up-at-15", "ties go up where the shift is 15", NUDGE, "half - 1 + (quotient[0] | (&a_shift));"),
+    Fault("round-minus-half", "-1/2 is rounded to -1", NUDGE, "half - 1 + (quotient[0] & ~(&quotient));"),
     Fault("round-at-shift-0", "a shift of 0 rounds", f"a_shift == 0 ? 0 : {NUDGE}", NUDGE),
     Fault(
         "round-wraps",
@@ -127,7 +129,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("out-high-by-one", "one beyond the largest code is let through", "rectified > OUT_HIGH", "rectified > OUT_HIGH + 1"),
     Fault("out-before-rounding", "the output saturates before it rounds up", "rectified > OUT_HIGH", "quotient > OUT_HIGH"),
 )
-"""Thirty-three, from the multiplier to the output."""
+"""From the multiplier to the output."""
 
 
 def fault(name: str) -> Fault:

@@ -114,7 +114,7 @@ class Study:
 
         table = Table(box=None, pad_edge=False)
         for place, heading in enumerate(HEADINGS):
-            table.add_column(heading, justify="left" if place < 2 else "right", overflow="fold")
+            table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place != 1)
         for row in self.rows:
             table.add_row(*map(Text, row.cells(self.budget)))
         return Group(table, Text(""), Text(self.summary()))
