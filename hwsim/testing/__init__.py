@@ -38,6 +38,8 @@ _API: dict[str, str] = {
     "fc_layers": "hwsim.testing.layer_strategies:fc_layers",
     "inputs": "hwsim.testing.layer_strategies:inputs",
     "Aim": "hwsim.testing.steer:Aim",
+    "networks": "hwsim.testing.network_strategies:networks",
+    "pixels": "hwsim.testing.network_strategies:pixels",
 }
 
 __all__ = [*_API]

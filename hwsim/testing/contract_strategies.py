@@ -93,6 +93,7 @@ class Wishes:
     input: FixedPoint | Affine | Minifloat | None = None
     stochastic: bool = False
     own_bias: bool = True
+    max_output_bits: int = 48
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,8 @@ def contracts(
     >>> contracts(products=[Product.FIXED], input=catalog.E4M3)
     Traceback (most recent call last):
     ...
-    hwsim.errors.InputError: contracts: found input=E4M3 bias 7 FN with products FIXED, allowed is a format that one of them takes.
+    hwsim.errors.InputError: contracts: found input=E4M3 bias 7 FN with products FIXED, which take no such format; \
+allowed is one that they take.
     """
     check_bounds("contracts", "bits", min_bits, max_bits, 2, MAX_OPERAND_BITS)
     check_int("contracts: max_taps", max_taps, 1, MAX_TAPS)
@@ -225,7 +227,9 @@ def _products(products: Iterable[Product] | None, given: object) -> tuple[Produc
     left = tuple(product for product in found if product in takes.get(type(given), ()))
     if not left:
         names = ", ".join(product.name for product in found)
-        raise InputError(f"contracts: found input={given} with products {names}, allowed is a format that one of them takes.")
+        raise InputError(
+            f"contracts: found input={given} with products {names}, which take no such format; allowed is one that they take."
+        )
     return left
 
 
@@ -368,7 +372,7 @@ def _plain_output(x: Any, weight: Any) -> Affine | bool:
 
 def _output(draw: DrawFn, wishes: Wishes, bits: int, lengths: tuple[int, ...], plain: Affine | bool) -> Output:
     """An output stage for values of `bits` bits; plain: see _plain_output."""
-    width = draw(some_bits(2, 16) if draw(st.integers(0, 7)) < 7 else st.integers(1, 48))
+    width = draw(some_bits(2, 16) if draw(st.integers(0, 7)) < 7 else st.integers(1, wishes.max_output_bits))
     signed = draw(st.sampled_from((True, False)))
     if plain is False or draw(st.integers(0, 3)) == 3:
         return _multiplied_output(draw, wishes, bits, width, signed, plain is not True)

@@ -165,7 +165,7 @@ def _convolutions(
     pad = _pair(draw, min_pad, max_pad)
     pad_end = _pair(draw, min_pad, max_pad) if max_pad and draw(st.integers(0, 3)) == 3 else None
     where = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups, "pad_end": pad_end}
-    return _built(lambda c, w, b: kind(c, w, b, **where), drawn, rows, shape, narrower)
+    return built(lambda c, w, b: kind(c, w, b, **where), drawn, rows, shape, narrower)
 
 
 def _pair(draw: DrawFn, low: int, high: int) -> tuple[int, int]:
@@ -180,7 +180,7 @@ def _pair(draw: DrawFn, low: int, high: int) -> tuple[int, int]:
 def _connected(draw: DrawFn, max_channels: int, max_taps: int, contract: Contract, biased: bool | None) -> FullyConnected:
     taps = draw(st.integers(1, max_taps))
     drawn, narrower = given_contract(draw, contract, max_channels, taps)
-    return _built(FullyConnected, drawn, draw_rows(draw, drawn, taps, max_channels, biased), (taps,), narrower)
+    return built(FullyConnected, drawn, draw_rows(draw, drawn, taps, max_channels, biased), (taps,), narrower)
 
 
 def given_contract(draw: DrawFn, contract: Contract, channels: int, taps: int) -> tuple[Any, int | None]:
@@ -280,7 +280,7 @@ def _first(part: Any, channels: int) -> Any:
     return part[:channels] if isinstance(part, tuple) else part
 
 
-def _built(make: Callable[..., Any], contract: Any, rows: list[Row], shape: tuple[int, ...], narrower: int | None) -> Any:
+def built(make: Callable[..., Any], contract: Any, rows: list[Row], shape: tuple[int, ...], narrower: int | None) -> Any:
     """The layer of these channels; its weights are halved until a register that must be proven safe is."""
     if (told := channels_of(contract)) is not None and told > len(rows):
         contract = cut(contract, len(rows))
