@@ -57,14 +57,16 @@ def affine(draw, contract: MacContract) -> MacContract:
 
 
 @st.composite
-def ranges(draw, layer: MacLayer, shape: Shape) -> InputRange:
-    """All codes, or fewer of them: now and then without the zero point."""
+def ranges(draw, layer: MacLayer, shape: Shape, most: int) -> InputRange:
+    """All codes, or fewer of them: as few as `most` inputs ask for, and now and then without the zero point."""
     whole = InputRange.of(layer, shape)
-    if draw(st.integers(0, 3)):
-        return whole
-    ends = [
-        sorted(draw(st.tuples(*[st.integers(a, b)] * 2))) for a, b in zip(whole.low.tolist(), whole.high.tolist(), strict=True)
-    ]
+    span = max(2, int(most ** (1 / (shape.c * shape.h * shape.w)) + 1e-9))
+    ends = []
+    for low, high in zip(whole.low.tolist(), whole.high.tolist(), strict=True):
+        width = min(span, high - low + 1)
+        around = [layer.pad_code] * 3 + [low, high]
+        first = max(low, min(draw(st.sampled_from(around)) - draw(st.integers(0, width - 1)), high - width + 1))
+        ends.append((first, first + width - 1))
     return InputRange(np.array([low for low, _ in ends]), np.array([high for _, high in ends]))
 
 
@@ -88,7 +90,7 @@ def smalls(draw, most: int = 600) -> Small:
     layer = _built(draw, kind, contract, weight, bias, groups)
     shape = Shape(share * groups, h, w)
     refusing(layer.output_shape, [shape])
-    small = Small(layer, shape, draw(ranges(layer, shape)))
+    small = Small(layer, shape, draw(ranges(layer, shape, most)))
     assume(small.count <= most)
     return small
 
