@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 
@@ -22,7 +23,7 @@ from hwsim.images import ImageSet
 from hwsim.layers import Events, FullyConnected, MacLayer
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.proofs.minimize import Search, Walk, minimize_accumulators
-from hwsim.proofs.minimize_report import Column, Minimized, Stop, Trial
+from hwsim.proofs.minimize_report import Column, LayerWidths, Minimized, Stop, Trial
 from hwsim.proofs.minimize_run import Judge, Measured
 from hwsim.proofs.narrow import with_width
 from hwsim.proofs.prove import prove
@@ -218,6 +219,8 @@ def test_a_walk_stops_before_the_first_loss_though_accuracy_comes_back_below_it(
 def test_a_walk_goes_up_where_the_datas_width_already_loses_too_much():
     walk = walked(biased(3), 12, 15, 90, {12: 10, 13: 89, 14: 90, 15: 99})
     assert (walk.alone.bits, walk.stop, len(walk.trials)) == (14, Stop.MARGIN, 3)
+    told = LayerWidths("fc", "fully_connected", 24, 18, 15, 12, alone=14, together=14, trials=tuple(walk.trials), stop=walk.stop)
+    assert told.right_alone == 90
 
 
 def test_a_walk_ends_at_the_bias_and_at_the_narrowest_register():
@@ -270,6 +273,23 @@ def test_a_certificate_that_an_image_refutes_is_no_certificate():
     )
     with pytest.raises(ProofError, match=r"refute the certificates of \['fc'\]"):
         minimize_accumulators(network, images, images, certificates={"fc": forged})
+
+
+@pytest.mark.parametrize(
+    ("events", "guesses", "refuted"),
+    [
+        (Events(), [1, 2], False),
+        (Events(accumulator=1), [1, 2], True),
+        (Events(output=5, tree=3), [1, 3], True),
+        (Events(spill=1), [1, 3], False),
+    ],
+)
+def test_an_event_or_another_answer_at_the_proven_widths_is_no_small_matter(events, guesses, refuted):
+    search = Search(branching(), {}, {}, MadeUp())  # type: ignore[arg-type]
+    search.exact = Measured(Accuracy(2, 2, 2), np.array([1, 2]), {})
+    measured = Measured(Accuracy(2, 2, 2), np.array(guesses), {"fc": events})
+    with pytest.raises(ProofError, match="fault of hwsim") if refuted else nullcontext():
+        search._check_proven(measured)
 
 
 def test_layers_that_accumulate_minifloats_are_left_and_said():
