@@ -11,9 +11,9 @@ Needs Icarus Verilog (Debian: apt-get install iverilog).
 
 from __future__ import annotations
 
-from hwsim.testing.example.unit import contract, contracts, layers
 from hwsim.testing.example.device import MacUnit
 from hwsim.testing.example.faults import FAULTS, Fault, fault
 from hwsim.testing.example.jobs import Widths
+from hwsim.testing.example.unit import contract, contracts, layers
 
 __all__ = ["FAULTS", "Fault", "MacUnit", "Widths", "contract", "contracts", "fault", "layers"]

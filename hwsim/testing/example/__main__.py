@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import click
 
 from hwsim.errors import HwsimError
+from hwsim.testing.bit_exact import require_hypothesis
+from hwsim.testing.example.device import require_tools
 from hwsim.testing.example.faults import FAULTS, fault
 
 BAD_USE = 2
@@ -25,13 +27,15 @@ BAD_USE = 2
 def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, plot: str | None, force: bool) -> None:
     """Search the MAC unit in Verilog for planted faults: the table in docs/testing.md. Needs Icarus Verilog."""
     try:
+        chosen = tuple(map(fault, names)) or FAULTS
         if plot is not None:
             from hwsim.picture import refuse
 
             refuse(plot, force)
+        require_tools()
+        require_hypothesis()
         from hwsim.testing.example.study import study
 
-        chosen = tuple(map(fault, names)) or FAULTS
         with _progress("searching") as bar:
             found = study(chosen, budget=examples, seeds=tuple(range(seeds)), progress=bar)
         if as_json:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hwsim.execute.single import run_layer
 from hwsim.layers import MacLayer
 from hwsim.testing import BitMismatch, assert_bit_exact, inputs
-from hwsim.testing.example.unit import layers
 from hwsim.testing.example.device import MacUnit
 from hwsim.testing.example.faults import FAULTS, Fault
 from hwsim.testing.example.jobs import operands
 from hwsim.testing.example.table import Passed, Row, Search, Study
+from hwsim.testing.example.unit import layers
 
 Example = tuple[MacLayer, np.ndarray]
 """A layer, and codes [N][C][H][W] for it."""

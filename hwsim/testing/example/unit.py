@@ -10,6 +10,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.formats import FixedPoint
 from hwsim.layers import Convolution, FullyConnected
+from hwsim.testing.bit_exact import require_hypothesis
 from hwsim.testing.example.jobs import DEFAULT, Widths
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def contract(shift: int = 0, relu: bool = False, widths: Widths = DEFAULT) -> Ma
 
 def contracts(widths: Widths = DEFAULT) -> SearchStrategy[MacContract]:
     """A strategy of the unit's contracts: every shift, the two ends more often, with and without ReLU; simplest is shift 0."""
+    require_hypothesis()
     from hypothesis import strategies as st
 
     last = (1 << widths.shift) - 1
@@ -42,6 +44,7 @@ def contracts(widths: Widths = DEFAULT) -> SearchStrategy[MacContract]:
 
 def layers(widths: Widths = DEFAULT) -> SearchStrategy[Convolution | FullyConnected]:
     """A strategy of small layers that the unit computes, with a bias, in which corners are likely."""
+    require_hypothesis()
     from hypothesis import strategies as st
 
     from hwsim.testing import conv_layers, fc_layers
