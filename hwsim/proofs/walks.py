@@ -57,6 +57,8 @@ class Unit:
         skips = ZeroSkip.NONE if self.schedule is None else self.schedule.skip_zeros
         self.skips_weights = skips in (ZeroSkip.WEIGHT, ZeroSkip.EITHER)
         self.skips_inputs = skips in (ZeroSkip.INPUT, ZeroSkip.EITHER) and any(a <= 0 <= b for a, b in self.ranges)
+        skipped = self.schedule is not None and self.schedule.padded is PaddedTaps.SKIPPED
+        self.skips_padding = skipped or skips in (ZeroSkip.INPUT, ZeroSkip.EITHER)  # padding reads zeros
         packed = self.schedule is not None and self.schedule.tail is Tail.PACKED and self.schedule.lanes > 1
         self.closes_up = self.skips_inputs and packed
         self._inside: dict[Live, list[int]] = {}
@@ -207,7 +209,7 @@ class Unit:
         """rows[step][lane], in the declared order, without the steps that the contract leaves out whatever they read."""
         assert self.schedule is not None
         here, every = set(self._taps(live)), range(prod(self.extents))
-        out = set(every) - here if self.schedule.padded is PaddedTaps.SKIPPED else set()
+        out = set(every) - here if self.skips_padding else set()
         if self.skips_weights:
             out |= {tap for tap, code in enumerate(self.layer.weight[k].ravel().tolist()) if self.is_zero(code, k)}
         if self.schedule.tail is Tail.PACKED:
@@ -246,7 +248,7 @@ class Unit:
             if tree.pairing is Pairing.CHAIN:
                 pairs = pairs[:1]
             sums = [added(lanes[a], lanes[b]) if b < len(lanes) else lanes[a] for a, b in pairs]
-            registers.append(ends_of(sums))
+            registers.append(with_zero(ends_of(sums)))
             if tree.bits is not None and tree.overflow is not None:
                 fitted = [fit(span, tree.bits[level], tree.overflow) for span in sums]
                 sums, doubt = [span for span, _ in fitted], doubt or next((why for _, why in fitted if why), None)
@@ -287,7 +289,7 @@ class Unit:
             low, high = (min(low, ends[0]), max(high, ends[1])) if self.skips_inputs else ends
             held.append((low, high, step))
         (lows, highs, at), kept_columns = columns(held), columns(kept)
-        return (lows, highs), at, ends_of([kept_columns[:2]], kept_columns[2]), doubt
+        return (lows, highs), at, with_zero(ends_of([kept_columns[:2]], kept_columns[2])), doubt
 
 
 def levels_of(tree: Tree, lanes: int) -> int:
@@ -303,10 +305,15 @@ def added(a: Span, b: Span) -> Span:
 def ends_of(spans: Sequence[Span], at: Sequence[int] | None = None) -> tuple[End, End]:
     """Return the smallest and the largest value of all, each with its first step; at: the steps' numbers, 0, 1, ... if None."""
     if not spans[0][0]:
-        return (0, 0), (0, 0)  # no step at all
+        return (0, 0), (0, 0)
     low = min((min(low), low.index(min(low))) for low, _ in spans)
     high = min((-max(high), high.index(max(high))) for _, high in spans)
     return (low[0], at[low[1]] if at else low[1]), (-high[0], at[high[1]] if at else high[1])
+
+
+def with_zero(ends: tuple[End, End]) -> tuple[End, End]:
+    """Return the ends of a register that holds 0 before its first step."""
+    return min(ends[0], (0, 0)), ends[1] if ends[1][0] > 0 else (0, 0)
 
 
 def columns(rows: list[tuple[int, int, int]]) -> tuple[list[int], list[int], list[int]]:
