@@ -18,13 +18,14 @@ BAD_USE = 2
 
 
 @click.command(epilog="Example:  python -m hwsim.testing.example --fault acc-high-by-one --fault round-ties-away --seeds 1")
-@click.option("--examples", type=click.IntRange(min=1), default=1000, show_default=True, help="Budget of one search.")
+@click.option("--examples", type=click.IntRange(min=1), default=2000, show_default=True, help="Budget of one search.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Searches for each fault.")
 @click.option("--fault", "names", metavar="NAME", multiple=True, help="Only this one; may be given several times.  [all]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option("--markdown", is_flag=True, help="Print the table as docs/testing.md has it.")
 @click.option("--plot", metavar="PNG", type=click.Path(), help="Draw how many examples each fault took.")
 @click.option("--force", is_flag=True, help="Replace the picture if it exists.")
-def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, plot: str | None, force: bool) -> None:
+def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, markdown: bool, plot: str | None, force: bool) -> None:
     """Search the MAC unit in Verilog for planted faults: the table in docs/testing.md. Needs Icarus Verilog."""
     try:
         chosen = tuple(map(fault, names)) or FAULTS
@@ -40,6 +41,8 @@ def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, plot:
             found = study(chosen, budget=examples, seeds=tuple(range(seeds)), progress=bar)
         if as_json:
             click.echo(json.dumps(found.to_json(), indent=2, sort_keys=True))
+        elif markdown:
+            click.echo(found.markdown(), nl=False)
         else:
             from rich.console import Console
 

@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 def study(
-    faults: Sequence[Fault] = FAULTS, *, budget: int = 1000, seeds: Sequence[int] = (0, 1, 2), progress: Progress | None = None
+    faults: Sequence[Fault] = FAULTS, *, budget: int = 2000, seeds: Sequence[int] = (0, 1, 2), progress: Progress | None = None
 ) -> Study:
     """Search for every fault, with each seed in `budget` examples at most; pass the correct unit through as many.
 
