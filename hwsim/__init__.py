@@ -57,6 +57,7 @@ _API: dict[str, str] = {
     "Plan": "hwsim.execute.plan:Plan",
     "Preprocessing": "hwsim.network.preprocessing:Preprocessing",
     "ProofError": "hwsim.errors:ProofError",
+    "Ranges": "hwsim.proofs.overflow:Ranges",
     "Rounding": "hwsim.arith.rounding:Rounding",
     "Schedule": "hwsim.contract:Schedule",
     "Scheme": "hwsim.contract.dialects:Scheme",
