@@ -198,25 +198,32 @@ def contracts(
     hwsim.errors.InputError: contracts: found input=E4M3 bias 7 FN with products FIXED, which take no such format; \
 allowed is one that they take.
     """
-    check_bounds("contracts", "bits", min_bits, max_bits, 2, MAX_OPERAND_BITS)
     check_int("contracts: max_taps", max_taps, 1, MAX_TAPS)
     if channels is not None:
         check_int("contracts: channels", channels, 1, 4096)
-    wishes = replace(
-        _register_wishes("contracts", overflow, roundings, scheduled, max_lanes),
-        min_bits=min_bits,
-        max_bits=max_bits,
-        products=_products(products, input),
-        max_taps=max_taps,
-        channels=channels,
-        input=input,
-        stochastic=stochastic,
-    )
-    return contracts_of(wishes)
+    wishes = wishes_of("contracts", min_bits, max_bits, products, overflow, roundings, scheduled, max_lanes, input)
+    return contracts_of(replace(wishes, max_taps=max_taps, channels=channels, stochastic=stochastic))
 
 
-def _products(products: Iterable[Product] | None, given: object) -> tuple[Product, ...]:
-    found = chosen("contracts: products", products, Product)
+def wishes_of(
+    where: str,
+    min_bits: int,
+    max_bits: int,
+    products: Iterable[Product] | None,
+    overflow: Iterable[Overflow] | None,
+    roundings: Iterable[Rounding] | None,
+    scheduled: bool | None,
+    max_lanes: int = 4,
+    given: Any = None,
+) -> Wishes:
+    """Return what a caller asked for, checked; where: the strategy that sentences name."""
+    check_bounds(where, "bits", min_bits, max_bits, 2, MAX_OPERAND_BITS)
+    registers = _register_wishes(where, overflow, roundings, scheduled, max_lanes)
+    return replace(registers, min_bits=min_bits, max_bits=max_bits, products=_products(where, products, given), input=given)
+
+
+def _products(where: str, products: Iterable[Product] | None, given: object) -> tuple[Product, ...]:
+    found = chosen(f"{where}: products", products, Product)
     if given is None:
         return found
     takes: dict[type, tuple[Product, ...]] = {
@@ -228,7 +235,7 @@ def _products(products: Iterable[Product] | None, given: object) -> tuple[Produc
     if not left:
         names = ", ".join(product.name for product in found)
         raise InputError(
-            f"contracts: found input={given} with products {names}, which take no such format; allowed is one that they take."
+            f"{where}: found input={given} with products {names}, which take no such format; allowed is one that they take."
         )
     return left
 

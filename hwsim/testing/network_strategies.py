@@ -37,8 +37,8 @@ from hwsim.network.lower.settle import settle
 from hwsim.network.preprocessing import ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.testing.bounds import check_bounds, check_int, chosen
-from hwsim.testing.contract_strategies import NARROWER, REGISTER_OVERFLOWS, Wishes, contracts_of, draw_from
-from hwsim.testing.layer_strategies import built, draw_rows
+from hwsim.testing.contract_strategies import REGISTER_OVERFLOWS, Wishes, draw_from
+from hwsim.testing.rows import built, draw_rows, given_contract
 from hwsim.testing.strategies import Product, affine_formats, codes, fixed_formats, minifloat_formats, some_bits
 
 MAX_ALIGNED = 20
@@ -204,21 +204,14 @@ def _window(draw: DrawFn, shape: Shape) -> Window:
 def _mac(draw: DrawFn, wishes: Wishes, source: Tensor) -> Convolution | FullyConnected:
     """A convolution, depthwise now and then, or a fully connected layer."""
     kind, shape = draw(st.integers(0, 7)), source.shape
+    mine, channels = replace(wishes, input=source.format, products=_taken(wishes, source.format)), wishes.channels or 1
     if kind == 7:
         taps = math.prod(shape)
-        contract, narrower = _contract(draw, wishes, source.format, taps, wishes.channels)
-        rows = draw_rows(draw, contract, taps, wishes.channels or 1, None)
-        return built(FullyConnected, contract, rows, (taps,), narrower)
+        given = given_contract(draw, mine, channels, taps)
+        return built(FullyConnected, given, draw_rows(draw, given, taps, channels, None), (taps,))
     groups = shape.c if kind == 6 else 1
-    kernel = tuple(draw(st.integers(1, min(3, extent))) for extent in shape[1:])
-    size = (shape.c // groups, *kernel)
-    contract, narrower = _contract(draw, wishes, source.format, math.prod(size), None if groups > 1 else wishes.channels)
-    rows = draw_rows(draw, contract, math.prod(size), 1 if groups > 1 else wishes.channels or 1, None) * groups
+    size = (shape.c // groups, *(draw(st.integers(1, min(3, extent))) for extent in shape[1:]))
+    given = given_contract(draw, mine, channels if groups == 1 else None, math.prod(size))
+    rows = draw_rows(draw, given, math.prod(size), channels if groups == 1 else 1, None) * groups
     stride, pad = ((draw(st.integers(low, high)), draw(st.integers(low, high))) for low, high in ((1, 2), (0, 1)))
-    return built(lambda c, w, b: Convolution(c, w, b, stride, pad, groups=groups), contract, rows, size, narrower)
-
-
-def _contract(draw: DrawFn, wishes: Wishes, fmt: Any, taps: int, channels: int | None) -> tuple[Any, int | None]:
-    """A contract for codes of a format, and how much narrower than its sums to make its registers."""
-    mine = replace(wishes, input=fmt, products=_taken(wishes, fmt), max_taps=taps, channels=channels)
-    return draw(contracts_of(mine)), draw_from(draw, (*NARROWER, None))
+    return built(lambda c, w, b: Convolution(c, w, b, stride, pad, groups=groups), given, rows, size)
