@@ -54,8 +54,9 @@ demo: $(VENV)/.demo
 	@$(BIN)/hwsim demo
 
 # The installed package is what is tested: nothing puts the checkout's hwsim/ on the path.
+# A file's tests stay together, for the sake of what they share; as many files at a time as there are cores.
 test: $(VENV)/.test
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 # `python -m pytest` puts the checkout's hwsim/ first on the path, with the C core of `make native` in it.
 check: $(VENV)/.dev native
