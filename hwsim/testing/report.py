@@ -27,8 +27,8 @@ SCHEMA = "hwsim.mismatch/1"
 class Effort:
     """How a failure was found. example: its number, from 1.  calls, reduce_calls: of the device, to find it and to reduce it.
 
-    seconds: all of it.  before: codes that were not zero in the example as it was drawn.  stopped: why the reduction is not
-    finished, or "".
+    seconds: all of it.  before: codes that were not zero in the example as it was drawn.  drawn: examples that Hypothesis drew,
+    to learn what varies.  stopped: why the reduction is not finished, or "".
     """
 
     example: int
@@ -38,6 +38,7 @@ class Effort:
     reduce_calls: int
     seconds: float
     before: int
+    drawn: int = 0
     stopped: str = ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwsim.errors import BackendError, ContractError, DeviceHung, InputError
+from hwsim.testing.frame import Frame
 from hwsim.testing.judge import Example, Judge, Kind, Settled, Verdict, alike
 from hwsim.testing.simpler import Cost, cost
 
@@ -33,8 +34,8 @@ class _Spent(Exception):
 class Search:
     """Tries smaller examples; `current` is the smallest that failed so far. Deterministic: no chance, no clock."""
 
-    def __init__(self, judge: Judge, settled: Settled, fixed: bool, budget: int) -> None:
-        self.judge, self.settled, self.fixed, self.budget = judge, settled, fixed, budget
+    def __init__(self, judge: Judge, settled: Settled, fixed: bool, budget: int, frame: Frame | None = None) -> None:
+        self.judge, self.settled, self.fixed, self.budget, self.frame = judge, settled, fixed, budget, frame
         self.verdict, self.first = settled.verdict, judge.calls
         self.cost: Cost = cost(self.verdict.example)
         self._seen: set[Cost | bytes] = set()
@@ -64,7 +65,7 @@ class Search:
         return True
 
     def _new(self, candidate: Example) -> bool:
-        if cost(candidate) >= self.cost:
+        if cost(candidate) >= self.cost or not (self.frame is None or self.frame.allows(candidate)):
             return False
         layer = candidate.layer
         arrays = [getattr(layer, "weight", None), getattr(layer, "bias", None), candidate.inputs]
@@ -89,16 +90,17 @@ def _fields(layer: object) -> tuple[str, ...]:
     return tuple(getattr(layer, "__dataclass_fields__", ()))
 
 
-def reduce(judge: Judge, settled: Settled, fixed: bool, budget: int = REDUCE_CALLS) -> Reduced:
+def reduce(judge: Judge, settled: Settled, fixed: bool, budget: int = REDUCE_CALLS, frame: Frame | None = None) -> Reduced:
     """Return the smallest failing example that greedy moves reach: round after round until none helps any more.
 
     Smaller is: fewer codes that are not zero, then fewer codes, simpler attributes, less bias, a simpler contract, smaller
-    magnitudes. fixed: the layer is the device's own, so inputs alone may change. The kind of failure stays the same.
+    magnitudes. fixed: the layer is the device's own, so inputs alone may change. frame: what a smaller example may be,
+    None for anything. The kind of failure stays the same.
     What the device and the budget are, and nothing else, decides the result.
     """
     from hwsim.testing.moves import MOVES  # it needs Search
 
-    search = Search(judge, settled, fixed, budget)
+    search = Search(judge, settled, fixed, budget, frame)
     stopped = ""
     try:
         while True:

@@ -17,7 +17,7 @@ import numpy as np
 class Unit:
     """One unit; a fault replaces one of its methods. bits: of the accumulator.  left: what a call leaves behind."""
 
-    bits: int = 16
+    bits: int = 12
     shift: int = 4
     left: int = 0
 
@@ -128,7 +128,6 @@ FAULTS: dict[str, dict[str, Callable[..., Any]]] = {
     "bias twice where it is negative": {"load": lambda self, bias: bias * (1 + (bias < 0))},
     "output saturates to -127": {"clip": lambda self, value: max(-127, min(127, value))},
     "output wraps": {"clip": lambda self, value: wrapped(value, 8)},
-    "output wraps below": {"clip": lambda self, value: min(127, value) if value >= 0 else wrapped(value, 8)},
     "output off by one at its end": {"clip": lambda self, value: 126 if value == 127 else max(-128, min(127, value))},
     "-128 * -128 is -16384": {"product": lambda self, x, w, tap, taps: -16384 if x == w == -128 else x * w},
     "weights unsigned": {"product": lambda self, x, w, tap, taps: x * (w % 256)},
@@ -138,9 +137,7 @@ FAULTS: dict[str, dict[str, Callable[..., Any]]] = {
     "padding reads the first pixel": {
         "read": lambda self, plane, row, column: plane[0][0] if row < 0 else Unit.read(self, plane, row, column),
     },
-    "carry into bit 12 lost": {
-        "add": lambda self, acc, p: saturated(acc + p - 4096 * (acc & 4095 == 4095 and p == 1), self.bits)
-    },
+    "carry into bit 8 lost": {"add": lambda self, acc, p: saturated(acc + p - 256 * (acc & 255 == 255 and p > 0), self.bits)},
     "accumulator not cleared": {"load": lambda self, bias: saturated(bias + self.left, self.bits), "finish": _keeps},
     "saturation sticks": {"add": _sticky},
 }

@@ -10,7 +10,8 @@ from hwsim.formats import FixedPoint
 from hwsim.layers import Convolution, Layer
 
 S8 = FixedPoint(8, 4)
-SATURATING = MacContract(S8, S8, Output(S8), Accumulator(16, overflow=hwsim.Overflow.SATURATE))
+# Two products of small numbers are beyond 12 bits, and the output shows all that an accumulator of 12 bits holds.
+SATURATING = MacContract(S8, S8, Output(S8), Accumulator(12, overflow=hwsim.Overflow.SATURATE))
 WEIGHT = np.array([[[[3, -2], [1, 0]]], [[[-1, 2], [0, 7]]]])
 LAYER = Convolution(SATURATING, WEIGHT, np.array([8, -8]))
 """One input channel, two output channels, 2 x 2 taps."""
