@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from hwsim.errors import HwsimError
-from hwsim.testing.bit_exact import require_hypothesis
+from hwsim.testing.campaign import require_hypothesis
 from hwsim.testing.example.device import require_tools
 from hwsim.testing.example.faults import FAULTS, fault
 

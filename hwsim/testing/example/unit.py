@@ -10,7 +10,7 @@ from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, MacContract, Output
 from hwsim.formats import FixedPoint
 from hwsim.layers import Convolution, FullyConnected
-from hwsim.testing.bit_exact import require_hypothesis
+from hwsim.testing.campaign import require_hypothesis
 from hwsim.testing.example.jobs import DEFAULT, Widths
 
 if TYPE_CHECKING:
