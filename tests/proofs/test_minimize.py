@@ -197,6 +197,14 @@ def test_computing_only_what_differs_gives_what_whole_networks_give(make, batch,
     assert judge.passes == 2 and judge.runs == 2 * len(variants)
 
 
+def test_every_backend_finds_the_same():
+    network = branching()
+    images = drawn_images(network, 6)
+    found = [minimize_accumulators(network, images, images, margin=30, backend=name).to_json() for name in ("jit", "auto")]
+    assert len({json.dumps(each | {"seconds": 0}, sort_keys=True) for each in found}) == 1
+    assert all(layer["trials"] for layer in found[0]["layers"]) and found[0]["columns"]["saturating"]["events"]["fc"]
+
+
 def walked(layer, first: int, top: int, least: int, right: dict[int, int]) -> Walk:
     """A walk with these answers."""
     walk = Walk(layer, first, top, least)
