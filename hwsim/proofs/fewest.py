@@ -211,18 +211,19 @@ def _best_node(machine: Machine, up: bool) -> list[int] | None:
     """
     codes, useful = extremes(machine, up)
     values = machine.site.products(codes) * (1 if up else -1)
-    table, best = np.array(machine.table), None
+    table, best = machine.static_table, None
     values, useful, forced = np.append(values, 0), np.append(useful, False), np.append(machine.site.forced, False)  # for -1
     for groups, (low, high) in zip(_nodes(machine), machine.level_limits, strict=True):
         for lanes in groups:
             taps = table[:, lanes]
             size = np.where(useful[taps], values[taps], 0)
             room = (high if up else -low) - np.where(forced[taps], values[taps], 0).sum(axis=1)
-            largest = -np.sort(-size, axis=1)
-            beyond = largest.cumsum(axis=1) > room[:, None]
+            reached = np.zeros((len(taps), len(lanes) + 1), dtype=np.int64)
+            reached[:, 1:] = (-np.sort(-size, axis=1)).cumsum(axis=1)
+            beyond = reached > room[:, None]
             if not beyond.any():
                 continue
-            counts = np.where(beyond.any(axis=1), beyond.argmax(axis=1) + 1, len(lanes) + 1)
+            counts = np.where(beyond.any(axis=1), beyond.argmax(axis=1), len(lanes) + 1)
             step = int(counts.argmin())
             if best is None or counts[step] < len(best):
                 order = np.argsort(-size[step], kind="stable")[: counts[step]]

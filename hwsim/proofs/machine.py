@@ -112,9 +112,24 @@ class Machine:
         if w is None:
             acc, event = accumulate(total_of(products), self.shift, self.bias, p.acc_bits, p.acc_low, p.acc_high)
             return Run(acc, bool(event), (0, event, 0), False)
-        steps, count = self.arranged(products, skipped)
-        acc, persistent, tree, held, spilled, first = walk(steps, count, p.level_bits, self.shift, self.bias, w)
+        if self.plain_tree:  # each step's exact sum, as if of a single lane
+            sums = np.append(products, 0)[self.static_table].sum(axis=1).tolist()
+            acc, persistent, tree, held, spilled, first = walk(sums, len(sums), (), self.shift, self.bias, w._replace(lanes=1))
+        else:
+            steps, count = self.arranged(products, skipped)
+            acc, persistent, tree, held, spilled, first = walk(steps, count, p.level_bits, self.shift, self.bias, w)
         return Run(acc, bool(persistent), (tree, held, spilled), first >= 0)
+
+    @cached_property
+    def plain_tree(self) -> bool:
+        """Whether the tree is proven by its contract to hold every sum, in steps that the codes do not move."""
+        return self.schedule.tree.overflow is None and not self.site.grouped_by_input
+
+    @cached_property
+    def static_table(self) -> np.ndarray:
+        """The taps of each step, int64 [steps][lanes]; -1 in idle lanes."""
+        lanes = 1 if self.walk is None else self.walk.lanes
+        return np.array(self.table, dtype=np.int64).reshape(-1, lanes)
 
     def step_sums(self, codes: np.ndarray) -> list[int]:
         """Return what each step adds to the accumulator; where no order is declared, each tap is a step."""

@@ -18,11 +18,13 @@ from hwsim.formats import FixedPoint
 from hwsim.layers import MacLayer, Shape
 from hwsim.proofs.certificate import Certificate
 from hwsim.proofs.endings import BUDGET
+from hwsim.proofs.fewest import fewest
 from hwsim.proofs.machine import Machine
 from hwsim.proofs.narrow import with_width
 from hwsim.proofs.prove import prove
 from hwsim.proofs.reference import with_room
 from hwsim.proofs.search import Pick, search
+from hwsim.proofs.site import sites
 from hwsim.proofs.witness import can_overflow, find_witness, witnesses
 from oracles.witness_cases import Brute, Small, brute, smalls
 
@@ -86,8 +88,26 @@ def test_a_small_layer_is_searched_to_its_end_and_the_largest_products_claim_not
     for place, k in open_places(proof):
         wide = room(proof, place)
         tried = brute(small, wide, k, place)
+        bounded(small, proof, place, k, tried.first)
         for budget in (BUDGET, 0):
             holds(small.layer, wide, tried, proof, place, k, budget)
+
+
+def bounded(small: Small, proof: Certificate, place: Place, k: int, needed: int | None) -> None:
+    """No input needs fewer entries than the bound, which is met where every tap adds its own share."""
+    machines = [Machine(site, small.layer.integer) for site in sites(small.layer, small.shape, proof.inputs, k)]
+    bound = min(fewest(machine, place, up)[1] for machine in machines for up in (True, False))
+    if needed is None:
+        return
+    least = needed - machines[0].site.nonzeros(machines[0].site.base)
+    assert bound <= least
+    if not any(machine.site.forced.any() for machine in machines) and all(shares(machine, place) for machine in machines):
+        assert bound == least
+
+
+def shares(machine: Machine, place: Place) -> bool:
+    """Whether the fewest follow from the largest products alone."""
+    return machine.additive if place is Place.ACCUMULATOR else place is Place.TREE and not machine.site.grouped_by_input
 
 
 @settings(max_examples=25)
@@ -130,6 +150,12 @@ def of(layer: MacLayer, place: Place = Place.ACCUMULATOR):
 
 
 SATURATE = Accumulator(15, overflow=Overflow.SATURATE)
+
+
+def test_a_sum_that_only_meets_the_limit_is_no_overflow():
+    unsigned = replace(linear([1], Accumulator(12)).contract, input=FixedPoint(8, 0, False), output=Output(FixedPoint(8, -3)))
+    found = of(Linear().layer(np.ones((1, 60), dtype=np.int64), unsigned, np.array([2047 - 5 * 255])))
+    assert (found.nonzeros, found.fewest, found.asked) == (6, True, 2047 + 255), "five of them fill the register"
 
 
 def test_a_late_bias_makes_a_transient_step_and_a_last_one():
