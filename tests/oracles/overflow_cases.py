@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +10,12 @@ from hypothesis import strategies as st
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.shift_add import SignOrder
-from hwsim.contract import Accumulator, MacContract, Output, RoundAt, ShiftAdd
+from hwsim.contract import Accumulator, Axis, MacContract, Order, Output, RoundAt, Schedule, ShiftAdd, Tail, ZeroSkip
 from hwsim.formats import Affine, FixedPoint, PowerOfTwo
 from hwsim.formats.pow2 import ZeroCode
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, MacLayer, Shape
 from oracles.generate import refusing, seeds
-from oracles.ordered_cases import clipped, overflows, roundings, schedules, weights
+from oracles.ordered_cases import clipped, overflows, roundings, schedules, spills, trees, weights
 
 MOST = 130
 """Inputs that one output may have."""
@@ -54,8 +55,33 @@ def weight_formats(draw, k: int, x: FixedPoint | Affine) -> tuple[FixedPoint | A
     return FixedPoint(bits, lengths, signed), None
 
 
+class Steps(Enum):
+    """What sums are drawn: without an order, in any, or in orders where what an input leaves out regroups the rest."""
+
+    NONE = 0
+    ANY = 1
+    SKIPPING = 2
+
+
 @st.composite
-def contracts(draw, k: int, product_bits: int, scheduled: bool) -> MacContract:
+def orders(draw, product_bits: int, bits: int, extents: tuple[int, int, int], skipping: bool) -> Schedule:
+    """Schedules whose lanes mostly lie along the axis with the most taps."""
+    any_order = draw(schedules(product_bits, bits))
+    if not skipping and draw(st.integers(0, 2)) == 0:
+        return any_order
+    axis = list(Axis)[extents.index(max(extents))]
+    lanes = draw(st.integers(1, max(2, min(4, max(extents)))))
+    packed = draw(st.booleans())
+    order = draw(st.sampled_from([order for order in Order if not packed or order.value[-1] == axis.value]))
+    skip = draw(st.sampled_from([ZeroSkip.INPUT, ZeroSkip.EITHER] if skipping else [any_order.skip_zeros]))
+    spill = draw(spills(bits)) if skipping and not (packed and lanes > 1) else any_order.spill
+    tail, tree = Tail.PACKED if packed else Tail.IDLE, draw(trees(lanes, product_bits))
+    return Schedule(order, lanes, axis, tail, tree, any_order.bias, any_order.padded, skip, spill)
+
+
+@st.composite
+def contracts(draw, k: int, product_bits: int, extents: tuple[int, int, int], steps: Steps) -> MacContract:
+    scheduled = steps is not Steps.NONE
     x = draw(input_formats())
     w, unit = draw(weight_formats(k, x))
     affine = isinstance(x, Affine) or isinstance(w, Affine)
@@ -64,7 +90,7 @@ def contracts(draw, k: int, product_bits: int, scheduled: bool) -> MacContract:
     guard = (max(0, -w.exp_min) if unit is None else unit.guard_bits) if isinstance(w, PowerOfTwo) else 0
     grid = x.fl() + (guard if isinstance(w, PowerOfTwo) else min(w.lengths(k)))
     dropped, declared = 0, None
-    place = draw(st.sampled_from(["product", "product", "dropped", "declared", "each", "top"]))
+    place = draw(st.sampled_from(["product", "product", "product", "dropped", "declared", "each", "top"]))
     if scheduled and place == "dropped":
         dropped = draw(st.integers(1, 4))
     if place in ("declared", "top"):
@@ -81,7 +107,7 @@ def contracts(draw, k: int, product_bits: int, scheduled: bool) -> MacContract:
         dropped_bits=dropped,
         rounding=draw(roundings),
         round_at=draw(st.sampled_from(list(RoundAt))),
-        schedule=draw(schedules(product_bits, bits)) if scheduled else None,
+        schedule=draw(orders(product_bits, bits, extents, steps is Steps.SKIPPING)) if scheduled else None,
     )
     at = min(declared) if isinstance(declared, tuple) else grid - dropped if declared is None else declared
     bias = FixedPoint(draw(st.integers(2, bits)), at + draw(st.integers(-1, 4))) if draw(st.booleans()) else None
@@ -105,14 +131,14 @@ def ranges(draw, fmt, channels: int, pixels: int) -> tuple[list[int], list[int]]
 
 
 @st.composite
-def small_layers(draw, scheduled: bool = True) -> Small:
+def small_layers(draw, steps: Steps = Steps.ANY) -> Small:
     """A fully connected layer, a convolution or a deconvolution of at most six taps, and the codes that it may read."""
     kind = draw(st.sampled_from(["connected", "convolution", "convolution", "deconvolution"]))
     k, groups = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 2)]))
     share, r, s = draw(
         st.sampled_from([(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 2, 1), (1, 1, 3), (1, 2, 2), (2, 1, 2), (5, 1, 1), (2, 3, 1)])
     )
-    contract = draw(contracts(k, draw(st.integers(1, 8)), scheduled))
+    contract = draw(contracts(k, draw(st.integers(1, 8)), (share, r, s), steps))
     rng = np.random.default_rng(draw(seeds))
     if kind == "connected":
         shape = Shape(share, r, s)
@@ -127,8 +153,7 @@ def small_layers(draw, scheduled: bool = True) -> Small:
         *build[:3], draw(biases(contract, k, rng)), **(draw(places(kind)) | {"groups": groups} if kind != "connected" else {})
     )
     refusing(layer.output_shape, [shape])
-    channels = shape.c
-    low, high = draw(ranges(contract.input, channels, r * s if kind != "connected" else r * s))
+    low, high = draw(ranges(contract.input, shape.c, r * s))
     return Small(layer, shape, low, high)
 
 

@@ -14,7 +14,7 @@ from hwsim.proofs.narrow import with_width
 from hwsim.proofs.prove import prove
 from oracles import overflow as oracle
 from oracles.generate import seeds
-from oracles.overflow_cases import Small, small_layers
+from oracles.overflow_cases import Small, Steps, small_layers
 
 
 def of(small: Small):
@@ -44,20 +44,26 @@ def agree(small: Small, proof, trees: bool = True) -> None:
             assert tuple(ends.high_at[k].tolist()) in asked.high_at, (name, k, ends.high_at[k], asked)
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
+@given(small_layers(Steps.SKIPPING))
+def test_the_ends_are_those_of_brute_force_where_what_is_read_decides_what_meets(small):
+    agree(small, of(small))
+
+
+@settings(max_examples=300)
 @given(small_layers())
 def test_the_ends_of_every_register_are_those_of_brute_force(small):
     agree(small, of(small))
 
 
-@settings(max_examples=15)
-@given(small_layers(scheduled=False))
+@settings(max_examples=30)
+@given(small_layers(Steps.NONE))
 def test_the_ends_of_a_sum_without_an_order_are_those_of_brute_force(small):
     agree(small, of(small))
 
 
-@settings(max_examples=40)
-@given(small_layers())
+@settings(max_examples=120)
+@given(small_layers() | small_layers(Steps.SKIPPING))
 def test_bounds_that_nothing_was_enumerated_for_contain_brute_force_and_are_it_where_said_so(small):
     ranges = InputRange(np.array(small.low), np.array(small.high))
     agree(small, prove(small.layer, small.shape, ranges, enumerated=0), trees=False)
@@ -71,8 +77,8 @@ def events(layer, *images):
     return counted["spec"].accumulator
 
 
-@settings(max_examples=40)
-@given(small_layers() | small_layers(scheduled=False), seeds)
+@settings(max_examples=60)
+@given(small_layers() | small_layers(Steps.NONE), seeds)
 def test_no_input_overflows_the_width_and_one_overflows_a_bit_less(small, seed):
     layer, shape, low, high = small
     assume(not any_trap(layer))
