@@ -108,7 +108,7 @@ def _check_places(where: str, register: Register, k: int, i: int, unit: Unit, wa
         if live not in walks:
             walks[live] = unit.walk(k, unit.products(k), live, 0 if unit.spill is None else unit.spill.bits)
         found = walks[live].registers[i][side]
-        if value and found != (value, step):
+        if value and found[1] is not None and found != (value, step):
             raise ProofError(
                 f"{where}: claims {value} first at (y, x, step) = {(y, x, step)}, found {found[0]} as the end there, at step "
                 f"{found[1]}; prove it again."

@@ -15,18 +15,18 @@ from math import prod
 
 from hwsim.arith.accumulate import Pairing
 from hwsim.arith.overflow import Overflow
-from hwsim.arith.rounding import Rounding
 from hwsim.arith.shift_add import SignOrder
 from hwsim.contract.accumulator import BiasPoint, PaddedTaps, RoundAt, Spill, Tree, ZeroSkip
 from hwsim.contract.mac import MacContract
 from hwsim.contract.stochastic import Tail
 from hwsim.formats.pow2 import PowerOfTwo
 from hwsim.layers import Convolution, Deconvolution, MacLayer, Shape
+from hwsim.proofs.states import Choice, States, TooMany, rounded
 
 Span = tuple[list[int], list[int]]
 """Smallest and largest value, step by step."""
-End = tuple[int, int]
-"""A smallest or largest value, and the step at which it comes first."""
+End = tuple[int, int | None]
+"""A smallest or largest value, and the step at which it comes first; None where states were followed, not steps."""
 Live = tuple[tuple[int, ...], tuple[int, ...]]
 """Kernel rows and columns that do not lie in the padding."""
 
@@ -34,6 +34,10 @@ WRAPS = "a register before the accumulator wraps"
 CLOSES_UP = "taps are left out by what they read"
 NOWHERE = (-(1 << 100), 0), (1 << 100, 0)
 """Ends of a register of which nothing is known."""
+PATIENCE = 1 << 18
+"""Sums of states that one certificate may ask for: about a second."""
+MOST_CODES = 1 << 10
+"""Codes of one tap that are tried one by one."""
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Unit:
         self.skips_padding = skipped or skips in (ZeroSkip.INPUT, ZeroSkip.EITHER)  # padding reads zeros
         packed = self.schedule is not None and self.schedule.tail is Tail.PACKED and self.schedule.lanes > 1
         self.closes_up = self.skips_inputs and packed
+        self.patience = PATIENCE
         self._inside: dict[Live, list[int]] = {}
         self._steps: dict[Live, list[list[int]]] = {}
 
@@ -91,14 +96,17 @@ class Unit:
         """Smallest and largest product of each tap, and a 0 behind the last."""
         fine, coarse = self.grids(k)
         drop = max(fine - coarse, 0) if self.acc.round_at is RoundAt.PRODUCT else 0
-        per, made = prod(self.extents[1:]), {}
-        first = k // (self.layer.channels // getattr(self.layer, "groups", 1)) * self.extents[0]
-        inputs = [ends for ends in self.ranges[first : first + self.extents[0]] for _ in range(per)]
-        ends = list(zip(inputs, self.layer.weight[k].ravel().tolist(), strict=True))
+        made: dict[tuple[tuple[int, int], int], tuple[int, int]] = {}
+        ends = list(zip(self.inputs(k), self.layer.weight[k].ravel().tolist(), strict=True))
         for both in set(ends):
             found = [rounded(self.product(x, both[1], k), drop, self.acc.rounding) for x in both[0]]
             made[both] = min(found), max(found)
         return [made[both][0] for both in ends] + [0], [made[both][1] for both in ends] + [0]
+
+    def inputs(self, k: int) -> list[tuple[int, int]]:
+        """Range of what each tap of an output channel reads, less the zero point."""
+        first = k // (self.layer.channels // getattr(self.layer, "groups", 1)) * self.extents[0]
+        return [ends for ends in self.ranges[first : first + self.extents[0]] for _ in range(prod(self.extents[1:]))]
 
     def product(self, x: int, code: int, k: int) -> int:
         """What the multiplier, or the shift-add unit, makes of an operand and a weight's code."""
@@ -160,7 +168,50 @@ class Unit:
             yield live, self.walk(k, ends, live, spill_bits)
 
     def walk(self, k: int, ends: Span, live: Live, spill_bits: int) -> Walk:
-        """Walk an output whose products have these ends."""
+        """Walk an output whose products have these ends: on intervals, and where these are bounds only, state by state."""
+        found = self._walk(k, ends, live, spill_bits)
+        return found if found.doubt is None else self._followed(k, live, spill_bits) or found
+
+    def _followed(self, k: int, live: Live, spill_bits: int) -> Walk | None:
+        """Follow every state; None where there are too many."""
+        assert self.schedule is not None
+        if self.patience <= 0 or any(b - a >= MOST_CODES for a, b in self.ranges):
+            return None
+        (fine, coarse), bias, lanes = self.grids(k), self.bias(k), self.schedule.lanes
+        left = coarse - fine if coarse > fine or self.acc.round_at is RoundAt.STEP else 0
+        first, levels = self.schedule.bias is BiasPoint.FIRST, levels_of(self.schedule.tree, lanes)
+        states = States(self.schedule, (left, self.acc.rounding), bias if first else 0, levels, spill_bits, self.patience)
+        try:
+            for row in self._rows(k, live, 1 if self.closes_up else lanes):
+                choices = [self._choices(k, tap) for tap in row]
+                if self.closes_up:
+                    states.take_tap(choices[0], lanes)
+                else:
+                    states.take_row(choices)
+            held = states.end(lanes, 0 if first else bias)
+        except TooMany:
+            held = None
+        self.patience = states.patience
+        return None if held is None else Walk([((low, None), (high, None)) for low, high in held])
+
+    def _choices(self, k: int, tap: int) -> list[Choice]:
+        """Every product of a tap, and whether what it reads leaves it out."""
+        if tap < 0:
+            return [(0, self.skips_inputs)]
+        fine, coarse = self.grids(k)
+        drop = max(fine - coarse, 0) if self.acc.round_at is RoundAt.PRODUCT else 0
+        (a, b), code = self.inputs(k)[tap], int(self.layer.weight[k].flat[tap])
+        found = {
+            (rounded(self.product(x, code, k), drop, self.acc.rounding), self.leaves_out(x, code, k)) for x in range(a, b + 1)
+        }
+        return sorted(found)
+
+    def leaves_out(self, x: int, code: int, k: int) -> bool:
+        """Return whether a tap is none with this operand."""
+        return self.skips_inputs and (x == 0 or self.skips_weights and self.is_zero(code, k))
+
+    def _walk(self, k: int, ends: Span, live: Live, spill_bits: int) -> Walk:
+        """On intervals."""
         (fine, coarse), bias = self.grids(k), self.bias(k)
         left = coarse - fine if coarse > fine or self.acc.round_at is RoundAt.STEP else 0
         if self.schedule is None:
@@ -336,18 +387,3 @@ def fit(span: Span, bits: int, overflow: Overflow) -> tuple[Span, str | None]:
         return ([min(max(v, low), high) for v in span[0]], [min(max(v, low), high) for v in span[1]]), None
     pairs = [(a, b) if low <= a and b <= high else (low, high) for a, b in zip(*span, strict=True)]
     return ([a for a, _ in pairs], [b for _, b in pairs]), WRAPS
-
-
-def rounded(x: int, shift: int, mode: Rounding) -> int:
-    """round(x / 2**shift); a negative shift multiplies."""
-    if shift <= 0:
-        return x << -shift
-    down, rest, half = x >> shift, x & ((1 << shift) - 1), 1 << (shift - 1)
-    if rest == 0 or mode.name.startswith("TIES") and rest != half:
-        return down + (rest > half)
-    up = {
-        Rounding.FLOOR: False, Rounding.CEIL: True, Rounding.TOWARD_ZERO: x < 0, Rounding.AWAY_FROM_ZERO: x > 0,
-        Rounding.TIES_UP: True, Rounding.TIES_DOWN: False, Rounding.TIES_AWAY: x > 0, Rounding.TIES_TO_ZERO: x < 0,
-        Rounding.TIES_EVEN: down % 2 == 1, Rounding.TIES_ODD: down % 2 == 0,
-    }  # fmt: skip
-    return down + up[mode]
