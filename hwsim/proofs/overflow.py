@@ -15,6 +15,7 @@ from hwsim.images import ImageSet
 from hwsim.layers import MacLayer
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.proofs.certificate import Certificate
+from hwsim.proofs.float_prove import FloatCertificate, prove_float
 from hwsim.proofs.prove import prove
 from hwsim.proofs.ranges import network_certificates
 from hwsim.proofs.report import LayerReport, OverflowReport
@@ -62,12 +63,20 @@ def overflow(
     nodes = _chosen(network, layers)
     start = time.perf_counter()
     proofs = _proofs(network, nodes, ranges, say)
+    floats = _float_proofs(network, nodes, say)
     seconds = time.perf_counter() - start
     seen: dict[str, Seen] = {}
     if calibration is not None:
         seen = seen_widths(network, calibration, limit, progress, [node.name for node in nodes], backend)
-    found = tuple(_report(node, proofs.get(node.name), seen.get(node.name), witnesses, say) for node in nodes)
-    return OverflowReport(network, ranges.value, found, seconds)
+    found = []
+    for node in nodes:
+        assert isinstance(node.layer, MacLayer)
+        found.append(
+            LayerReport(node.name, node.layer, proofs.get(node.name), seen.get(node.name), (), False, floats.get(node.name))
+        )
+    if witnesses:
+        found = [_with_witnesses(layer, say) for layer in found]
+    return OverflowReport(network, ranges.value, tuple(found), seconds)
 
 
 def _chosen(network: QuantizedNetwork, names: Sequence[str] | None) -> list[QuantizedNode]:
@@ -93,15 +102,28 @@ def _proofs(network: QuantizedNetwork, nodes: Sequence[QuantizedNode], ranges: R
     return found
 
 
-def _report(node: QuantizedNode, proof: Certificate | None, seen: Seen | None, witnesses: bool, say: Say | None) -> LayerReport:
-    assert isinstance(node.layer, MacLayer)
-    found = LayerReport(node.name, node.layer, proof, seen)
-    if proof is None or found.safe or not witnesses:
-        return found
+def _float_proofs(network: QuantizedNetwork, nodes: Sequence[QuantizedNode], say: Say | None) -> dict[str, FloatCertificate]:
+    """The certificates of layers that add minifloats."""
+    shapes, found = network.shapes(), {}
+    for node in nodes:
+        if in_integers(node):
+            continue
+        if say is not None:
+            say(f"proving {node.name}")
+        assert isinstance(node.layer, MacLayer)
+        found[node.name] = prove_float(node.layer, shapes[node.inputs[0]], node.name)
+    return found
+
+
+def _with_witnesses(layer: LayerReport, say: Say | None) -> LayerReport:
+    """The layer with an input for each register that can overflow."""
+    proof = layer.certificate
+    if proof is None or layer.safe:
+        return layer
     if say is not None:
-        say(f"looking for inputs that overflow {node.name}")
+        say(f"looking for inputs that overflow {layer.name}")
     from hwsim.proofs.witness import find_witness
 
-    places = [place for place in PLACES if any(need.place.startswith(place.name.lower()) and need.beyond for need in found.needs)]
-    inputs = [find_witness(node.layer, proof.shape, proof, place=place) for place in places]
-    return replace(found, witnesses=tuple(each for each in inputs if each is not None), searched=True)
+    places = [place for place in PLACES if any(need.place.startswith(place.name.lower()) and need.beyond for need in layer.needs)]
+    inputs = [find_witness(layer.layer, proof.shape, proof, place=place) for place in places]
+    return replace(layer, witnesses=tuple(each for each in inputs if each is not None), searched=True)

@@ -31,20 +31,20 @@ def draw(report: OverflowReport, file: str | os.PathLike[str] | None = None, for
 
 
 def _line(axes: Axes, y: int, layer: LayerReport) -> None:
-    proof = layer.certificate
-    if proof is None:
+    if layer.bits is None:
         axes.text(0.01, y, layer.result, transform=axes.get_yaxis_transform(), va="center", fontsize=7.5, color=GREY)
         return
     color = BLUE if layer.safe else RED
-    low, high = int(proof.bits.min()), proof.layer_bits
+    low, high = int(layer.bits.min()), int(layer.bits.max())
     axes.barh(y, high - low + 0.3, 0.5, low - 0.15, color=color)
-    axes.plot([proof.rule_bits] * 2, [y - 0.3, y + 0.3], color=GREY, linewidth=2)
-    axes.plot([proof.declared_bits] * 2, [y - 0.42, y + 0.42], color="black", linewidth=2)
+    if layer.certificate is not None:
+        axes.plot([layer.certificate.rule_bits] * 2, [y - 0.3, y + 0.3], color=GREY, linewidth=2)
+    axes.plot([layer.declared_bits] * 2, [y - 0.42, y + 0.42], color="black", linewidth=2)
     if layer.seen is not None:
         axes.plot([layer.seen.bits], [y], marker="D", markersize=4.5, color=ORANGE, markeredgecolor="white", markeredgewidth=0.6)
     room = layer.row()["headroom"]
     before = "" if all(need.headroom >= 0 for need in layer.needs[1:]) else f"  {_before(layer)}"
-    _beside(axes, y, f"{high:>5}{proof.declared_bits:>5}{room:>6}{before}", "black" if layer.safe else RED)
+    _beside(axes, y, f"{high:>5}{layer.declared_bits:>5}{room:>6}{before}", "black" if layer.safe else RED)
 
 
 def _before(layer: LayerReport) -> str:
@@ -67,9 +67,11 @@ def _bits_axis(axes: Axes, layers: Sequence[LayerReport]) -> None:
 
 
 def _bits(layer: LayerReport) -> Iterator[int]:
-    proof = layer.certificate
-    if proof is not None:
-        yield from (int(proof.bits.min()), proof.layer_bits, proof.rule_bits, proof.declared_bits)
+    """Every width that is drawn."""
+    if layer.bits is not None:
+        yield from (int(layer.bits.min()), int(layer.bits.max()), layer.declared_bits)
+    if layer.certificate is not None:
+        yield layer.certificate.rule_bits
     if layer.seen is not None:
         yield layer.seen.bits
 

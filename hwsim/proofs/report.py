@@ -23,6 +23,7 @@ from hwsim.proofs.certificate import Certificate
 from hwsim.proofs.seen import Seen
 
 if TYPE_CHECKING:
+    from hwsim.proofs.float_prove import FloatCertificate
     from hwsim.proofs.witness import Witness
 
 SCHEMA = "hwsim.overflow.report/1"
@@ -65,7 +66,7 @@ class Need:
 
 @dataclass(frozen=True, eq=False)
 class LayerReport:
-    """One layer. certificate: None where minifloats are added.  seen: None where no images were given.
+    """One layer. certificate: None where minifloats are added; these have `floats`.  seen: None where no images were given.
 
     witnesses: an input for each register that can overflow: accumulator, tree, spill; none where none was looked for, or
     (searched) none was found.
@@ -77,6 +78,7 @@ class LayerReport:
     seen: Seen | None = None
     witnesses: tuple[Witness, ...] = ()
     searched: bool = False
+    floats: FloatCertificate | None = None
 
     @property
     def products(self) -> int:
@@ -103,28 +105,43 @@ class LayerReport:
     @property
     def safe(self) -> bool:
         """Whether no register can overflow, whatever the input."""
+        if self.floats is not None:
+            return bool(self.floats.safe.all())
         return self.certificate is not None and not any(need.beyond for need in self.needs)
 
     @property
+    def bits(self) -> np.ndarray | None:
+        """The accumulator that each output channel needs, int64 [K]; None for a register of minifloats."""
+        if self.certificate is not None:
+            return self.certificate.bits
+        return None if self.floats is None else self.floats.bits
+
+    @property
+    def declared_bits(self) -> int:
+        """The accumulator that is declared; of an exact sum of minifloats, the one that the formats ask for."""
+        proof = self.floats if self.certificate is None else self.certificate
+        return 0 if proof is None else proof.declared_bits
+
+    @property
     def headroom(self) -> int | None:
-        """Bits of the declared accumulator that no input reaches; below 0, bits that are missing."""
-        return None if self.certificate is None else self.certificate.declared_bits - self.certificate.layer_bits
+        """Bits of the declared accumulator that no input reaches; below 0, bits that are missing; None where none is in bits."""
+        return None if self.bits is None else self.declared_bits - int(self.bits.max())
 
     @property
     def proven(self) -> str:
         """The proven width: of the narrowest and of the widest channel; at most, where a bound was not shown to be reached."""
-        proof = self.certificate
-        if proof is None:
+        proof, bits = self.certificate, self.bits
+        if bits is None:
             return ""
-        low, high = int(proof.bits.min()), proof.layer_bits
-        most = "" if proof.tight[proof.bits == high].any() else "at most "
+        low, high = int(bits.min()), int(bits.max())
+        most = "" if proof is None or proof.tight[bits == high].any() else "at most "
         return f"{most}{high}" if low == high else f"{most}{low}..{high}"
 
     @property
     def result(self) -> str:
         """In words: safe, or which registers can overflow in how many channels."""
         if self.certificate is None:
-            return not_covered(self.layer)
+            return "not proven" if self.floats is None else float_words(self.floats)
         if self.safe:
             return "safe"
         told = ", ".join(f"{n.place} in {len(n.beyond)} of {len(n.bits)} channels" for n in self.needs if n.beyond)
@@ -171,8 +188,9 @@ class LayerReport:
         for place in dict.fromkeys(need.place.split()[0] for need in self.needs if need.beyond):
             if self.searched and place not in found:
                 yield f"{self.name}: no input that overflows the {place} was found; that there is none is not proven."
-        if self.certificate is not None and self.certificate.reason is not None:
-            yield f"{self.name}: the proven widths may be too wide: {self.certificate.reason}."
+        proof = self.floats if self.certificate is None else self.certificate
+        if proof is not None and proof.reason is not None:
+            yield f"{self.name}: what is proven may be too wide: {proof.reason}."
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -196,6 +214,7 @@ class LayerReport:
             "safe": self.safe,
             "result": self.result,
             "certificate": None if proof is None else proof.to_json(),
+            "float_certificate": None if self.floats is None else _float_json(self.floats),
             "seen": None if self.seen is None else self.seen.to_json(),
             "witnesses": [witness_json(witness) for witness in self.witnesses],
         }
@@ -266,12 +285,20 @@ def order(layer: MacLayer) -> str:
     return f"{schedule.order.name.lower()}{lanes}"
 
 
-def not_covered(layer: MacLayer) -> str:
+def _float_json(proof: FloatCertificate) -> dict[str, Any]:
+    """The certificate as plain data, its ends as text, since they have any number of digits: 3 * 2**-4 is "3*2**-4"."""
+    ends = {end: [f"{numerator}*2**{power}" for numerator, power in proof.to_json()[end]] for end in ("low", "high")}
+    return proof.to_json() | ends
+
+
+def float_words(proof: FloatCertificate) -> str:
     """What is said of a layer that adds minifloats."""
-    unit = layer.unit
-    if isinstance(unit, FloatUnit) and unit.accumulator is None:
-        return f"minifloats, added exactly: {unit.proven_bits} of {unit.register.bits} bits are needed; no certificate"
-    return "minifloats, rounded at every add: not covered"
+    if proof.headroom is None:
+        return "safe: an exact sum"
+    if proof.safe.all():
+        return f"safe: {int(proof.headroom.min())} binades below the largest number"
+    beyond = f"accumulator in {int((~proof.safe).sum())} of {len(proof.safe)} channels"
+    return f"{'can overflow' if proof.tight else 'not proven'}: {beyond}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,11 +341,13 @@ class OverflowReport:
     def summary(self) -> str:
         """One line: how many layers are safe, and the accumulator that would serve all."""
         count = sum(layer.safe for layer in self.layers)
-        proofs = [layer.certificate for layer in self.layers if layer.certificate is not None]
+        bits = [int(layer.bits.max()) for layer in self.layers if layer.bits is not None]
+        rules = [layer.certificate.rule_bits for layer in self.layers if layer.certificate is not None]
         told = f"{count} of {len(self.layers)} layers are proven safe"
-        if proofs:
-            told += f"; {max(proof.layer_bits for proof in proofs)} bits would serve all, the log2 rule asks for"
-            told += f" {max(proof.rule_bits for proof in proofs)}"
+        if bits:
+            told += f"; {max(bits)} bits would serve all"
+        if rules:
+            told += f", the log2 rule asks for {max(rules)}"
         return f"{told}."
 
     def remarks(self) -> list[str]:

@@ -9,14 +9,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hwsim
 from hwsim.arith.accumulate import Pairing
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import Accumulator, FloatMacContract, FloatOutput, MacContract, Output, Schedule, Spill, Tree
+from hwsim.contract import (
+    Accumulator,
+    FloatAccumulator,
+    FloatMacContract,
+    FloatOutput,
+    MacContract,
+    Output,
+    Schedule,
+    Spill,
+    Tree,
+)
 from hwsim.errors import InputError
 from hwsim.formats import FixedPoint
-from hwsim.formats.catalog import E4M3
+from hwsim.formats.catalog import BINARY16, E4M3
 from hwsim.golden.read import read_package
 from hwsim.layers import Convolution, FullyConnected, ImageEncoding, MacLayer, Shape
 from hwsim.network.preprocessing import ChannelOrder, Preprocessing
@@ -26,6 +38,7 @@ from hwsim.proofs.overflow import Ranges, overflow
 from hwsim.proofs.prove import prove
 from hwsim.proofs.report import OverflowReport
 from hwsim.proofs.stored import INDEX, verify_report
+from hwsim.testing import networks
 from support.networks import branching
 from support.pictures import words
 
@@ -105,6 +118,43 @@ def test_every_register_is_watched(place: str) -> None:
         assert found.row()[place] == f"{need.bits.max()} of 13"
 
 
+@pytest.mark.parametrize(("overflow_mode", "safe"), [(Overflow.WRAP, True), (Overflow.SATURATE_SYMMETRIC, False)])
+def test_a_level_is_safe_at_its_very_end_where_the_mode_has_one(overflow_mode: Overflow, safe: bool) -> None:
+    """Two inputs of -128 make -256: a register of 9 bits holds it, and one whose range is symmetric does not."""
+    schedule = Schedule(lanes=2, tree=Tree(Pairing.ADJACENT, (9,), overflow_mode))
+    layer = Convolution(MacContract(S8, S8, Output(S8), Accumulator(10, schedule=schedule)), np.ones((1, 2, 1, 1), dtype=int))
+    found = overflow(chain(layer))["layer1"]
+    assert found.needs[1].bits.tolist() == [9 if safe else 10] and found.safe == safe
+
+
+def test_the_proven_width_is_safe_and_one_bit_less_is_not() -> None:
+    bits = overflow(chain(conv(ROOMY)))["layer1"].certificate.layer_bits
+    for width, safe in ((bits, True), (bits - 1, False)):
+        found = overflow(chain(conv(Accumulator(width))))["layer1"]
+        assert found.safe == safe and found.headroom == width - bits and len(found.witnesses) == (not safe)
+
+
+def test_of_several_levels_the_tightest_is_told() -> None:
+    schedule = Schedule(lanes=4, tree=Tree(Pairing.CHAIN, (13, 20, 14), Overflow.SATURATE))
+    found = overflow(chain(conv(Accumulator(32, schedule=schedule))), witnesses=False)["layer1"]
+    rooms = {need.place: need.headroom for need in found.needs[1:]}
+    assert list(rooms) == ["tree level 1", "tree level 2", "tree level 3"] and len(set(rooms.values())) == 3
+    tightest = found.needs[1:][int(np.argmin(list(rooms.values())))]
+    assert found.row()["tree"] == f"{tightest.bits.max()} of {tightest.declared}"
+
+
+@settings(max_examples=20)
+@given(networks(), st.sampled_from(Ranges))
+def test_every_network_has_a_report_that_checks(net: QuantizedNetwork, ranges: Ranges) -> None:
+    """Whatever its layers are: certificates hold, what is not safe shows a register beyond its width, and it prints."""
+    report = overflow(net, ranges=ranges)
+    assert verify_report(report.to_json(), net).holds
+    for layer in report:
+        assert layer.floats is not None or layer.safe == (not any(need.beyond for need in layer.needs))
+        assert not (layer.safe and layer.witnesses)
+        assert layer.name in str(report)
+
+
 def test_columns_with_nothing_to_say_are_left_out(report: OverflowReport) -> None:
     headings, rows = report.table()
     assert not {"tree", "spill", "seen"} & set(headings) and all(len(row) == len(headings) for row in rows)
@@ -112,13 +162,32 @@ def test_columns_with_nothing_to_say_are_left_out(report: OverflowReport) -> Non
     assert "spill" in overflow(chain(conv(PLACES["spill"])), witnesses=False).table()[0]
 
 
-def test_minifloats_are_told_in_their_own_words() -> None:
-    weight = np.full((3, 2, 1, 1), E4M3.encode(1))
-    floats = Convolution(FloatMacContract(S8, E4M3, FloatOutput(E4M3)), weight)
-    found = overflow(chain(floats))
-    assert not found.safe and found["layer1"].certificate is None and "minifloats" in str(found)
-    assert found.to_json()["layers"][0]["certificate"] is None
-    assert "minifloats" in " ".join(words(found.plot()))
+def floats(accumulator=None) -> QuantizedNetwork:
+    """A convolution of minifloats: ten taps of 1."""
+    chosen = {} if accumulator is None else {"accumulator": accumulator}
+    contract = FloatMacContract(S8, E4M3, FloatOutput(E4M3), **chosen)
+    return chain(Convolution(contract, np.full((3, 2, 2, 2), E4M3.encode(1)), pad=1))
+
+
+def test_an_exact_sum_of_minifloats_has_a_width_and_is_safe() -> None:
+    found = overflow(floats())
+    layer = found["layer1"]
+    assert found.safe and layer.certificate is None and layer.floats is not None
+    row = layer.row()
+    assert row["proven"] == str(int(layer.floats.bits.max())) and row["result"].startswith("safe")
+    assert int(row["headroom"]) == layer.floats.declared_bits - int(layer.floats.bits.max())
+    told = found.to_json()["layers"][0]
+    assert told["certificate"] is None and told["float_certificate"]["bits"] == layer.floats.bits.tolist()
+    assert [eval(end) for end in told["float_certificate"]["high"]] == list(layer.floats.high)
+    assert any(str(layer.declared_bits) in text for text in words(found.plot()))
+
+
+def test_a_float_register_has_binades_and_no_bits() -> None:
+    """Eight inputs of 128 make 1,024: within binary16's 65,504, beyond E4M3's 448."""
+    safe, unsafe = overflow(floats(FloatAccumulator(BINARY16))), overflow(floats(FloatAccumulator(E4M3)))
+    assert safe.safe and "safe: 5 binades below" in str(safe)
+    assert not unsafe.safe and "can overflow: accumulator in 3 of 3 channels" in str(unsafe)
+    assert safe["layer1"].row()["proven"] == "" and "5 binades below" in " ".join(words(safe.plot()))
 
 
 def test_ranges_of_the_network_need_no_more_than_those_of_the_formats() -> None:

@@ -123,6 +123,30 @@ def test_partial_sums_may_need_more_than_the_ends() -> None:
     assert (seen.end_bits, seen.bits) == (8, 13)  # 31 * 127 = 3937
 
 
+def test_a_brighter_image_widens_what_a_darker_one_left() -> None:
+    """Image by image: 31 * 10 needs 10 bits, 31 * 90 13, and the register is tried anew each time."""
+    net = network(Accumulator(24, schedule=Schedule()))
+    conv = Convolution(net["conv"].layer.contract, np.array([31, 0, 0]).reshape(1, 3, 1, 1))
+    net = QuantizedNetwork("grows", (net.nodes[0], QuantizedNode("conv", ("data",), conv)), net.input_shape, IMAGE, "by hand")
+    arrays = np.repeat(np.array([110, 190], dtype=np.uint8), 3 * 4 * 3).reshape(2, 3, 4, 3)
+    for count, top in ((1, 310), (2, 31 * 90)):
+        (seen,) = seen_widths(net, ImageSet(Pixels(arrays), IMAGE, range(count)), batch=1).values()
+        assert (seen.range[1], seen.bits) == (top, top.bit_length() + 1)
+
+
+@pytest.mark.parametrize("schedule", [None, Schedule(), Schedule(bias=BiasPoint.LAST)])
+def test_no_width_is_named_that_the_bias_does_not_fit(schedule: Schedule | None) -> None:
+    """White makes -127 of a bias of 120: the end needs 4 bits, and no register of 4 bits can be built with this bias."""
+    net = network(Accumulator(24, schedule=schedule))
+    conv = Convolution(net["conv"].layer.contract, np.array([-1, 0, 0]).reshape(1, 3, 1, 1), np.array([120]))
+    net = QuantizedNetwork("bias", (net.nodes[0], QuantizedNode("conv", ("data",), conv)), net.input_shape, IMAGE, "by hand")
+    white = ImageSet(Pixels(np.full((1, 3, 4, 3), 255, dtype=np.uint8)), IMAGE, range(1))
+    (seen,) = seen_widths(net, white).values()
+    assert seen.range == (-7, -7) and seen.bits == 8
+    with pytest.raises(ContractError, match="bias"):
+        with_width(conv, 7)
+
+
 def test_without_an_order_the_ends_are_all_there_is() -> None:
     net, data = network(Accumulator(10)), image_set()
     found, trace = seen_widths(net, data, batch=2), run(net, data)
