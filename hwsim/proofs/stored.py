@@ -101,22 +101,31 @@ def _inputs(witness: Witness) -> dict[str, Witness]:
 class Checked:
     """One certificate, checked again. bits: claimed for the widest channel; None where the claim is refuted.
 
-    declared: of the layer.  refuted: why, or None.  unchecked: what could not be proven again, by channel.
+    declared: of the layer.  refuted: why, or None.  unproven: channels for which it could not be confirmed that the claimed
+    registers hold every sum, as sentences.  unreached: those for which they do, but not confirmed that no fewer bits do.
     """
 
     name: str
     bits: int | None
     declared: int
     refuted: str | None = None
-    unchecked: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+    unreached: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every register was proven again to hold every sum."""
+        return self.refuted is None and not self.unproven
 
     @property
     def result(self) -> str:
         """In words."""
         if self.refuted is not None:
             return f"refuted: {self.refuted}"
+        if self.unproven:
+            return f"not checked in {len(self.unproven)} channels: {self.unproven[0]}"
         room = "" if self.bits is None or self.bits <= self.declared else "; the declared accumulator can overflow"
-        doubt = f"; {len(self.unchecked)} channels are bounds, not checked to be reached" if self.unchecked else ""
+        doubt = f"; not checked in {len(self.unreached)} channels that no fewer bits do" if self.unreached else ""
         return f"holds{room}{doubt}"
 
 
@@ -131,13 +140,15 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether no certificate was refuted."""
-        return all(layer.refuted is None for layer in self.layers)
+        """Whether every certificate was proven again."""
+        return all(layer.holds for layer in self.layers)
 
     @property
     def safe(self) -> bool:
         """Whether every layer of the network has a certificate that holds, and an accumulator as wide as it says."""
-        return not self.missing and all(layer.bits is not None and layer.bits <= layer.declared for layer in self.layers)
+        return not self.missing and all(
+            layer.holds and layer.bits is not None and layer.bits <= layer.declared for layer in self.layers
+        )
 
     def rows(self) -> list[tuple[str, ...]]:
         """Lines of the table."""
@@ -145,7 +156,7 @@ class Verification:
 
     def summary(self) -> str:
         """One line."""
-        count = sum(layer.refuted is None for layer in self.layers)
+        count = sum(layer.holds for layer in self.layers)
         missing = f"; without a certificate: {', '.join(self.missing)}" if self.missing else ""
         return f"{count} of {len(self.layers)} certificates hold{missing}."
 
@@ -166,7 +177,9 @@ class Verification:
                 "proven_bits": each.bits,
                 "declared_bits": each.declared,
                 "refuted": each.refuted,
-                "unchecked": list(each.unchecked),
+                "holds": each.holds,
+                "unproven": list(each.unproven),
+                "unreached": list(each.unreached),
             }
             for each in self.layers
         ]
@@ -234,7 +247,7 @@ class _Checker:
             verdict = verify(data, node.layer)
         except ProofError as error:
             return Checked(name, None, declared, str(error))
-        found = Checked(name, max(data["accumulator"]["bits"]), declared, None, tuple(verdict.unchecked))
+        found = Checked(name, max(data["accumulator"]["bits"]), declared, None, verdict.unproven, verdict.unreached)
         shape = list(self.shapes[node.inputs[0]])
         if data["input_shape"] != shape:
             return _refuted(found, f"it is for inputs of shape {data['input_shape']}, the layer reads {shape}.")
