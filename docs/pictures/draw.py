@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent.parent))  # a checkout needs no installation
 
-DOCUMENTS = tuple(HERE.parent / f"{name}.md" for name in ("mac", "products", "stochastic", "affine", "overflow"))
+DOCUMENTS = tuple(HERE.parent / f"{name}.md" for name in ("mac", "products", "stochastic", "affine", "overflow", "testing"))
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<text>.*?)^```\n)?(?:\n!\[[^\]]*\]\(pictures/(?P<picture>[\w.]+)\)\n)?",
     re.DOTALL | re.MULTILINE,

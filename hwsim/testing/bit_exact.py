@@ -14,7 +14,7 @@ from hwsim.testing.campaign import Campaign, Inputs, Progress
 from hwsim.testing.defaults import current
 from hwsim.testing.dut import Device
 from hwsim.testing.judge import Kind, Verdict
-from hwsim.testing.report import Report
+from hwsim.testing.report import Report, told
 from hwsim.testing.saved import load_example
 from hwsim.testing.shrink import REDUCE_CALLS
 
@@ -79,17 +79,17 @@ def assert_bit_exact(
     could be one; InputError for arguments, and what the device raises of hwsim's errors.
     """
     __tracebackhide__ = True
-    told = current()
+    defaults = current()
     campaign = Campaign(
         dut,
         layer,
         inputs,
-        told.max_examples if max_examples is None else max_examples,
-        told.seed if seed is None else seed,
+        defaults.max_examples if max_examples is None else max_examples,
+        defaults.seed if seed is None else seed,
         timeout,
         runs,
-        told.backend if backend is None else backend,
-        told.save if save is None else save,
+        defaults.backend if backend is None else backend,
+        defaults.save if save is None else save,
         fixed,
         reduce_calls,
         progress,
@@ -119,7 +119,7 @@ def failure_of(report: Report) -> BaseException:
         return BitMismatch(report)
     where = f" {report.found()}" + ("" if report.folder is None else f" saved: {report.folder}")
     if verdict.kind is Kind.UNSTEADY:
-        failure: DeviceError = DeviceUnsteady(f"device {report.headline()}{_both(verdict)}{where}", str(report))
+        failure: DeviceError = DeviceUnsteady(f"device {report.device}: {_both(verdict)}.{where}", str(report))
     else:
         assert verdict.error is not None
         failure = type(verdict.error)(
@@ -132,7 +132,9 @@ def failure_of(report: Report) -> BaseException:
 
 def _both(verdict: Verdict) -> str:
     """The two answers of an unsteady device, at the first place where they differ."""
-    a, b, at = verdict.reference, verdict.other, verdict.place
-    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray) or at is None:
-        return ""
-    return f" At (n, k, y, x) = {at} it answered {int(a[at])}, and {int(b[at])} another time."
+    a, b, at, wrong = verdict.reference, verdict.other, verdict.place, verdict.wrong
+    note = f"; {verdict.note}" if verdict.note else ""
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray) or at is None or wrong is None:
+        return f"asked the same twice, it {told(a)}, and it {told(b)} another time{note}"
+    count = f"{int(wrong.sum())} of {wrong.size} outputs differ"
+    return f"asked the same twice, it answered {int(a[at])} at (n, k, y, x) = {at}, and {int(b[at])} another time; {count}{note}"

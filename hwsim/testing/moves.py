@@ -298,8 +298,10 @@ small_inputs, small_weights, small_bias = (partial(_smaller, array) for array in
 
 
 def contracts(search: Search) -> None:
-    """A contract with more of its fields as they are by default."""
-    while any(search.attempt(_changed, search.current, "contract", c) for c in simpler_contracts(mac(search.current).contract)):
+    """A contract with more of its fields as they are by default; only where a strategy is known to vary them."""
+    while search.frame is not None and any(
+        search.attempt(_changed, search.current, "contract", c) for c in simpler_contracts(mac(search.current).contract)
+    ):
         pass
 
 
