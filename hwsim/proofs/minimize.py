@@ -55,8 +55,8 @@ def minimize_accumulators(
     calibration_limit, limit: only the first calibration, scoring images.  label_offset: see hwsim.score.
     certificates: by layer; None proves them for every input in its format.
     progress: called with (scoring images done, in all so far): how many there will be shows as the search goes on.
-    Errors: InputError for a margin out of its range, data without labels or images; ProofError where a scoring image overflows
-    a proven width, which is a fault of hwsim.
+    Errors: InputError for a margin out of its range, data without labels or images, a network wholly of minifloats; ProofError
+    where a scoring image overflows a proven width, which is a fault of hwsim.
 
     >>> import hwsim
     >>> from hwsim.demo.story import MODEL, WEIGHTS
@@ -74,6 +74,8 @@ def minimize_accumulators(
     if not len(chosen) or not len(calibrating):
         raise InputError("minimize: found no scoring or no calibration images, at least one is needed; is the list empty?")
     proofs = _proofs(network, certificates)
+    if not proofs:
+        raise InputError(f"network {network.name!r}: no layer accumulates integers, so there is no accumulator to minimize.")
     exact = _narrowed(network, {name: proof.layer_bits for name, proof in proofs.items() if not proof.safe.all()})
     seen = seen_widths(exact, calibrating, progress=_then(progress, len(chosen)), layers=list(proofs), backend=backend)
     judge = Judge(exact, chosen, labels, backend, progress, len(calibrating))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from os import PathLike
 from typing import Any
@@ -30,7 +30,7 @@ class Stop(Enum):
     """Why no narrower saturating accumulator was taken."""
 
     MARGIN = "one bit less loses more than the margin"
-    REFUSED = "one bit less cannot be built: the bias does not fit, say"
+    REFUSED = "one bit less cannot be built: the bias does not fit"
     NARROWEST = "no register is narrower"
 
 
@@ -108,7 +108,7 @@ class Minimized:
     widened: tuple[str, ...]
     runs: int
     seconds: float
-    networks: Mapping[Column, QuantizedNetwork] = field(repr=False)
+    networks: Mapping[Column, QuantizedNetwork]
 
     def __getitem__(self, name: str) -> LayerWidths:
         for layer in self.layers:
@@ -161,13 +161,17 @@ class Minimized:
             told.append(f"as declared: {self._price(self.declared)}")
         told += [f"{self._column_words(column)}: {self._price(whole)}" for column, whole in self.wholes.items()]
         if self.margin is not None:
-            told += [SATURATES, WALKS.format(self.margin), *self._given_back()]
+            told += [SATURATES, WALKS.format(self.margin), *self._given_back(), *self._refused()]
         told += [f"{name} is left as it is: {why}" for name, why in self.left]
         return [*told, f"{self.runs} networks scored"]
 
     def _given_back(self) -> list[str]:
         gains = ", ".join(f"{name} {self.widened.count(name)}" for name in dict.fromkeys(self.widened))
         return [f"bits given back so that all layers together stay within the margin: {gains}"] if gains else []
+
+    def _refused(self) -> list[str]:
+        names = ", ".join(layer.name for layer in self.layers if layer.stop is Stop.REFUSED)
+        return [f"narrower ones cannot be built, since the bias does not fit them: {names}"] if names else []
 
     def _column_words(self, column: Column) -> str:
         return {
@@ -234,6 +238,8 @@ class Minimized:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         table = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
         return "\n".join([f"{self.name}: accumulator bits", *table, *self.lines()])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         def row(cells: Iterable[str], tag: str) -> str:

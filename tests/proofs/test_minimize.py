@@ -200,9 +200,12 @@ def test_computing_only_what_differs_gives_what_whole_networks_give(make, batch,
 def test_every_backend_finds_the_same():
     network = branching()
     images = drawn_images(network, 6)
-    found = [minimize_accumulators(network, images, images, margin=30, backend=name).to_json() for name in ("jit", "auto")]
-    assert len({json.dumps(each | {"seconds": 0}, sort_keys=True) for each in found}) == 1
-    assert all(layer["trials"] for layer in found[0]["layers"]) and found[0]["columns"]["saturating"]["events"]["fc"]
+    found = [minimize_accumulators(network, images, images, margin=30, backend=name) for name in ("jit", "auto")]
+    assert len({json.dumps(each.to_json() | {"seconds": 0}, sort_keys=True) for each in found}) == 1
+    assert all(layer.trials for layer in found[0].layers) and found[0].wholes[Column.SATURATING].events["fc"]
+    biased = max(np.abs(network["left"].layer.numbers.bias))
+    assert found[0]["left"].stop is Stop.REFUSED and found[0]["left"].alone == int(biased).bit_length() + 1
+    assert "since the bias does not fit them: conv1, left, right, wide\n" in str(found[0])
 
 
 def walked(layer, first: int, top: int, least: int, right: dict[int, int]) -> Walk:
@@ -312,6 +315,10 @@ def test_layers_that_accumulate_minifloats_are_left_and_said():
         found.network(Column.SATURATING)
     with pytest.raises(InputError, match="no layer 'wide'; it has conv1"):
         found["wide"]
+    for name in ("conv1", "left", "right", "fc"):
+        network = network.with_weights(name, hwsim.minifloat("e4m3"))
+    with pytest.raises(InputError, match="no layer accumulates integers"):
+        minimize_accumulators(network, images, images)
 
 
 @pytest.mark.parametrize("margin", [-0.5, 101, float("nan"), float("inf"), True, "1"])
