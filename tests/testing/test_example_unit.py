@@ -25,6 +25,8 @@ Job = tuple[list[tuple[int, int]], int, int, bool]
 """Pairs (x, w), bias, shift, ReLU."""
 
 TINY = Widths(x=3, w=3, acc=6, out=3, shift=2)
+NARROW = Widths(x=3, w=3, acc=5, out=3, shift=2)
+"""The narrowest accumulator, which saturates on -4 * -4 alone."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +43,14 @@ def expected(jobs: list[Job], widths: Widths = Widths()) -> list[int]:
     return [code(*job, widths.acc, widths.out) for job in jobs]
 
 
-def test_a_tiny_unit_equals_the_oracle_on_every_job_of_one_product() -> None:
-    operand = range(-4, 4)
-    every = itertools.product(operand, operand, range(-32, 32), range(4), (False, True))
+@pytest.mark.parametrize("widths", [TINY, NARROW], ids=["tiny", "narrow"])
+def test_a_tiny_unit_equals_the_oracle_on_every_job_of_one_product(widths: Widths) -> None:
+    operand, biases = range(-4, 4), range(-(2 ** (widths.acc - 1)), 2 ** (widths.acc - 1))
+    every = itertools.product(operand, operand, biases, range(4), (False, True))
     jobs: list[Job] = [([(x, w)], bias, shift, relu) for x, w, bias, shift, relu in every]
-    with MacUnit(widths=TINY) as unit:
+    with MacUnit(widths=widths) as unit:
         answers = asked(unit, jobs)
-    assert answers == expected(jobs, TINY)
+    assert answers == expected(jobs, widths)
     assert set(answers) == set(range(-4, 4))
 
 
