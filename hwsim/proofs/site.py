@@ -38,9 +38,8 @@ class Site:
     @classmethod
     def of(cls, layer: MacLayer, shape: Shape, inputs: InputRange, k: int, y: int, x: int) -> Site:
         """Return the site: the layer itself says which pixels its taps read."""
-        numbered = np.arange(shape.c * shape.h * shape.w).reshape(shape)
-        image: Any = numbered.tolist()
-        places, padded = layer.taps(image, k, y, x)
+        numbered: Any = np.arange(shape.c * shape.h * shape.w).reshape(shape)  # indexed as nested lists are
+        places, padded = layer.taps(numbered, k, y, x)
         pixels = np.where(padded, -1, places)
         channels = tap_channels(layer, shape, k)
         low, high = (np.where(pixels < 0, layer.pad_code, end[channels]) for end in (inputs.low, inputs.high))

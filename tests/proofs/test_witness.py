@@ -9,14 +9,15 @@ import pytest
 from hypothesis import event, given, settings
 
 import hwsim
-from hwsim.arith.accumulate import Place
+from hwsim.arith.accumulate import Pairing, Place
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import Accumulator, BiasPoint, MacContract, Output, Schedule, Spill, Tree
+from hwsim.arith.rounding import Rounding
+from hwsim.contract import Accumulator, BiasPoint, MacContract, Output, RoundAt, Schedule, Spill, Tree
 from hwsim.errors import ContractError, HwsimError, OverflowTrap
 from hwsim.execute.single import Conv2d, Linear
 from hwsim.formats import FixedPoint
 from hwsim.layers import MacLayer, Shape
-from hwsim.proofs.certificate import Certificate
+from hwsim.proofs.certificate import Certificate, InputRange
 from hwsim.proofs.endings import BUDGET
 from hwsim.proofs.fewest import fewest
 from hwsim.proofs.machine import Machine
@@ -215,6 +216,34 @@ def test_levels_of_the_tree_and_the_spill_buffer_have_witnesses():
     found = of(linear([100, 90, 90, 100, 100], Accumulator(24, schedule=spill), fl=-8), Place.SPILL)
     assert (found.place, found.step, found.asked, found.nonzeros, found.fewest) == ("spill", 3, 25400, 2, True)
     assert found.visible.wide_acc - found.visible.acc == 1 << 15
+
+
+def test_halves_and_chains_meet_as_the_tree_pairs_them():
+    halves = Tree(Pairing.HALVES, (15, 18), Overflow.WRAP)
+    found = of(linear([90, 1, 90, 1], Accumulator(24, schedule=Schedule(lanes=4, tree=halves)), fl=-8), Place.TREE)
+    assert found.inputs.ravel().nonzero()[0].tolist() == [0, 2] and found.fewest
+    chain = Tree(Pairing.CHAIN, (20, 15, 20), Overflow.SATURATE)
+    found = of(linear([90, 1, 90, 99], Accumulator(24, schedule=Schedule(lanes=4, tree=chain)), fl=-8), Place.TREE)
+    assert found.inputs.ravel().nonzero()[0].tolist() == [0, 2] and found.fewest, "the second level adds the third lane"
+
+
+def test_the_bound_rounds_every_share_away_from_zero():
+    up = Accumulator(3, None, False, Overflow.SATURATE, 10, Rounding.CEIL, RoundAt.STEP, Schedule(lanes=2))
+    layer = linear([1] * 8, up, fl=-10)
+    machine = Machine(next(sites(layer, Shape(8, 1, 1), InputRange.of(layer, Shape(8, 1, 1)), 0)), layer.integer)
+    found, bound = fewest(machine, Place.ACCUMULATOR, True)
+    assert (found.taps, bound) == (4, 4), "a step of one entry is rounded up to 1, and 3 fit"
+
+
+def test_the_best_output_may_be_the_last_and_lie_at_the_border():
+    weight = np.array([[[[1, 1, 1], [1, 90, 90], [1, 90, 1]]]])
+    contract = linear([1], Accumulator(16)).contract
+    for flipped in (weight, weight[:, :, ::-1], weight[:, :, :, ::-1], weight[:, :, ::-1, ::-1]):
+        layer = Conv2d(pad=1).layer(flipped, contract)
+        found = find_witness(layer, Shape(1, 2, 2))
+        heavy = np.argwhere(flipped[0, 0] == 90).mean(axis=0) > 1
+        assert found.at == (0, 0, int(not heavy[0]), int(not heavy[1])), "where the heavy taps read pixels"
+        assert found.nonzeros == 3 and found.trace("spec").acc[found.at] == found.acc
 
 
 def test_the_zero_point_costs_nothing_wherever_it_lies():
