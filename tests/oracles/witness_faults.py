@@ -59,7 +59,13 @@ WITNESS_FAULTS = (
         "    for up in (True,):\n        found, bound",
         BOTH,
     ),
-    Mutant("one site speaks for all", SEARCH, "self.bound = min(self.bound, bound)", "self.bound = bound", BOTH),
+    Mutant(
+        "the first site speaks for all",
+        SEARCH,
+        "in sites(layer, proof.shape, proof.inputs, k)]",
+        "in list(sites(layer, proof.shape, proof.inputs, k))[:1]]",
+        SMALL,
+    ),
     Mutant(
         "the other kind is the same kind",
         SEARCH,
