@@ -115,10 +115,9 @@ class Report:
     def _behind(self) -> list[str]:
         """The operands, and the model's steps."""
         place, layer = self.verdict.place, self.example.layer
-        if not isinstance(layer, MacLayer):
-            return [f"inputs: {self.example.inputs.tolist()}"] if self.example.inputs.size <= SHOWN_OPERANDS else []
-        if place is None:
-            return []
+        if not isinstance(layer, MacLayer) or place is None:
+            arrays = {"inputs": self.example.inputs, "weights": getattr(layer, "weight", None)}
+            return [f"{name}: {a.tolist()}" for name, a in arrays.items() if a is not None and a.size <= SHOWN_OPERANDS]
         found = operands(self.example, place)
         head = ("tap (c, r, s)", "input (c, y, x)", "input", "weight", "product")
         shown = text_table([head, *found[:SHOWN_OPERANDS]])
