@@ -48,13 +48,13 @@ class Claim:
     tight: tuple[bool, ...]
 
 
-def read_claim(data: object, layer: MacLayer) -> Claim:
-    """Read a certificate as plain data.
+def read_claim(data: object, layer: MacLayer, file: str = "") -> Claim:
+    """Read a certificate as plain data; file: where sentences say that it stands.
 
     Errors: InputError where it is malformed, ProofError where it is of another kind of layer, or of other operands.
     """
     name = data.get("name") if isinstance(data, dict) else None
-    where = f"certificate of layer {short(name)}"
+    where = f"{file and file + ': '}certificate of layer {short(name)}"
     f = Fields(data, where)
     contract = layer.contract
     if not isinstance(contract, MacContract):

@@ -19,7 +19,7 @@ from hwsim.golden.package import slug
 from hwsim.layers import MacLayer
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.storage import writing_directory
-from hwsim.network.strict import Fields, parse_json, read_json
+from hwsim.network.strict import Fields, parse_json, read_json, short
 from hwsim.proofs.certificate import InputRange
 from hwsim.proofs.ranges import network_certificates
 from hwsim.proofs.report import SCHEMA, OverflowReport, digest
@@ -234,6 +234,8 @@ class _Checker:
         if name in self.names:
             raise InputError(f"{self.where}: the layer {name!r} stands there twice; write the report again.")
         self.names.add(name)
+        if name not in self.shapes:
+            raise InputError(f"{self.where}: it names a layer {short(name)}, which the network does not have; write it again.")
         node = self.network[name]
         if not in_integers(node):
             if data is None:
@@ -244,7 +246,7 @@ class _Checker:
         assert isinstance(node.layer, MacLayer)
         declared = node.layer.numbers.acc_bits
         try:
-            verdict = verify(data, node.layer)
+            verdict = verify(data, node.layer, self.where)
         except ProofError as error:
             return Checked(name, None, declared, str(error))
         found = Checked(name, max(data["accumulator"]["bits"]), declared, None, verdict.unproven, verdict.unreached)

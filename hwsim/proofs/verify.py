@@ -39,12 +39,13 @@ class Verdict:
         return self.unproven + self.unreached
 
 
-def verify(data: object, layer: MacLayer) -> Verdict:
+def verify(data: object, layer: MacLayer, file: str = "") -> Verdict:
     """Check a certificate, as plain data from any source, against the layer that it claims to be of.
 
+    file: where sentences about data that are no certificate say that these stand.
     Errors: ProofError where a claim is false or is of another layer; InputError where the data are no certificate.
     """
-    claim = read_claim(data, layer)
+    claim = read_claim(data, layer, file)
     unit = Unit(layer, claim.shape, claim.low, claim.high)
     unproven, unreached = [], []
     for k in range(layer.channels):
@@ -63,8 +64,10 @@ def _check_channel(claim: Claim, unit: Unit, k: int) -> tuple[str | None, str | 
     if bits != need:
         raise ProofError(f"{where}: claims {bits} bits for {low}..{high}, found that {need} are needed; prove it again.")
     declared = 0 if unit.spill is None else unit.spill.bits
-    walks = dict(unit.walks(k, declared))
-    doubt = next((walk.doubt for walk in walks.values() if walk.doubt), None)
+    walks = unit.walks(k, declared, follow=False)
+    if _doubt(walks) and (tight or not all(_within(r, k, _reached(walks, i)) for i, r in enumerate(claim.registers))):
+        walks = unit.walks(k, declared, follow=True)
+    doubt = _doubt(walks)
     for i, register in enumerate(claim.registers):
         wider = _check_ends(where, register, k, _reached(walks, i), tight, doubt)
         if wider:
@@ -72,11 +75,17 @@ def _check_channel(claim: Claim, unit: Unit, k: int) -> tuple[str | None, str | 
     if tight and not doubt:
         for i, register in enumerate(claim.registers):
             _check_places(f"{where}, {register.name}", register, k, i, unit, walks)
-    if declared > bits and not unit.fits(k, *_reached(dict(unit.walks(k, bits)), 0), bits):
-        return f"a spill buffer of {bits} bits changes what the accumulator holds", None
-    if tight and not doubt:
-        _check_narrower(where, unit, k, bits, declared, _reached(walks, 0))
-    return None, doubt if tight else None
+    narrower = _check_narrower(where, unit, k, bits, walks, declared) if tight else None
+    return _check_width(where, unit, k, bits, declared), narrower or (doubt if tight else None)
+
+
+def _doubt(walks: Walks) -> str | None:
+    """Return why ends are bounds only, or None where they are reached."""
+    return next((walk.doubt for walk in walks.values() if walk.doubt), None)
+
+
+def _within(register: Register, k: int, ends: tuple[int, int]) -> bool:
+    return register.low[k] <= ends[0] and ends[1] <= register.high[k]
 
 
 def _reached(walks: Walks, register: int) -> tuple[int, int]:
@@ -88,8 +97,7 @@ def _reached(walks: Walks, register: int) -> tuple[int, int]:
 def _check_ends(where: str, register: Register, k: int, reached: tuple[int, int], tight: bool, doubt: str | None) -> str | None:
     """Refute the claimed ends of a register, or return why they are neither proven nor refuted."""
     claimed = register.low[k], register.high[k]
-    held = claimed[0] <= reached[0] and reached[1] <= claimed[1]
-    if held and (doubt or not tight or claimed == reached):
+    if _within(register, k, reached) and (doubt or not tight or claimed == reached):
         return None
     if doubt:
         return f"{doubt}, so that the {register.name} was bounded by {reached[0]}..{reached[1]} only"
@@ -115,11 +123,22 @@ def _check_places(where: str, register: Register, k: int, i: int, unit: Unit, wa
             )
 
 
-def _check_narrower(where: str, unit: Unit, k: int, bits: int, declared: int, reached: tuple[int, int]) -> None:
-    """One bit less must overflow, with a spill buffer that is no wider."""
+def _check_width(where: str, unit: Unit, k: int, bits: int, declared: int) -> str | None:
+    """An accumulator narrower than the declared spill buffer has a narrower one."""
+    walks = unit.walks(k, bits, follow=True) if declared > bits else {}
+    if not walks or unit.fits(k, *_reached(walks, 0), bits):
+        return None
+    if _doubt(walks):
+        return f"{_doubt(walks)}, so that a spill buffer of {bits} bits may change what the accumulator holds"
+    raise ProofError(f"{where}: claims {bits} bits, found that a spill buffer as narrow lets them overflow; prove it again.")
+
+
+def _check_narrower(where: str, unit: Unit, k: int, bits: int, walks: Walks, declared: int) -> str | None:
+    """One bit less must overflow, with a spill buffer that is no wider; return why this is not certain."""
     if bits == 2 or not unit.fits(k, 0, 0, bits - 1):
-        return
+        return None
     if declared > bits - 1:
-        reached = _reached(dict(unit.walks(k, bits - 1)), 0)
-    if unit.fits(k, *reached, bits - 1):
+        walks = unit.walks(k, bits - 1, follow=True)
+    if unit.fits(k, *_reached(walks, 0), bits - 1):
         raise ProofError(f"{where}: claims that {bits} bits are the fewest, found that {bits - 1} do; prove it again.")
+    return _doubt(walks)

@@ -161,16 +161,16 @@ class Unit:
         edge = reach + layer.stride[axis] + abs(layer.pad[axis]) + abs(end[axis]) + 1
         return {*range(min(edge, count)), *range(max(count - edge, 0), count)}
 
-    def walks(self, k: int, spill_bits: int) -> Iterator[tuple[Live, Walk]]:
-        """Walk an output of channel k for each live set, in an accumulator without end and a buffer of so many bits."""
-        ends = self.products(k)
-        for live in self.lives:
-            yield live, self.walk(k, ends, live, spill_bits)
+    def walks(self, k: int, spill_bits: int, follow: bool) -> dict[Live, Walk]:
+        """Walk an output of channel k for each live set, in an accumulator without end and a buffer of so many bits.
 
-    def walk(self, k: int, ends: Span, live: Live, spill_bits: int) -> Walk:
-        """Walk an output whose products have these ends: on intervals, and where these are bounds only, state by state."""
-        found = self._walk(k, ends, live, spill_bits)
-        return found if found.doubt is None else self._followed(k, live, spill_bits) or found
+        follow: state by state where intervals are bounds only.
+        """
+        ends = self.products(k)
+        found = {live: self.walk(k, ends, live, spill_bits) for live in self.lives}
+        if not follow:
+            return found
+        return {live: walk.doubt and self._followed(k, live, spill_bits) or walk for live, walk in found.items()}
 
     def _followed(self, k: int, live: Live, spill_bits: int) -> Walk | None:
         """Follow every state; None where there are too many."""
@@ -210,8 +210,8 @@ class Unit:
         """Return whether a tap is none with this operand."""
         return self.skips_inputs and (x == 0 or self.skips_weights and self.is_zero(code, k))
 
-    def _walk(self, k: int, ends: Span, live: Live, spill_bits: int) -> Walk:
-        """On intervals."""
+    def walk(self, k: int, ends: Span, live: Live, spill_bits: int) -> Walk:
+        """Walk an output whose products have these ends, on intervals."""
         (fine, coarse), bias = self.grids(k), self.bias(k)
         left = coarse - fine if coarse > fine or self.acc.round_at is RoundAt.STEP else 0
         if self.schedule is None:
