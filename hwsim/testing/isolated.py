@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hwsim.errors import (
+    BackendError,
     ContractError,
     DeviceAnswer,
     DeviceCrashed,
@@ -150,7 +151,7 @@ class _Answer:
             raise DeviceAnswer(f"device {name}: its process wrote what is no answer ({odd}).") from None
 
 
-KINDS = (DeviceHung, DeviceCrashed, DeviceAnswer, InputError, ContractError)
+KINDS = (DeviceHung, DeviceCrashed, DeviceAnswer, InputError, ContractError, BackendError)
 RAISED: dict[str, type[HwsimError]] = {kind.__name__: kind for kind in KINDS}
 """What a device may raise in its process to be raised here as it is."""
 
@@ -213,7 +214,7 @@ def _answer(device: Device, layer: Layer, inputs: np.ndarray) -> tuple[bytes, by
     except OverflowTrap as trap:
         where = {"coordinate": [int(i) for i in trap.coordinate], "step": None if trap.step is None else int(trap.step)}
         return TRAP, json.dumps({"layer": str(trap.layer), "place": str(trap.place), **where}).encode()
-    except HwsimError as error:
+    except KINDS as error:
         return ERROR, _told(error)
     except (Exception, SystemExit) as error:
         return ERROR, _told(crash_of(device, error))
@@ -221,6 +222,6 @@ def _answer(device: Device, layer: Layer, inputs: np.ndarray) -> tuple[bytes, by
 
 def _told(error: HwsimError) -> bytes:
     """An error for the parent, cut to what it reads."""
-    kind = type(error).__name__ if type(error).__name__ in RAISED else "DeviceCrashed"
+    kind = next(kind.__name__ for kind in KINDS if isinstance(error, kind))
     detail = getattr(error, "detail", "") or "".join(traceback.format_exception(error))
     return json.dumps({"kind": kind, "sentence": str(error), "detail": detail[-4000:]}).encode()
