@@ -37,7 +37,7 @@ class Witness:
     nonzeros: entries of the input that are not the zero point.  fewest: proven that no input with fewer does it.
     acc, code: of this output.  wide_acc, wide_code: where the register has room for every input; None if that cannot be built.
     visible: a witness whose code is not the wide one; None if none was found.  reason: why there is none, proven.
-    tried: inputs compared in vain, where there is neither.
+    tried: inputs compared in vain, where there is neither.  refusal: why no layer with room can be built, or None.
     other: a witness of the other kind, transient beside a persistent one and the other way round; None if none was found.
     """
 
@@ -58,6 +58,7 @@ class Witness:
     visible: Witness | None = None
     reason: str | None = None
     tried: int = 0
+    refusal: str | None = None
     other: Witness | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +72,7 @@ class Witness:
 
     @property
     def kind(self) -> str:
-        """"persistent" or "transient"."""
+        """ "persistent" or "transient"."""
         return "persistent" if self.persistent else "transient"
 
     @property
@@ -82,12 +83,16 @@ class Witness:
     @property
     def verdict(self) -> str:
         """What becomes of the output, in one sentence."""
-        if self.visible is not None:
-            found = self.visible
+        found = self if self.visible is None and self.differs else self.visible
+        if found is not None:
             return f"the output code is {found.code}, and {found.wide_code} with room ({found.nonzeros} non-zero entries)"
+        if self.refusal is not None:
+            return f"there is no output to compare with, since no wider register can be built: {self.refusal}"
         if self.reason is not None:
             return f"no output can differ: {self.reason}"
-        return f"no output that differs was found in {self.tried} inputs; not proven that there is none"
+        if self.tried:
+            return f"no output that differs was found in {self.tried} inputs; not proven that there is none"
+        return "the output code of this input is the same with room"
 
     @cached_property
     def runnable(self) -> MacLayer:
@@ -159,7 +164,7 @@ class Room:
         try:
             return with_room(self.proof, self.place), None
         except (ContractError, ProofError) as error:
-            return None, f"no wider register can be built to compare with: {error}"
+            return None, str(error)
 
 
 def _find(proof: Certificate, room: Room, k: int, name: str) -> Witness | None:
@@ -175,8 +180,9 @@ def _find(proof: Certificate, room: Room, k: int, name: str) -> Witness | None:
     return replace(
         told[id(found.first)],
         visible=None if found.visible is None else told[id(found.visible)],
-        reason=found.reason if refusal is None else refusal,
+        reason=found.reason,
         tried=found.tried,
+        refusal=refusal,
         other=None if found.other is None else told[id(found.other)],
     )
 
@@ -258,4 +264,3 @@ def _asked(layer: MacLayer, row: Row, place: Place) -> int:
     limits = Machine.levels_of(layer.integer)
     nodes = zip(row.tree, limits, strict=True)
     return next(int(node.exact) for level, ends in nodes for node in level if not fits(node.exact, *ends))
-

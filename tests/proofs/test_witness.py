@@ -185,6 +185,8 @@ def test_no_order_has_no_step_and_no_transient_event():
 def test_a_peak_that_comes_back_shows_where_the_limit_alone_does_not():
     found = of(linear([100, 100, 100, -100, -100], SATURATE, fl=-6))
     assert not found.differs and found.code == found.wide_code == 127
+    assert found.verdict == "the output code is 126, and 127 with room (3 non-zero entries)" == found.visible.verdict
+    assert found.other.verdict == "the output code of this input is the same with room"
     assert found.visible.differs and found.visible.nonzeros == 3, "16383 >> 6 is beyond 127, until 8256 are taken back"
     assert found.other.kind == "transient"
 
@@ -227,12 +229,26 @@ def test_halves_and_chains_meet_as_the_tree_pairs_them():
     assert found.inputs.ravel().nonzero()[0].tolist() == [0, 2] and found.fewest, "the second level adds the third lane"
 
 
+def searched(layer: MacLayer, up: bool) -> tuple[int, int]:
+    """(entries found, bound) of the accumulator's overflow on one side."""
+    shape = Shape(layer.weight.shape[1], 1, 1)
+    machine = Machine(next(sites(layer, shape, InputRange.of(layer, shape), 0)), layer.integer)
+    found, bound = fewest(machine, Place.ACCUMULATOR, up)
+    return found.taps, bound
+
+
 def test_the_bound_rounds_every_share_away_from_zero():
     up = Accumulator(3, None, False, Overflow.SATURATE, 10, Rounding.CEIL, RoundAt.STEP, Schedule(lanes=2))
-    layer = linear([1] * 8, up, fl=-10)
-    machine = Machine(next(sites(layer, Shape(8, 1, 1), InputRange.of(layer, Shape(8, 1, 1)), 0)), layer.integer)
-    found, bound = fewest(machine, Place.ACCUMULATOR, True)
-    assert (found.taps, bound) == (4, 4), "a step of one entry is rounded up to 1, and 3 fit"
+    assert searched(linear([1] * 8, up, fl=-10), True) == (4, 4), "a step of one entry is rounded up to 1, and 3 fit"
+
+
+@pytest.mark.parametrize("point", BiasPoint)
+def test_the_bound_starts_from_the_bias_and_ends_at_its_own_limit(point):
+    acc = Accumulator(16, schedule=Schedule(bias=point))
+    assert searched(linear([100] * 4, acc, bias=[20000]), True) == (2, 2)
+    assert searched(linear([100] * 9, acc, bias=[20000]), False) == ((5, 5) if point is BiasPoint.FIRST else (3, 3))
+    low = linear([100] * 20, Accumulator(17, schedule=Schedule(bias=point)), bias=[4 * 12800 - 65536])
+    assert searched(low, False) == (5, 5), "four of them reach -65536, which the register holds; of 4845 sets of four none is tried"
 
 
 def test_the_best_output_may_be_the_last_and_lie_at_the_border():
@@ -276,4 +292,4 @@ def test_a_requantizer_that_takes_no_wider_register_is_named():
     contract = MacContract(s16, s16, Output(S8, hwsim.Rounding.TIES_AWAY, scaling=scaling), Accumulator(32))
     found = of(Linear().layer(np.array([[32767, 32767, 32767]]), contract))
     assert found.wide_acc is None and not found.differs
-    assert "no wider register can be built" in found.reason and "32 bits" in found.reason
+    assert found.reason is None and "32 bits" in found.refusal and "no wider register can be built" in found.verdict
