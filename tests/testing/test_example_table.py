@@ -38,7 +38,7 @@ def test_the_table_says_who_found_what() -> None:
     assert second[2:] == ("40", "1.50", "2", "none in 50 (1 of 3 seeds)", "9.00")
     assert made().summary() == (
         "Of 2 faults 2 were found within 50 examples, by uniform codes 1; medians over 3 seeds. "
-        "The correct unit passed 150 examples, 1,200 outputs, in 6.0 s."
+        "The correct unit passed 150 examples, 1,200 outputs, in 6.0 s of processors."
     )
     assert f"| {FAULTS[0].name} | {FAULTS[0].says} | 3 | 0.50 | 2 |" in made().markdown()
 

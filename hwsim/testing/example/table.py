@@ -19,8 +19,8 @@ HEADINGS = ("fault", "what is wrong", "examples", "seconds", "operands", "unifor
 class Search:
     """One search for a fault.  examples: how many it took, the one that shows the fault included; None where the budget ended.
 
-    seconds: of the search, and of the reduction behind it, if there was one.  operands: what that left, products of two codes
-    that are not zero, of all outputs; None where nothing was reduced.
+    seconds: of processors, for the search and for the reduction behind it, if there was one.  operands: what that left,
+    products of two codes that are not zero, of all outputs; None where nothing was reduced.
     """
 
     examples: int | None
@@ -30,7 +30,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Passed:
-    """One run of the correct unit: examples and outputs that were compared, and found equal."""
+    """One run of the correct unit: examples and outputs that were compared, and found equal; seconds of processors."""
 
     examples: int
     outputs: int
@@ -98,7 +98,7 @@ class Study:
         return (
             f"Of {len(self.rows)} faults {steered} were found within {self.budget:,} examples, by uniform codes {uniform}; "
             f"medians over {len(self.seeds)} seeds. The correct unit passed {examples:,} examples, {outputs:,} outputs, in "
-            f"{sum(one.seconds for one in self.passes):.1f} s."
+            f"{sum(one.seconds for one in self.passes):.1f} s of processors."
         )
 
     def _kinds(self) -> tuple[list[tuple[Search, ...]], list[tuple[Search, ...]]]:
