@@ -71,7 +71,7 @@ MULTIPLIER_BITS = {Scaling.HIGH_MULTIPLY: 31, Scaling.FLOAT32: 24, Scaling.FLOAT
 VALUE_BITS = {Scaling.MULTIPLY: 60, Scaling.HIGH_MULTIPLY: 32, Scaling.DOUBLE_ROUND: 60, Scaling.FLOAT32: 64, Scaling.FLOAT64: 37}
 """Widest accumulator whose values a rule of scaling takes with a multiplier of at least 3 bits."""
 
-NARROWER = (-1, 0, -2, -3, 1, -4, -5)
+NARROWER = (-1, 0, -2, 1, -1, -3, -5)
 """How much wider than a usual sum a register is drawn; the simplest overflows by a single product."""
 
 T = TypeVar("T")

@@ -230,10 +230,9 @@ def _inputs(
     taken = Shape(*shape) if shape is not None else _input_shape(draw, layer, max_extra)
     count = draw(st.integers(*images))
     found = draw(codes(layer.input_formats[0], (count, *taken), finite=finite))
-    if not aims or not isinstance(layer, MacLayer) or draw(st.integers(0, 7)) == 7:
-        return np.asarray(found)
     for n in range(count):
-        found[n] = _draw_steered(draw, layer, found[n], aims)
+        if aims and isinstance(layer, MacLayer) and draw(st.integers(0, 7)) < 7:
+            found[n] = _draw_steered(draw, layer, found[n], aims)
     return np.asarray(found)
 
 
@@ -281,7 +280,9 @@ def _draw_steered(draw: DrawFn, layer: MacLayer, image: np.ndarray, aims: tuple[
     live = [k for k in range(layer.channels) if (layer.weight[k] != zero[k]).any()]
     if not live:
         return image
-    out, aim, exact, beside = layer.output_shape([Shape(*image.shape)]), draw_from(draw, aims), draw(st.booleans()), draw(BESIDE)
+    often = tuple(aim for aim in aims if aim in (Aim.REGISTER, Aim.TIE, Aim.TRANSIENT))
+    out, aim = layer.output_shape([Shape(*image.shape)]), draw_from(draw, (*aims, *often))
+    exact, beside = draw(st.booleans()), draw(BESIDE)
     k, y, x = draw_from(draw, live), draw(st.integers(0, out.h - 1)), draw(st.integers(0, out.w - 1))
     step, place = draw(st.integers(0, max(0, layer.weight[0].size - 1))), draw(st.integers(0, 15))
     offset = (1, 0, -1, 1)[beside] if aim in LIMITS_OF else (0, 1, -1, 0)[beside]

@@ -122,6 +122,23 @@ class Reach:
         if rest and not coarse:
             self._pair(moving[-4:] + moving[:2], rest)
 
+    def push(self, first: int, last: int, target: Value, final: bool = False) -> None:
+        """Where the content behind a step falls short of a target, move one code more, by as little as goes beyond it."""
+        missing = target - self.content(last, final)
+        rest = self.rest(missing)
+        if not missing or missing * target < 0:  # there, or beyond
+            return
+        grown: list[tuple[Value, int, int]] = []
+        for tap in (tap for row in self.steps[first : last + 1] for tap in row):
+            before = self.product(tap, self.now(tap))
+            for code in self.beside(self.now(tap)):
+                more = self.product(tap, code) - before
+                if more * rest > 0 and abs(more) >= abs(rest):
+                    grown.append((abs(more), tap, code))
+        if grown:
+            _, tap, code = min(grown)
+            self.codes[self.place[tap]] = code
+
     def _turn(self, tap: int, rest: Value) -> Value:
         """Move one tap's product towards `rest` more; return by how much it grew."""
         now = self.now(tap)

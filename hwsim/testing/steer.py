@@ -44,6 +44,10 @@ class Aim(Enum):
     SPILL = "spill"
 
 
+BEYOND = (Aim.REGISTER, Aim.SATURATION, Aim.TRANSIENT, Aim.SPILL)
+"""Aims of which what lies a little further is as good."""
+
+
 @dataclass(frozen=True)
 class Steering:
     """One corner of one output. output: (k, y, x).  step: the earliest.  negative: which side.  offset: beside the corner.
@@ -96,9 +100,12 @@ def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarra
             return codes
     first = 0
     route = _float_route(reach, steering) if isinstance(reach, FloatReach) else _route(reach, steering)
-    coarse = not steering.exact and steering.aim in (Aim.REGISTER, Aim.SATURATION, Aim.TRANSIENT, Aim.SPILL)
+    coarse = not steering.exact and steering.aim in BEYOND
+    beyond = steering.aim in BEYOND and (steering.offset > 0 or steering.aim is Aim.TRANSIENT)
     for at, (step, target, final) in enumerate(route):
         reach.go(first, step, target, final, coarse and at == 0)
+        if beyond and at == 0:
+            reach.push(first, step, target, final)
         first = step + 1
     return codes
 
@@ -119,9 +126,21 @@ def _route(reach: IntegerReach, steering: Steering) -> list[Waypoint]:
     for ways in (way, _overflow, _at_output):
         for side in (steering, replace(steering, negative=not steering.negative)):
             if (found := ways(reach, side)) is not None:
-                return found
+                return [*found[:1], *_end(reach, steering, found)]
     last = len(reach.steps) - 1
     return [(last, reach.reachable(last, True)[int(not steering.negative)], True)]
+
+
+def _end(reach: IntegerReach, steering: Steering, route: list[Waypoint]) -> list[Waypoint]:
+    """What follows the first waypoint: in every other place a tie of the output instead, where later steps can make one."""
+    (step, content, final), *others = route
+    if final or not steering.place % 2:
+        return others
+    less, more = reach.behind(step)
+    low, high = max(content + less, reach.layer.numbers.acc_low), min(content + more, reach.layer.numbers.acc_high)
+    ties = _output_targets(reach, replace(steering, aim=Aim.TIE, offset=0, place=steering.place // 2))
+    target = next((tie for tie in ties if low <= tie <= high), None)
+    return others if target is None else [(len(reach.steps) - 1, target, True)]
 
 
 def _beyond(ends: tuple[int, int], steering: Steering) -> int:

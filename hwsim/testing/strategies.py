@@ -220,10 +220,10 @@ def _pow2_formats(draw: DrawFn, low: int, high: int, indices: int, kinds: tuple)
 def codes(fmt: Format, shape: int | tuple[int, ...] | None = None, *, finite: bool = True) -> SearchStrategy[Any]:
     """Codes of a format, its corners likely: one int, or an array of this shape in the format's dtype.
 
-    Corners: both extremes, the zero point, powers of two (carry chains), alternating bits, and the neighbours of all of them;
-    half of the codes are any.  Arrays are sparse, constant, all at the ends, or mixed, and repeat the up to 29 codes that were
-    drawn; channels that differ in their zero points lie on the first axis.  finite: False for NaN and infinities
-    of minifloats, too.  Shrinks to real 0 everywhere.
+    A third of the codes are real 0, its neighbours and the extremes; a third are corners: powers of two (carry chains),
+    alternating bits, and the neighbours of all of them; the others are any.  Arrays are sparse, constant, all at the ends, or
+    mixed, and repeat the up to 29 codes that were drawn; or they are random.  Channels that differ in their zero points lie on
+    the first axis.  finite: False for minifloats' NaN and infinities, too.  Shrinks to real 0 everywhere.
 
     >>> from hypothesis import find
     >>> find(codes(FixedPoint(8, 0)), lambda code: code > 100)
@@ -243,9 +243,9 @@ def codes(fmt: Format, shape: int | tuple[int, ...] | None = None, *, finite: bo
 
 
 def one_code(fmt: Format, channel: int, finite: bool) -> SearchStrategy[int]:
-    """A corner, or any code."""
-    corners = st.sampled_from(corner_codes(fmt, channel, finite))
-    return st.one_of(corners, any_code(fmt, channel, finite))
+    """Zero, its neighbours and the ends; any corner; any code."""
+    corners = corner_codes(fmt, channel, finite)
+    return st.one_of(st.sampled_from(corners[:5]), st.sampled_from(corners), any_code(fmt, channel, finite))
 
 
 def any_code(fmt: Format, channel: int, finite: bool) -> SearchStrategy[int]:
@@ -264,21 +264,27 @@ def any_code(fmt: Format, channel: int, finite: bool) -> SearchStrategy[int]:
 
 
 class Pattern(Enum):
-    """What an array looks like, the simplest first."""
+    """What an array looks like, the simplest first. MIXED: corners and others.  ANY: all codes alike, from a drawn seed."""
 
     SPARSE = "sparse"
     CONSTANT = "constant"
     ENDS = "ends"
     MIXED = "mixed"
+    ANY = "any"
+
+
+PATTERNS = (*Pattern, Pattern.ENDS, Pattern.ANY, Pattern.ANY)
 
 
 @st.composite
 def _arrays(draw: DrawFn, fmt: Format, shape: tuple[int, ...], finite: bool) -> np.ndarray:
-    return draw_array(draw, fmt, shape, draw(st.sampled_from(Pattern)), finite)
+    return draw_array(draw, fmt, shape, draw(st.sampled_from(PATTERNS)), finite)
 
 
 def draw_array(draw: DrawFn, fmt: Format, shape: tuple[int, ...], pattern: Pattern, finite: bool = True) -> np.ndarray:
     """Draw an array of this pattern."""
+    if pattern is Pattern.ANY:
+        return any_codes(fmt, shape, draw(st.integers(0, (1 << 32) - 1)), finite)
     entries = one_code(fmt, 0, finite)
     if pattern is Pattern.SPARSE:
         return scattered(draw, fmt, shape, entries)
@@ -286,6 +292,22 @@ def draw_array(draw: DrawFn, fmt: Format, shape: tuple[int, ...], pattern: Patte
         return laid_out(fmt, shape, [draw(entries)])
     ends = st.sampled_from((zero_code(fmt), *extremes(fmt)))
     return laid_out(fmt, shape, draw_tile(draw, ends if pattern is Pattern.ENDS else entries))
+
+
+def any_codes(fmt: Format, shape: tuple[int, ...], seed: int, finite: bool = True) -> np.ndarray:
+    """Return codes that are all alike likely, the same ones for a seed.
+
+    >>> any_codes(FixedPoint(8, 0), (4,), 1).tolist()
+    [-7, 3, 65, 115]
+    """
+    rng = np.random.default_rng(seed)
+    if isinstance(fmt, PowerOfTwo):
+        return rng.choice(np.array(fmt.codes), shape).astype(fmt.dtype)
+    found = rng.integers(fmt.low, fmt.high, shape, endpoint=True)
+    if isinstance(fmt, Minifloat) and finite:
+        numbers = np.isfinite(fmt.to_real(found))
+        found = np.where(numbers, found, zero_code(fmt))
+    return np.asarray(found.astype(fmt.dtype))
 
 
 def scattered(draw: DrawFn, fmt: Format, shape: tuple[int, ...], entries: SearchStrategy[int]) -> np.ndarray:
