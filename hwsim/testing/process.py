@@ -43,8 +43,9 @@ class Child:
         self.written = bytearray()
         for pipe in (stdin, stdout, stderr):
             os.set_blocking(pipe, False)
-        # An object that nobody closes, and an interpreter that ends, must not leave a process behind.
-        self._finalizer = weakref.finalize(self, _end, pid, os.getpid())
+        self._pipes = [stdin, stdout, stderr]
+        # An object that nobody closes, and an interpreter that ends, must not leave a process or a pipe behind.
+        self._finalizer = weakref.finalize(self, _end, pid, os.getpid(), self._pipes)
 
     @classmethod
     def start(cls, command: Sequence[str], cwd: str | None = None, env: dict[str, str] | None = None) -> Child:
@@ -141,6 +142,7 @@ class Child:
     def hang_up(self) -> None:
         """Close its stdin: a device that reads to the end ends."""
         if self.stdin >= 0:
+            self._pipes.remove(self.stdin)
             os.close(self.stdin)
             self.stdin = -1
 
@@ -158,10 +160,8 @@ class Child:
         with suppress(ChildProcessError):
             if self.code is None:
                 self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.hang_up()
-        os.close(self.stdout)
-        os.close(self.stderr)
-        self.stdout = self.stderr = -1
+        _close(self._pipes)
+        self.stdin = self.stdout = self.stderr = -1
         return self.code
 
 
@@ -172,7 +172,14 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # a fork that has not made its group yet
 
 
-def _end(pid: int, owner: int) -> None:
+def _close(pipes: list[int]) -> None:
+    while pipes:
+        with suppress(OSError):  # a device in a fork may have closed what was open there
+            os.close(pipes.pop())
+
+
+def _end(pid: int, owner: int, pipes: list[int]) -> None:
+    _close(pipes)
     if os.getpid() == owner:  # a fork of the owner has the object, too, and no right to the process
         _kill(pid)
         with suppress(ChildProcessError):

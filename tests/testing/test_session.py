@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import re
 import signal
@@ -120,6 +122,22 @@ def test_the_children_of_a_device_end_with_it(end: str) -> None:
     else:
         del device
     assert all(map(gone, pids))
+
+
+def test_no_pipe_is_left_open(tmp_path: Path) -> None:
+    def once(text: str, closed: bool) -> None:
+        device = python(text)
+        with contextlib.suppress(DeviceError):
+            device.ask(["a"], 1)
+        if closed:
+            device.close()
+
+    before = len(os.listdir("/proc/self/fd"))
+    for text in (ECHO, "pass", "sys.exit(1)"):
+        for closed in (True, False):
+            once(text, closed)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_device_may_finish_its_files_when_it_is_closed(tmp_path: Path) -> None:
