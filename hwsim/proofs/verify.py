@@ -124,8 +124,8 @@ def _check_places(where: str, register: Register, k: int, i: int, unit: Unit, wa
 
 
 def _check_width(where: str, unit: Unit, k: int, bits: int, declared: int) -> str | None:
-    """An accumulator narrower than the declared spill buffer has a narrower one."""
-    walks = unit.walks(k, bits, follow=True) if declared > bits else {}
+    """An accumulator narrower than the declared spill buffer has a narrower one: see Unit.clips_first."""
+    walks = unit.walks(k, bits, follow=True) if declared > bits and unit.clips_first else {}
     if not walks or unit.fits(k, *_reached(walks, 0), bits):
         return None
     if _doubt(walks):
@@ -137,7 +137,7 @@ def _check_narrower(where: str, unit: Unit, k: int, bits: int, walks: Walks, dec
     """One bit less must overflow, with a spill buffer that is no wider; return why this is not certain."""
     if bits == 2 or not unit.fits(k, 0, 0, bits - 1):
         return None
-    if declared > bits - 1:
+    if declared > bits - 1 and unit.clips_first:
         walks = unit.walks(k, bits - 1, follow=True)
     if unit.fits(k, *_reached(walks, 0), bits - 1):
         raise ProofError(f"{where}: claims that {bits} bits are the fewest, found that {bits - 1} do; prove it again.")

@@ -74,6 +74,14 @@ class Unit:
         """The declared buffer."""
         return None if self.schedule is None else self.schedule.spill
 
+    @property
+    def clips_first(self) -> bool:
+        """Whether a buffer as wide as the accumulator may cut what that holds without an event.
+
+        It cannot where it drops a bit, nor where their ranges are the same: the accumulator then overflows first.
+        """
+        return self.spill is not None and self.spill.shift == 0 and self.spill.overflow is Overflow.SATURATE_SYMMETRIC
+
     def fits(self, k: int, low: int, high: int, bits: int) -> bool:
         """Return whether an accumulator of so many bits holds low..high, and the bias of channel k."""
         return holds(bits, self.acc.overflow, min(low, self.bias(k)), max(high, self.bias(k)))
