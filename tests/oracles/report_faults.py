@@ -64,7 +64,7 @@ REPORT_FAULTS = (
         'not fields.any("network_sha256")',
         TOLD,
     ),
-    Mutant("a refuted claim holds", STORED, "all(layer.refuted is None for layer in self.layers)", "True", TOLD),
+    Mutant("a refuted claim holds", STORED, "return all(layer.holds for layer in self.layers)", "return True", TOLD),
     Mutant("any range will do", STORED, "if not self._covers(", "if False and not self._covers(", TOLD),
     Mutant("a range for nothing will do", STORED, "(low <= codes.low).all()", "(low <= 0).all()", TOLD),
     Mutant("any shape will do", STORED, 'data["input_shape"] != shape', 'data["input_shape"] is None', TOLD),

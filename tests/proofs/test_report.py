@@ -285,7 +285,7 @@ DAMAGE = {
     "other network": (lambda d: d.update(network_sha256="0" * 64), "another network"),
     "other schema": (lambda d: d.update(schema="x"), "no report"),
     "twice": (lambda d: d["layers"].append(d["layers"][0]), "twice"),
-    "unknown layer": (lambda d: d["layers"][0].update(name="nobody"), "no layer 'nobody'"),
+    "unknown layer": (lambda d: d["layers"][0].update(name="nobody"), "a layer .nobody."),
     "no layers": (lambda d: d.pop("layers"), "layers"),
     "a layer that is none": (lambda d: d["layers"].__setitem__(0, 7), "allowed an object"),
     "no certificate's fields": (lambda d: d["layers"][0].update(certificate={}), "certificate"),
