@@ -63,6 +63,12 @@ def test_a_wrap_on_the_way_is_forgotten():
     assert "every end fits" in found.reason and found.acc == found.wide_acc and found.asked == 51000
 
 
+def test_an_output_that_wraps_hides_what_wrapped_above_it():
+    hidden = of(linear([100, 100], Accumulator(15), fl=-7, out=Overflow.WRAP))
+    assert "keeps nothing but the lowest 15 bits" in hidden.reason and hidden.code == hidden.wide_code
+    assert of(linear([100, 100], Accumulator(15), fl=-8, out=Overflow.WRAP)).visible.differs, "bit 15 is lost"
+
+
 def test_no_order_has_no_step_and_no_transient_event():
     found = of(linear([100, 100, -100], Accumulator(15)))
     assert found.step is None and found.persistent and found.other is None and found.transient is None

@@ -105,6 +105,21 @@ def test_a_layer_of_hundreds_of_taps_overflows_in_every_register(what, layer, sh
     assert found[0].visible is not None and found[0].visible.nonzeros <= 8
 
 
+@pytest.mark.parametrize("bits", [62, 63, 64])
+@pytest.mark.parametrize("mode", [Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC])
+def test_registers_at_the_edge_of_int64_have_witnesses(bits, mode):
+    acc = Accumulator(bits, 46, overflow=mode, schedule=Schedule(bias=BiasPoint.LAST))
+    contract = MacContract(S8, S8, Output(FixedPoint(16, -10)), acc, FixedPoint(62, 46))
+    layer = Linear().layer(np.array([[127, -127, 127, -100, 127, 127, 90]]), contract, np.array([(1 << 60) - 5]))
+    found = find_witness(layer, Shape(7, 1, 1))
+    if bits == 64:
+        assert found is None, "no sum of more than 64 bits can be declared"
+        return
+    assert found.fewest
+    for name in BACKENDS:
+        assert confirmed(found, name)
+
+
 def test_a_package_holds_the_witness_and_explains_its_step(tmp_path):
     _, layer, shape = MIDDLING[0]
     (found,) = witnesses([prove(layer, shape, name="fire2/expand3x3")])
