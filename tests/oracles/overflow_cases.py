@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -75,7 +76,9 @@ def orders(draw, product_bits: int, bits: int, extents: tuple[int, int, int], sk
     order = draw(st.sampled_from([order for order in Order if not packed or order.value[-1] == axis.value]))
     skip = draw(st.sampled_from([ZeroSkip.INPUT, ZeroSkip.EITHER] if skipping else [any_order.skip_zeros]))
     spill = draw(spills(bits)) if skipping and not (packed and lanes > 1) else any_order.spill
-    tail, tree = Tail.PACKED if packed else Tail.IDLE, draw(trees(lanes, product_bits))
+    if spill is not None and draw(st.booleans()):  # so narrow that most contents wrap
+        spill = replace(spill, every=draw(st.integers(1, 2)), bits=min(bits, draw(st.integers(2, 4))), overflow=Overflow.WRAP)
+    tail, tree = Tail.PACKED if packed else Tail.IDLE, draw(trees(lanes, draw(st.sampled_from([product_bits, 3]))))
     return Schedule(order, lanes, axis, tail, tree, any_order.bias, any_order.padded, skip, spill)
 
 

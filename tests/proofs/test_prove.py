@@ -7,8 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 
 from hwsim.arith.overflow import Overflow
+from hwsim.contract import Accumulator, MacContract, Output, Schedule, Spill, ZeroSkip
 from hwsim.errors import ContractError
-from hwsim.execute.single import run_layer
+from hwsim.execute.single import Linear, run_layer
+from hwsim.formats import FixedPoint
+from hwsim.layers import Shape
 from hwsim.proofs.certificate import InputRange
 from hwsim.proofs.narrow import with_width
 from hwsim.proofs.prove import prove
@@ -48,6 +51,17 @@ def agree(small: Small, proof, trees: bool = True) -> None:
 @given(small_layers(Steps.SKIPPING))
 def test_the_ends_are_those_of_brute_force_where_what_is_read_decides_what_meets(small):
     agree(small, of(small))
+
+
+def test_a_tap_that_delays_a_spill_does_not_read_zero():
+    """Were a zero a step, -5 would wrap to 3 behind it, and 3 more would make 6; as it is, -1 - 5 wraps to 2: 5 at most."""
+    s8, spill = FixedPoint(8, 0), Spill(every=2, bits=3)
+    acc = Accumulator(8, schedule=Schedule(skip_zeros=ZeroSkip.INPUT, spill=spill))
+    contract = MacContract(FixedPoint(1, 0, signed=False), s8, Output(s8), acc)
+    small = Small(Linear().layer(np.array([[-1, -5, 3]]), contract), Shape(3, 1, 1), [0, 0, 0], [1, 1, 1])
+    proof = of(small)
+    agree(small, proof)
+    assert proof.accumulator.high.item() == 5
 
 
 @settings(max_examples=300)
