@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
+
+import numpy as np
 
 from hwsim.errors import BackendError, ContractError, DeviceHung, InputError
 from hwsim.testing.frame import Frame
@@ -38,7 +41,7 @@ class Search:
         self.judge, self.settled, self.fixed, self.budget, self.frame = judge, settled, fixed, budget, frame
         self.verdict, self.first = settled.verdict, judge.calls
         self.cost: Cost = cost(self.verdict.example)
-        self._seen: set[Cost | bytes] = set()
+        self._seen: set[bytes] = set()
 
     @property
     def current(self) -> Example:
@@ -67,11 +70,7 @@ class Search:
     def _new(self, candidate: Example) -> bool:
         if cost(candidate) >= self.cost or not (self.frame is None or self.frame.allows(candidate)):
             return False
-        layer = candidate.layer
-        arrays = [getattr(layer, "weight", None), getattr(layer, "bias", None), candidate.inputs]
-        rest = {k: v for k, v in vars(layer).items() if k not in ("weight", "bias")}
-        told = [None if a is None else (a.shape, a.tobytes()) for a in arrays]
-        key = repr((told, sorted((k, repr(v)) for k, v in rest.items() if k in _fields(layer)))).encode()
+        key = _digest(candidate)
         new = key not in self._seen
         self._seen.add(key)
         return new
@@ -86,8 +85,18 @@ class Search:
         return verdict
 
 
-def _fields(layer: object) -> tuple[str, ...]:
-    return tuple(getattr(layer, "__dataclass_fields__", ()))
+def _digest(example: Example) -> bytes:
+    """The same for the same layer and inputs; of a few bytes, so that all that was tried can be remembered."""
+    layer = example.layer
+    arrays = {"inputs": example.inputs, "weight": getattr(layer, "weight", None), "bias": getattr(layer, "bias", None)}
+    state = sha256()
+    for name in getattr(layer, "__dataclass_fields__", {}):
+        if name not in arrays:
+            state.update(f"{name}={getattr(layer, name)!r};".encode())
+    for name, codes in arrays.items():
+        if codes is not None:
+            state.update(f"{name} {codes.shape} {codes.dtype};".encode() + np.ascontiguousarray(codes).tobytes())
+    return state.digest()
 
 
 def reduce(judge: Judge, settled: Settled, fixed: bool, budget: int = REDUCE_CALLS, frame: Frame | None = None) -> Reduced:

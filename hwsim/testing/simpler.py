@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -71,25 +72,39 @@ def cost(example: Example) -> Cost:
     """(codes that are not zero, codes at all, attributes, bias, contract, magnitudes): smaller comes first, place by place."""
     layer, inputs = example.layer, example.inputs
     fmt = layer.input_formats[0]
-    zero = zero_of(fmt)
-    used = int(np.count_nonzero(inputs != zero))
-    size = _size(inputs, fmt, np.full(inputs.shape, zero))
+    zeros = np.full(inputs.shape, zero_of(fmt))
+    used, size = int(np.count_nonzero(inputs != zeros)), _size(inputs, fmt, zeros)
     if not isinstance(layer, MacLayer):
         return used, inputs.size, 0, 0, 0, size
-    weight, wfmt = layer.weight, layer.contract.weight
-    zeros = zeros_like(weight, wfmt)
-    used += int(np.count_nonzero(weight != zeros))
-    bias = 0 if layer.bias is None else 1 + int(np.count_nonzero(layer.bias))
-    size += _size(weight, wfmt, zeros)
-    if layer.bias is not None:
-        size += _size(layer.bias, layer.contract.bias_format(layer.channels), np.zeros(layer.bias.shape, dtype=np.int64))
-    return used, inputs.size + weight.size, _attributes(layer, inputs), bias, complexity(layer.contract), size
+    own = _own_cost(layer)
+    return used + own[0], inputs.size + own[1], _attributes(layer, inputs), own[2], own[3], size + own[4]
+
+
+_OWN: WeakKeyDictionary[MacLayer, Cost] = WeakKeyDictionary()
+
+
+def _own_cost(layer: MacLayer) -> Cost:
+    """(weights that are not zero, weights, bias, contract, magnitudes), counted once: a large layer may keep its weights."""
+    if layer not in _OWN:
+        weight, fmt = layer.weight, layer.contract.weight
+        zeros = zeros_like(weight, fmt)
+        size, bias = _size(weight, fmt, zeros), 0
+        if layer.bias is not None:
+            bias = 1 + int(np.count_nonzero(layer.bias))
+            size += _size(layer.bias, layer.contract.bias_format(layer.channels), np.zeros(layer.bias.shape, dtype=np.int64))
+        _OWN[layer] = int(np.count_nonzero(weight != zeros)), weight.size, bias, complexity(layer.contract), size
+    return _OWN[layer]
+
+
+NARROW = 32
+"""Bits up to which int64 holds the sum of all distances from zero that fit a memory."""
 
 
 def _size(codes: np.ndarray, fmt: Format, zeros: np.ndarray) -> int:
     """The sum of all codes' distances from zero, exact."""
     if isinstance(fmt, IntegerFormat):
-        return int(np.abs(codes.astype(object) - zeros.astype(object)).sum())
+        kind = np.int64 if fmt.bits <= NARROW else object
+        return int(np.abs(codes.astype(kind) - zeros.astype(kind)).sum())
     pairs = zip(codes.ravel().tolist(), zeros.ravel().tolist(), strict=True)
     return sum(size_of(code, fmt, zero) for code, zero in pairs)
 
