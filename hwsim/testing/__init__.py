@@ -37,7 +37,7 @@ _API: dict[str, str] = {
     "deconv_layers": "hwsim.testing.layer_strategies:deconv_layers",
     "fc_layers": "hwsim.testing.layer_strategies:fc_layers",
     "inputs": "hwsim.testing.layer_strategies:inputs",
-    "Aim": "hwsim.testing.steer:Aim",
+    "Aim": "hwsim.testing.aims:Aim",
     "networks": "hwsim.testing.network_strategies:networks",
     "pixels": "hwsim.testing.network_strategies:pixels",
 }

@@ -16,11 +16,12 @@ from hwsim.contract import FloatMacContract, MacContract
 from hwsim.contract.mac import MAX_OPERAND_BITS
 from hwsim.errors import ContractError, InputError
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer, MacLayer, Shape
+from hwsim.testing.aims import Aim, Steering
 from hwsim.testing.bounds import check_int, check_strategy, chosen
 from hwsim.testing.contract_strategies import MAX_TAPS, clipped, draw_from, wishes_of
 from hwsim.testing.corners import zero_codes
 from hwsim.testing.rows import built, draw_rows, given_contract
-from hwsim.testing.steer import Aim, Steering, aims_of, steered
+from hwsim.testing.steer import aims_of, steered
 from hwsim.testing.strategies import Product, codes
 
 Contract = MacContract | FloatMacContract | SearchStrategy[Any] | None

@@ -91,10 +91,19 @@ class Reach:
             self._ends[tap] = min(found), max(found)
         return self._ends[tap]
 
-    def span(self, steps: Sequence[Sequence[int]]) -> tuple[Value, Value]:
-        """Return the smallest and the largest sum of the products of these steps."""
-        found = [self.ends(tap) for row in steps for tap in row]
+    def span(self, taps: Sequence[int]) -> tuple[Value, Value]:
+        """Return the smallest and the largest sum of the products of some taps."""
+        found = [self.ends(tap) for tap in taps]
         return sum(low for low, _ in found), sum(high for _, high in found)
+
+    @cached_property
+    def spans(self) -> list[tuple[Value, Value]]:
+        """The span of all steps before each step, and of all steps."""
+        found: list[tuple[Value, Value]] = [(0, 0)]
+        for row in self.steps:
+            low, high = self.span(row)
+            found.append((found[-1][0] + low, found[-1][1] + high))
+        return found
 
     def go(self, first: int, last: int, target: Value, final: bool = False, coarse: bool = False) -> None:
         """Change the codes of steps first..last until the content behind them is `target`, or as near as it gets.
@@ -240,13 +249,14 @@ class IntegerReach(Reach):
 
     def behind(self, step: int) -> tuple[int, int]:
         """Return about the least and the most that the content grows by behind a step, up to its end."""
-        low, high = self.span(self.steps[step + 1 :])
+        (before_low, before_high), (low, high) = self.spans[step + 1], self.spans[-1]
+        low, high = low - before_low, high - before_high
         end = self.bias if self.bias_last else 0
         return end + round_shift(low, -self.shift, Rounding.FLOOR), end + round_shift(high, -self.shift, Rounding.FLOOR)
 
     def reachable(self, step: int, final: bool = False) -> tuple[int, int]:
         """Return about the smallest and the largest content behind a step."""
-        low, high = self.span(self.steps[: step + 1])
+        low, high = self.spans[step + 1]
         start = self.bias if final or not self.bias_last else 0
         return start + round_shift(low, -self.shift, Rounding.FLOOR), start + round_shift(high, -self.shift, Rounding.FLOOR)
 
@@ -287,6 +297,10 @@ class FloatReach(Reach):
         assert isinstance(fmt, (FixedPoint, Minifloat))
         return replace(fmt, saturate=True) if isinstance(fmt, Minifloat) else fmt
 
+    def weight(self, tap: int) -> Fraction:
+        """Return the number that a tap's weight stands for."""
+        return self._weights[tap]
+
     def product(self, tap: int, code: int) -> Fraction:
         """The exact product; NaN and infinities count as 0."""
         value = self._input.decode(code)
@@ -308,7 +322,7 @@ class FloatReach(Reach):
 
     def reachable(self, step: int, final: bool = False) -> tuple[Fraction, Fraction]:
         """Return the smallest and the largest content behind a step."""
-        low, high = self.span(self.steps[: step + 1])
+        low, high = self.spans[step + 1]
         start = self.bias if final or not self.bias_last else Fraction(0)
         return start + low, start + high
 

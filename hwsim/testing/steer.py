@@ -6,63 +6,20 @@ Plain deterministic search without Hypothesis: what is drawn is which output, wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from hwsim.arith.accumulate import Pairing, register_range
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.scale import Scaling
-from hwsim.contract import Accumulator, FloatAccumulator, FloatMacContract, FloatOutput, Schedule
+from hwsim.contract import Accumulator, Schedule
 from hwsim.contract.resolve import Epilogue
-from hwsim.formats import Minifloat
 from hwsim.layers import MacLayer
+from hwsim.testing.aims import BEYOND, Aim, Steering, Waypoint
 from hwsim.testing.reach import FloatReach, IntegerReach, reach_of
-
-Waypoint = tuple[int, Any, bool]
-"""(step, content behind it, whether a bias that comes last is in it)."""
-
-
-class Aim(Enum):
-    """What an input is steered at, the simplest first.
-
-    REGISTER: a partial sum at the register's limit.  TIE: an accumulator halfway between two outputs.  SATURATION: one where
-    the output begins to overflow.  TRANSIENT: beyond the limit, and back.  CANCELLATION: a large partial sum, a small end.
-    CARRY: 0b0111..1 and one more, or -1 and one more.  TREE, SPILL: at a level's, or the buffer's limit.
-    """
-
-    REGISTER = "register"
-    TIE = "tie"
-    SATURATION = "saturation"
-    TRANSIENT = "transient"
-    CANCELLATION = "cancellation"
-    CARRY = "carry"
-    TREE = "tree"
-    SPILL = "spill"
-
-
-BEYOND = (Aim.REGISTER, Aim.SATURATION, Aim.TRANSIENT, Aim.SPILL)
-"""Aims of which what lies a little further is as good."""
-
-
-@dataclass(frozen=True)
-class Steering:
-    """One corner of one output. output: (k, y, x).  step: the earliest.  negative: which side.  offset: beside the corner.
-
-    place: which one, where there are several: of the outputs beside a tie, of the powers of two, of the tree's levels.
-    exact: False may go beyond what is sought, with fewer codes.
-    """
-
-    aim: Aim
-    output: tuple[int, int, int]
-    step: int = 0
-    negative: bool = False
-    offset: int = 0
-    place: int = 0
-    exact: bool = True
+from hwsim.testing.steer_floats import float_route
 
 
 def aims_of(layer: MacLayer) -> tuple[Aim, ...]:
@@ -99,7 +56,7 @@ def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarra
         if _steer_tree(reach, steering):
             return codes
     first = 0
-    route = _float_route(reach, steering) if isinstance(reach, FloatReach) else _route(reach, steering)
+    route = float_route(reach, steering) if isinstance(reach, FloatReach) else iter(_route(reach, steering))
     coarse = not steering.exact and steering.aim in BEYOND
     beyond = steering.aim in BEYOND and (steering.offset > 0 or steering.aim is Aim.TRANSIENT)
     for at, (step, target, final) in enumerate(route):
@@ -108,9 +65,6 @@ def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarra
             reach.push(first, step, target, final)
         first = step + 1
     return codes
-
-
-# ---- integers
 
 
 def _route(reach: IntegerReach, steering: Steering) -> list[Waypoint]:
@@ -275,7 +229,7 @@ def _steer_tree(reach: IntegerReach, steering: Steering) -> bool:
 def _at_node(reach: IntegerReach, lanes: list[int], target: int) -> bool:
     """Bring the sum of some lanes to the target, if it can come there."""
     taps = [tap for tap in lanes if tap in reach.place]
-    low, high = reach.span([taps])
+    low, high = reach.span(taps)
     if not low <= target <= high:
         return False
     reach.add(taps, target - sum(reach.product(tap, reach.now(tap)) for tap in taps))
@@ -300,62 +254,3 @@ def tree_nodes(schedule: Schedule) -> Iterator[tuple[int, frozenset[int]]]:
         sums = [(held[a] | held[b], True) if b < len(held) else (held[a], False) for a, b in pairs]
         yield from ((level, lanes) for lanes, added in sums if added)
         held = [lanes for lanes, _ in sums]
-
-
-# ---- minifloats
-
-
-def _float_route(reach: FloatReach, steering: Steering) -> list[Waypoint]:
-    """The exact contents that the register passes, before it rounds them."""
-    contract, last = reach.layer.contract, len(reach.steps) - 1
-    assert isinstance(contract, FloatMacContract)
-    register = contract.accumulator.format if isinstance(contract.accumulator, FloatAccumulator) else None
-    step = min(steering.step, last)
-    sign = -1 if steering.negative else 1
-    if steering.aim is Aim.SATURATION or (steering.aim is Aim.TIE and (register is None or steering.place % 2)):
-        return [(last, sign * _float_output_target(contract.output, reach.k, steering), True)]
-    size = max(abs(end) for end in reach.reachable(step)) / 2
-    if steering.aim is Aim.REGISTER and register is not None:
-        beyond = last_place(register.largest, register) * Fraction(1 + steering.offset, 2)
-        return [(step, sign * (register.largest + beyond), False)]
-    before = power_below(size)
-    grid = last_place(before, register) if register is not None else before / 256
-    after = {
-        Aim.TIE: before + grid * Fraction(2 + steering.offset, 4),
-        Aim.CARRY: before * 2 if steering.offset else before,
-    }.get(steering.aim, grid * steering.offset)
-    if steering.aim is Aim.CARRY:
-        before = 2 * before - grid
-    end = min(step + 1, last) if steering.aim in (Aim.TIE, Aim.CARRY) else last
-    return [(step, sign * before, False), *([(end, sign * after, end == last)] if end > step else [])]
-
-
-def _float_output_target(output: Any, k: int, steering: Steering) -> Fraction:
-    """A magnitude halfway between two outputs, or where the output overflows, or beside it."""
-    fmt = output.format
-    if isinstance(output, FloatOutput):
-        ends = (fmt.largest, fmt.smallest_normal, Fraction(1))
-        at = ends[0] if steering.aim is Aim.SATURATION else ends[steering.place % 3]
-        grid = last_place(at, fmt)
-        return at + grid * Fraction(2 + steering.offset, 4)
-    grid = Fraction(2) ** -fmt.fl()
-    code = fmt.high if steering.aim is Aim.SATURATION else steering.place
-    return grid * (code + Fraction(2 + steering.offset, 4))
-
-
-def power_below(size: Fraction) -> Fraction:
-    """Return the largest power of two that is not above a size; 1 for 0.
-
-    >>> power_below(Fraction(3, 16)), power_below(Fraction(8))
-    (Fraction(1, 8), Fraction(8, 1))
-    """
-    if not size:
-        return Fraction(1)
-    exponent = size.numerator.bit_length() - size.denominator.bit_length()
-    return Fraction(2) ** (exponent if Fraction(2) ** exponent <= size else exponent - 1)
-
-
-def last_place(size: Fraction, fmt: Minifloat) -> Fraction:
-    """Return what the last bit of a number of this magnitude is worth in a format."""
-    return max(power_below(size), fmt.smallest_normal) / (1 << fmt.man_bits)
-

@@ -43,8 +43,9 @@ from hwsim.testing import (
     pixels,
     pow2_formats,
 )
+from hwsim.testing.aims import Steering
 from hwsim.testing.corners import corner_codes, extremes, stands_for_number
-from hwsim.testing.steer import Steering, aims_of, steered
+from hwsim.testing.steer import aims_of, steered
 from oracles.ordered import expected_output, grids
 
 S8 = FixedPoint(8, 0)
