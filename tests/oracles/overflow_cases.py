@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.shift_add import SignOrder
-from hwsim.contract import Accumulator, Axis, MacContract, Order, Output, RoundAt, Schedule, ShiftAdd, Tail, ZeroSkip
+from hwsim.contract import Accumulator, Axis, MacContract, Order, Output, PaddedTaps, RoundAt, Schedule, ShiftAdd, Tail, ZeroSkip
 from hwsim.formats import Affine, FixedPoint, PowerOfTwo
 from hwsim.formats.pow2 import ZeroCode
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, MacLayer, Shape
@@ -57,7 +57,7 @@ def weight_formats(draw, k: int, x: FixedPoint | Affine) -> tuple[FixedPoint | A
 
 
 class Steps(Enum):
-    """What sums are drawn: without an order, in any, or in orders where what an input leaves out regroups the rest."""
+    """What sums are drawn: without an order, in any, or in orders where taps that are left out regroup the rest."""
 
     NONE = 0
     ANY = 1
@@ -74,12 +74,13 @@ def orders(draw, product_bits: int, bits: int, extents: tuple[int, int, int], sk
     lanes = draw(st.integers(1, max(2, min(4, max(extents)))))
     packed = draw(st.booleans())
     order = draw(st.sampled_from([order for order in Order if not packed or order.value[-1] == axis.value]))
-    skip = draw(st.sampled_from([ZeroSkip.INPUT, ZeroSkip.EITHER] if skipping else [any_order.skip_zeros]))
+    skip = draw(st.sampled_from([ZeroSkip.INPUT, ZeroSkip.EITHER, ZeroSkip.WEIGHT] if skipping else [any_order.skip_zeros]))
     spill = draw(spills(bits)) if skipping and not (packed and lanes > 1) else any_order.spill
     if spill is not None and draw(st.booleans()):  # so narrow that most contents wrap
         spill = replace(spill, every=draw(st.integers(1, 2)), bits=min(bits, draw(st.integers(2, 4))), overflow=Overflow.WRAP)
     tail, tree = Tail.PACKED if packed else Tail.IDLE, draw(trees(lanes, draw(st.sampled_from([product_bits, 3]))))
-    return Schedule(order, lanes, axis, tail, tree, any_order.bias, any_order.padded, skip, spill)
+    padded = PaddedTaps.SKIPPED if skipping else any_order.padded
+    return Schedule(order, lanes, axis, tail, tree, any_order.bias, padded, skip, spill)
 
 
 @st.composite

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 
 from hwsim.arith.overflow import Overflow
-from hwsim.contract import Accumulator, MacContract, Output, Schedule, Spill, ZeroSkip
+from hwsim.contract import Accumulator, MacContract, Output, PaddedTaps, Schedule, Spill, ZeroSkip
 from hwsim.errors import ContractError
-from hwsim.execute.single import Linear, run_layer
+from hwsim.execute.single import Conv2d, Linear, run_layer
 from hwsim.formats import FixedPoint
 from hwsim.layers import Shape
 from hwsim.proofs.certificate import InputRange
@@ -54,14 +54,25 @@ def test_the_ends_are_those_of_brute_force_where_what_is_read_decides_what_meets
 
 
 def test_a_tap_that_delays_a_spill_does_not_read_zero():
-    """Were a zero a step, -5 would wrap to 3 behind it, and 3 more would make 6; as it is, -1 - 5 wraps to 2: 5 at most."""
-    s8, spill = FixedPoint(8, 0), Spill(every=2, bits=3)
+    """Were a zero a step, 9 would wrap to 1 behind it, and 18 more would make 19; as it is, 1 less or more wraps to 0 or -2."""
+    s8, spill = FixedPoint(8, 0), Spill(every=2, bits=2)
     acc = Accumulator(8, schedule=Schedule(skip_zeros=ZeroSkip.INPUT, spill=spill))
-    contract = MacContract(FixedPoint(1, 0, signed=False), s8, Output(s8), acc)
-    small = Small(Linear().layer(np.array([[-1, -5, 3]]), contract), Shape(3, 1, 1), [0, 0, 0], [1, 1, 1])
+    contract = MacContract(FixedPoint(2, 0), s8, Output(s8), acc)
+    small = Small(Linear().layer(np.array([[1, -9, -9, -9]]), contract), Shape(4, 1, 1), [-1] * 4, [1] * 4)
     proof = of(small)
     agree(small, proof)
-    assert proof.accumulator.high.item() == 5
+    assert proof.accumulator.high.item() == 18
+
+
+def test_an_output_at_the_border_may_ask_for_more_than_one_inside():
+    """Inside, 1 + 5 is clipped to 3 before 5 more come; at the left border 5 + 5 end before any spill."""
+    u1, s8, spill = FixedPoint(1, 0, signed=False), FixedPoint(8, 0), Spill(every=2, bits=3, overflow=Overflow.SATURATE)
+    acc = Accumulator(8, schedule=Schedule(padded=PaddedTaps.SKIPPED, spill=spill))
+    layer = Conv2d(pad=(0, 1)).layer(np.array([[[[1, 5, 5]]]]), MacContract(u1, s8, Output(s8), acc))
+    small = Small(layer, Shape(1, 1, 3), [0], [1])
+    proof = of(small)
+    agree(small, proof)
+    assert (proof.accumulator.high.item(), proof.accumulator.high_at.tolist()) == (10, [[0, 0, 1]])
 
 
 @settings(max_examples=300)
