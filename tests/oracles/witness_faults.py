@@ -33,8 +33,8 @@ WITNESS_FAULTS = (
     Mutant(
         "a tree's node takes small products first",
         FEWEST,
-        "largest = -np.sort(-size, axis=1)",
-        "largest = np.sort(size, axis=1)",
+        "(-np.sort(-size, axis=1))",
+        "np.sort(size, axis=1)",
         ALL,
     ),
     Mutant(

@@ -106,10 +106,21 @@ def test_levels_of_the_tree_and_the_spill_buffer_have_witnesses():
     tree = Schedule(lanes=4, tree=Tree(bits=(14, 17), overflow=Overflow.SATURATE))
     found = of(linear([20, 90, 90, 20, 20, 90, 90, 91], Accumulator(24, schedule=tree), fl=-8), Place.TREE)
     assert (found.place, found.step, found.nonzeros, found.inputs.ravel().nonzero()[0].tolist()) == ("tree", 0, 1, [1])
+    assert (found.asked, found.acc, found.wide_acc, found.code, found.wide_code) == (11430, 8191, 11430, 32, 45)
     spill = Schedule(spill=Spill(2, 15))
     found = of(linear([100, 90, 90, 100, 100], Accumulator(24, schedule=spill), fl=-8), Place.SPILL)
     assert (found.place, found.step, found.asked, found.nonzeros, found.fewest) == ("spill", 3, 25400, 2, True)
     assert found.visible.wide_acc - found.visible.acc == 1 << 15
+    coarse = Schedule(spill=Spill(2, 12, 3))
+    found = of(linear([100, 90, 90, 100, 100], Accumulator(24, schedule=coarse), fl=-8), Place.SPILL)
+    assert (found.step, found.asked, found.nonzeros) == (3, 3176, 2), "(1588 * 8 + 12700) / 8 on the buffer's grid"
+
+
+def test_a_single_tap_and_a_late_bias_are_enumerated():
+    acc = Accumulator(14, overflow=Overflow.SATURATE, schedule=Schedule(bias=BiasPoint.LAST))
+    found = of(linear([50], acc, fl=-6, bias=[5000]))
+    assert (found.step, found.asked, found.nonzeros, found.visible) == (1, 8200, 1, None), "64 * 50 + 5000, of which 8191 is held"
+    assert "makes the same output code, 127" in found.reason
 
 
 def test_halves_and_chains_meet_as_the_tree_pairs_them():
