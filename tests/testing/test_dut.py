@@ -211,6 +211,27 @@ def test_what_another_example_leaves_behind_is_unsteady(tmp_path: Path) -> None:
     assert caught.value.report.verdict.answers
 
 
+def test_what_is_left_behind_is_reduced_from_power_up(tmp_path: Path) -> None:
+    """Wrong from the second call on, where an input is not zero: without a reset each smaller example would be wrong at once."""
+
+    class Worn:
+        def __init__(self) -> None:
+            self.reset()
+
+        def reset(self) -> None:
+            self.calls = 0
+
+        def __call__(self, layer, inputs):
+            self.calls += 1
+            return np.minimum(model(layer, inputs).astype(np.int64) + (self.calls > 1 and inputs.any()), 127)
+
+    with pytest.raises(DeviceUnsteady) as caught:
+        exact(Worn(), save=tmp_path)
+    report = caught.value.report
+    assert np.count_nonzero(report.example.inputs) == 1 and report.effort.reduce_calls > 2
+    assert (report.verdict.answers[0] == report.verdict.expected).all()
+
+
 def test_an_example_is_asked_again_at_the_end(tmp_path: Path) -> None:
     """The device is right about each example when it comes first, and wrong about the first one after the fourth."""
 
