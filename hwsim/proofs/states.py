@@ -32,8 +32,8 @@ class States:
     patience: how many sums may be tried; counted down.
     """
 
-    def __init__(self, schedule: Schedule, rule: tuple[int, Rounding], start: int, levels: int, spill_bits: int, patience: int):
-        self.schedule, self.rule, self.spill_bits, self.patience = schedule, rule, spill_bits, patience
+    def __init__(self, schedule: Schedule, rule: tuple[int, Rounding], start: int, levels: int, patience: int):
+        self.schedule, self.rule, self.patience = schedule, rule, patience
         self.every = schedule.spill.every if schedule.spill is not None else 1
         self.states: set[State] = {(start, 0, ())}
         self.held = [[start, start], *([0, 0] for _ in range(levels)), *([[0, 0]] if schedule.spill is not None else [])]
@@ -96,7 +96,7 @@ class States:
         assert spill is not None
         written = rounded(acc, spill.shift, spill.rounding)
         self._hold(len(self.held) - 1, written)
-        back = content(written, self.spill_bits, spill.overflow) << spill.shift
+        back = content(written, spill.bits, spill.overflow) << spill.shift
         self._hold(0, back)
         return back
 

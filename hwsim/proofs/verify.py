@@ -4,6 +4,8 @@ Why two walks prove everything: products are monotone in the input, and sums, ro
 they take. Hence every register is smallest where each product is smallest, and largest where each is largest; both are inputs
 that exist, for each set of taps that does not lie in the padding. Where a register wraps, or taps close up by what they read,
 this holds no longer: bounds stay bounds, but that they are reached was not checked, and the Verdict says so.
+A spill buffer wider than a narrower accumulator is narrowed to hold what that does: then the accumulator overflows first, so
+that the walk with the declared buffer tells of every width; and where its ends are those claimed, one bit less is one too few.
 Neither this nor walks.py shares a line with what makes certificates.
 """
 
@@ -63,10 +65,9 @@ def _check_channel(claim: Claim, unit: Unit, k: int) -> tuple[str | None, str | 
     need = next(b for b in range(2, WIDEST) if unit.fits(k, low, high, b))
     if bits != need:
         raise ProofError(f"{where}: claims {bits} bits for {low}..{high}, found that {need} are needed; prove it again.")
-    declared = 0 if unit.spill is None else unit.spill.bits
-    walks = unit.walks(k, declared, follow=False)
+    walks = unit.walks(k, follow=False)
     if _doubt(walks) and (tight or not all(_within(r, k, _reached(walks, i)) for i, r in enumerate(claim.registers))):
-        walks = unit.walks(k, declared, follow=True)
+        walks = unit.walks(k, follow=True)
     doubt = _doubt(walks)
     for i, register in enumerate(claim.registers):
         wider = _check_ends(where, register, k, _reached(walks, i), tight, doubt)
@@ -75,8 +76,7 @@ def _check_channel(claim: Claim, unit: Unit, k: int) -> tuple[str | None, str | 
     if tight and not doubt:
         for i, register in enumerate(claim.registers):
             _check_places(f"{where}, {register.name}", register, k, i, unit, walks)
-    narrower = _check_narrower(where, unit, k, bits, walks, declared) if tight else None
-    return _check_width(where, unit, k, bits, declared), narrower or (doubt if tight else None)
+    return None, doubt if tight else None
 
 
 def _doubt(walks: Walks) -> str | None:
@@ -114,31 +114,10 @@ def _check_places(where: str, register: Register, k: int, i: int, unit: Unit, wa
     for side, value, (y, x, step) in ((0, register.low[k], register.low_at[k]), (1, register.high[k], register.high_at[k])):
         live = unit.live(y, x)
         if live not in walks:
-            walks[live] = unit.walk(k, unit.products(k), live, 0 if unit.spill is None else unit.spill.bits)
+            walks[live] = unit.walk(k, unit.products(k), live)
         found = walks[live].registers[i][side]
         if value and found[1] is not None and found != (value, step):
             raise ProofError(
                 f"{where}: claims {value} first at (y, x, step) = {(y, x, step)}, found {found[0]} as the end there, at step "
                 f"{found[1]}; prove it again."
             )
-
-
-def _check_width(where: str, unit: Unit, k: int, bits: int, declared: int) -> str | None:
-    """An accumulator narrower than the declared spill buffer has a narrower one: see Unit.clips_first."""
-    walks = unit.walks(k, bits, follow=True) if declared > bits and unit.clips_first else {}
-    if not walks or unit.fits(k, *_reached(walks, 0), bits):
-        return None
-    if _doubt(walks):
-        return f"{_doubt(walks)}, so that a spill buffer of {bits} bits may change what the accumulator holds"
-    raise ProofError(f"{where}: claims {bits} bits, found that a spill buffer as narrow lets them overflow; prove it again.")
-
-
-def _check_narrower(where: str, unit: Unit, k: int, bits: int, walks: Walks, declared: int) -> str | None:
-    """One bit less must overflow, with a spill buffer that is no wider; return why this is not certain."""
-    if bits == 2 or not unit.fits(k, 0, 0, bits - 1):
-        return None
-    if declared > bits - 1 and unit.clips_first:
-        walks = unit.walks(k, bits - 1, follow=True)
-    if unit.fits(k, *_reached(walks, 0), bits - 1):
-        raise ProofError(f"{where}: claims that {bits} bits are the fewest, found that {bits - 1} do; prove it again.")
-    return _doubt(walks)

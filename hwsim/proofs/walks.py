@@ -74,14 +74,6 @@ class Unit:
         """The declared buffer."""
         return None if self.schedule is None else self.schedule.spill
 
-    @property
-    def clips_first(self) -> bool:
-        """Whether a buffer as wide as the accumulator may cut what that holds without an event.
-
-        It cannot where it drops a bit, nor where their ranges are the same: the accumulator then overflows first.
-        """
-        return self.spill is not None and self.spill.shift == 0 and self.spill.overflow is Overflow.SATURATE_SYMMETRIC
-
     def fits(self, k: int, low: int, high: int, bits: int) -> bool:
         """Return whether an accumulator of so many bits holds low..high, and the bias of channel k."""
         return holds(bits, self.acc.overflow, min(low, self.bias(k)), max(high, self.bias(k)))
@@ -169,18 +161,18 @@ class Unit:
         edge = reach + layer.stride[axis] + abs(layer.pad[axis]) + abs(end[axis]) + 1
         return {*range(min(edge, count)), *range(max(count - edge, 0), count)}
 
-    def walks(self, k: int, spill_bits: int, follow: bool) -> dict[Live, Walk]:
-        """Walk an output of channel k for each live set, in an accumulator without end and a buffer of so many bits.
+    def walks(self, k: int, follow: bool) -> dict[Live, Walk]:
+        """Walk an output of channel k for each live set, in an accumulator without end.
 
         follow: state by state where intervals are bounds only.
         """
         ends = self.products(k)
-        found = {live: self.walk(k, ends, live, spill_bits) for live in self.lives}
+        found = {live: self.walk(k, ends, live) for live in self.lives}
         if not follow:
             return found
-        return {live: walk.doubt and self._followed(k, live, spill_bits) or walk for live, walk in found.items()}
+        return {live: walk.doubt and self._followed(k, live) or walk for live, walk in found.items()}
 
-    def _followed(self, k: int, live: Live, spill_bits: int) -> Walk | None:
+    def _followed(self, k: int, live: Live) -> Walk | None:
         """Follow every state; None where there are too many."""
         assert self.schedule is not None
         if self.patience <= 0 or any(b - a >= MOST_CODES for a, b in self.ranges):
@@ -188,7 +180,7 @@ class Unit:
         (fine, coarse), bias, lanes = self.grids(k), self.bias(k), self.schedule.lanes
         left = coarse - fine if coarse > fine or self.acc.round_at is RoundAt.STEP else 0
         first, levels = self.schedule.bias is BiasPoint.FIRST, levels_of(self.schedule.tree, lanes)
-        states = States(self.schedule, (left, self.acc.rounding), bias if first else 0, levels, spill_bits, self.patience)
+        states = States(self.schedule, (left, self.acc.rounding), bias if first else 0, levels, self.patience)
         try:
             for row in self._rows(k, live, 1 if self.closes_up else lanes):
                 choices = [self._choices(k, tap) for tap in row]
@@ -218,7 +210,7 @@ class Unit:
         """Return whether a tap is none with this operand."""
         return self.skips_inputs and (x == 0 or self.skips_weights and self.is_zero(code, k))
 
-    def walk(self, k: int, ends: Span, live: Live, spill_bits: int) -> Walk:
+    def walk(self, k: int, ends: Span, live: Live) -> Walk:
         """Walk an output whose products have these ends, on intervals."""
         (fine, coarse), bias = self.grids(k), self.bias(k)
         left = coarse - fine if coarse > fine or self.acc.round_at is RoundAt.STEP else 0
@@ -227,19 +219,19 @@ class Unit:
             low, high = (sum([end[tap] for tap in taps]) << left for end in ends)
             return Walk([((low + bias, 0), (high + bias, 0))])
         if self.closes_up:
-            return self._closed_up(k, ends, live, left, spill_bits)
+            return self._closed_up(k, ends, live, left)
         lanes = [([ends[0][tap] for tap in lane], [ends[1][tap] for tap in lane]) for lane in self._lanes(k, live)]
         total, registers, doubt = self._tree(lanes)
         sums = [rounded(v, -left, self.acc.rounding) for v in total[0]], [rounded(v, -left, self.acc.rounding) for v in total[1]]
-        content, buffer, wraps = self._content(sums, bias, spill_bits)
+        content, buffer, wraps = self._content(sums, bias)
         return Walk([content, *registers, *buffer], doubt or wraps)
 
-    def _closed_up(self, k: int, ends: Span, live: Live, left: int, spill_bits: int) -> Walk:
+    def _closed_up(self, k: int, ends: Span, live: Live, left: int) -> Walk:
         """Bounds where any tap may be left out, so that a step may end behind any: sums up to each tap, and of any n products."""
         assert self.schedule is not None
         line = [row[0] for row in self._rows(k, live, 1)]
         sums = [ends[0][tap] << max(left, 0) for tap in line], [ends[1][tap] << max(left, 0) for tap in line]
-        content, buffer, wraps = self._content(sums, self.bias(k), spill_bits)
+        content, buffer, wraps = self._content(sums, self.bias(k))
         tree, lanes, registers, doubt = self.schedule.tree, self.schedule.lanes, [], wraps or CLOSES_UP
         for level in range(levels_of(tree, lanes)):
             n = level + 2 if tree.pairing is Pairing.CHAIN else min(2 << level, lanes)
@@ -314,15 +306,15 @@ class Unit:
             lanes = sums + rest if tree.pairing is Pairing.CHAIN else sums
         return lanes[0], registers, doubt
 
-    def _content(self, sums: Span, bias: int, bits: int) -> tuple[tuple[End, End], list[tuple[End, End]], str | None]:
-        """Return the ends of the accumulator and of the buffer, of `bits` bits, and why they are bounds only."""
+    def _content(self, sums: Span, bias: int) -> tuple[tuple[End, End], list[tuple[End, End]], str | None]:
+        """Return the ends of the accumulator and of the buffer, and why they are bounds only."""
         assert self.schedule is not None
         last, doubt, buffer = self.schedule.bias is BiasPoint.LAST, None, []
         start, count = 0 if last else bias, len(sums[0])
         held: Span = (list(accumulate(sums[0], initial=start)), list(accumulate(sums[1], initial=start)))
         at = [0, *range(count)]
         if self.spill is not None:
-            held, at, spilled, doubt = self._spilled(sums, start, self.spill, bits)
+            held, at, spilled, doubt = self._spilled(sums, start, self.spill)
             buffer = [spilled]
         if last:
             held[0].append(held[0][-1] + bias)
@@ -330,7 +322,7 @@ class Unit:
             at.append(count)
         return ends_of([held], at), buffer, doubt
 
-    def _spilled(self, sums: Span, start: int, spill: Spill, bits: int) -> tuple[Span, list[int], tuple[End, End], str | None]:
+    def _spilled(self, sums: Span, start: int, spill: Spill) -> tuple[Span, list[int], tuple[End, End], str | None]:
         """Where steps may be left out by what they read, the partial sum may or may not go to the buffer behind each."""
         low, high, count = start, start, len(sums[0])
         doubt = CLOSES_UP if self.skips_inputs else None
@@ -343,7 +335,7 @@ class Unit:
             if not due and not self.skips_inputs:
                 continue
             kept.append((rounded(low, spill.shift, spill.rounding), rounded(high, spill.shift, spill.rounding), step))
-            back, wraps = fit(([kept[-1][0]], [kept[-1][1]]), bits, spill.overflow)
+            back, wraps = fit(([kept[-1][0]], [kept[-1][1]]), spill.bits, spill.overflow)
             ends, doubt = (back[0][0] << spill.shift, back[1][0] << spill.shift), doubt or wraps
             low, high = (min(low, ends[0]), max(high, ends[1])) if self.skips_inputs else ends
             held.append((low, high, step))
