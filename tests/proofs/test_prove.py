@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, MacContract, Output, PaddedTaps, Schedule, Spill, ZeroSkip
 from hwsim.errors import ContractError
 from hwsim.execute.single import Conv2d, Linear, run_layer
@@ -73,6 +74,18 @@ def test_an_output_at_the_border_may_ask_for_more_than_one_inside():
     proof = of(small)
     agree(small, proof)
     assert (proof.accumulator.high.item(), proof.accumulator.high_at.tolist()) == (10, [[0, 0, 1]])
+
+
+def test_sums_beyond_int64_are_proven_too():
+    """Three products of 2**61 and the largest bias of 64 bits need 65; a buffer of 64 bits that wraps, and 2**61 more, too."""
+    u1, s8, bias = FixedPoint(1, 0, signed=False), FixedPoint(8, 0), np.array([(1 << 63) - 1])
+    plain = Linear().layer(np.array([[1, 1, 1]]), MacContract(u1, s8, Output(FixedPoint(8, 61)), Accumulator(64, 61)), bias)
+    spill = Schedule(spill=Spill(every=1, bits=63, shift=1, rounding=Rounding.CEIL))
+    wraps = MacContract(u1, s8, Output(FixedPoint(8, 61)), Accumulator(64, 61, schedule=spill))
+    for layer in (plain, Linear().layer(np.array([[1, 1, -1]]), wraps, np.array([-1]))):
+        small = Small(layer, Shape(3, 1, 1), [0] * 3, [1] * 3)
+        agree(small, of(small))
+    assert prove(plain, Shape(3, 1, 1)).bits.tolist() == [65]
 
 
 @settings(max_examples=300)
