@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from hwsim.errors import InputError
+
 # public name -> "module:name in it"
 _API: dict[str, str] = {
     "BitExact": "hwsim.testing.bit_exact:BitExact",
@@ -42,6 +44,7 @@ _API: dict[str, str] = {
     "pixels": "hwsim.testing.network_strategies:pixels",
 }
 
+INSTALL = "pip install 'hwsim[testing]'"
 __all__ = [*_API]
 
 
@@ -49,7 +52,12 @@ def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module 'hwsim.testing' has no attribute {name!r}; it has: {', '.join(sorted(_API))}")
     module, _, attribute = _API[name].partition(":")
-    value = getattr(import_module(module), attribute)
+    try:
+        value = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise InputError(f"hwsim.testing.{name}: Hypothesis is not installed, and it draws the examples; {INSTALL}.") from None
     globals()[name] = value
     return value
 

@@ -198,21 +198,33 @@ def test_importing_hwsim_and_devices_does_not_import_hypothesis() -> None:
     assert run_python("-c", program).stdout.strip() == "False"
 
 
-def test_without_hypothesis_the_sentence_names_what_to_install(tmp_path: Path) -> None:
-    """A folder `hypothesis` that cannot be imported stands before the real one."""
-    program = (
-        "import sys, importlib.util as u, numpy as np, hwsim\n"
-        "import hwsim.testing.campaign as c\nc.find_spec = lambda name: None\n"
-        "from hwsim.testing import assert_bit_exact\n"
-        "s8 = hwsim.FixedPoint(8, 0)\n"
-        "layer = hwsim.Linear().layer(np.array([[1]]), hwsim.MacContract(s8, s8, hwsim.Output(s8)))\n"
-        "dut = lambda layer, inputs: hwsim.run_layer(layer, inputs).codes\n"
-        "print(assert_bit_exact(dut, layer, np.array([[[[1]]]])).examples)\n"  # codes that are given need no Hypothesis
-        "assert_bit_exact(dut, layer)\n"
-    )
-    run = run_python("-c", program)
-    assert run.stdout.strip() == "1"
-    assert run.stderr.strip().endswith("Hypothesis is not installed, and it draws the examples; pip install 'hwsim[testing]'.")
+WITHOUT = """
+import importlib.abc, importlib.util, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "hypothesis":
+            raise ModuleNotFoundError("No module named 'hypothesis'", name="hypothesis")
+sys.meta_path.insert(0, Absent())
+importlib.util.find_spec = lambda name, package=None: None
+import numpy as np, hwsim
+from hwsim.testing import assert_bit_exact
+s8 = hwsim.FixedPoint(8, 0)
+layer = hwsim.Linear().layer(np.array([[1]]), hwsim.MacContract(s8, s8, hwsim.Output(s8)))
+dut = lambda layer, inputs: hwsim.run_layer(layer, inputs).codes
+print(assert_bit_exact(dut, layer, np.array([[[[1]]]])).examples)
+for use in ("assert_bit_exact(dut, layer)", "from hwsim.testing import conv_layers"):
+    try:
+        exec(use)
+    except hwsim.InputError as error:
+        print(error)
+"""
+
+
+def test_without_hypothesis_the_sentence_names_what_to_install() -> None:
+    """Codes that are given need none; whatever draws says what is missing."""
+    said = "Hypothesis is not installed, and it draws the examples; pip install 'hwsim[testing]'."
+    run = run_python("-c", WITHOUT)
+    assert run.stdout.split("\n") == ["1", f"hwsim.testing: {said}", f"hwsim.testing.conv_layers: {said}", ""], run.stderr
 
 
 @pytest.mark.slow
