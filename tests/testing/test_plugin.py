@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
 
