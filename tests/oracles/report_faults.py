@@ -45,15 +45,19 @@ REPORT_FAULTS = (
     Mutant("as wide as declared is too narrow", REPORT, "self.bits > self.declared", "self.bits >= self.declared", TOLD),
     Mutant("levels of the tree wrap", REPORT, "acc.schedule.tree.overflow or Overflow.WRAP", "Overflow.SATURATE_SYMMETRIC", TOLD),
     Mutant(
-        "headroom is what is missing", REPORT, "self.certificate.declared_bits - self", "self.certificate.layer_bits - self", TOLD
+        "headroom is what is missing",
+        REPORT,
+        "self.declared_bits - int(self.bits.max())",
+        "int(self.bits.max()) - self.declared_bits",
+        TOLD,
     ),
     Mutant("empty columns stand there", REPORT, "h not in OPTIONAL or any(row[h] for row in rows)", "True", TOLD),
     Mutant("the level with most room is told", REPORT, "worst = min(needs", "worst = max(needs", TOLD),
     Mutant(
         "one witness for all registers",
         ASKED,
-        "find_witness(node.layer, proof.shape, proof, place=place)",
-        "find_witness(node.layer, proof.shape, proof)",
+        "find_witness(layer.layer, proof.shape, proof, place=place)",
+        "find_witness(layer.layer, proof.shape, proof)",
         TOLD,
     ),
     Mutant("ranges are the formats'", ASKED, "ranges is Ranges.NETWORK", "ranges is None", TOLD),
