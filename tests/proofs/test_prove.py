@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, MacContract, Output, PaddedTaps, Schedule, Spill, ZeroSkip
+from hwsim.contract import Accumulator, Axis, MacContract, Output, PaddedTaps, RoundAt, Schedule, Spill, Tail, ZeroSkip
 from hwsim.errors import ContractError
 from hwsim.execute.single import Conv2d, Linear, run_layer
 from hwsim.formats import FixedPoint
@@ -86,6 +86,20 @@ def test_sums_beyond_int64_are_proven_too():
         small = Small(layer, Shape(3, 1, 1), [0] * 3, [1] * 3)
         agree(small, of(small))
     assert prove(plain, Shape(3, 1, 1)).bits.tolist() == [65]
+
+
+def test_bounds_leave_room_for_every_rounding_and_for_what_wraps():
+    """Pairs of ones, each a half rounded up, make 2 where all of them make 1; 1 + 1 wraps to -2 in a buffer of two bits."""
+    u1, s8 = FixedPoint(1, 0, signed=False), FixedPoint(8, 0)
+    packed = Schedule(lanes=2, lane_axis=Axis.S, tail=Tail.PACKED, skip_zeros=ZeroSkip.INPUT)
+    halves = Accumulator(8, dropped_bits=2, rounding=Rounding.CEIL, round_at=RoundAt.STEP, schedule=packed)
+    spilled = Accumulator(8, schedule=Schedule(skip_zeros=ZeroSkip.INPUT, spill=Spill(every=1, bits=2, last=True)))
+    for acc, ends in ((halves, (0, 2)), (spilled, (-2, 2))):
+        small = Small(Linear().layer(np.array([[1] * 4]), MacContract(u1, s8, Output(s8), acc)), Shape(1, 1, 4), [0], [1])
+        proof = prove(small.layer, small.shape, enumerated=0)
+        agree(small, proof)
+        exact = of(small).accumulator
+        assert not proof.tight.any() and (exact.low.item(), exact.high.item()) == ends
 
 
 @settings(max_examples=300)
