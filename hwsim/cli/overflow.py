@@ -70,7 +70,8 @@ def overflow(
 
     From the weights, the bias and the declared order, for inputs free in their range. Where a declared register can
     overflow, the input that does it is shown. Exit codes: 0 every accumulator is proven to hold every sum, 1 one can
-    overflow or is not proven, 2 bad use; with --verify 0 every certificate holds, 1 one is refuted;
+    overflow or is not proven, 2 bad use; with --verify 0 every certificate holds, 1 one is refuted
+    or cannot be checked again;
     with --minimize 0.
     """
     if limit is not None and data is None:
