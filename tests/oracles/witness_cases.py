@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from hwsim.arith.accumulate import Place
 from hwsim.arith.overflow import Overflow
 from hwsim.contract import Accumulator, MacContract
+from hwsim.errors import HwsimError
 from hwsim.formats import Affine, FixedPoint
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, MacLayer, Shape
 from hwsim.layers.base import Cell
 from hwsim.proofs.certificate import InputRange
+from hwsim.proofs.narrow import with_width
+from hwsim.proofs.prove import prove
 from oracles.generate import refusing, seeds
 from oracles.ordered_cases import bias_codes, contracts, weights
 
@@ -92,7 +95,21 @@ def smalls(draw, most: int = 600) -> Small:
     refusing(layer.output_shape, [shape])
     small = Small(layer, shape, draw(ranges(layer, shape, most)))
     assume(small.count <= most)
-    return small
+    return replace(small, layer=narrowed(small, draw(st.integers(0, 2)), draw(st.integers(0, 2))))
+
+
+def narrowed(small: Small, acc: int, spill: int) -> MacLayer:
+    """The layer with an accumulator that is too narrow by so many bits, and a buffer; as it is where that cannot be built."""
+    proof = prove(small.layer, small.shape, small.inputs)
+    layer, schedule = small.layer, small.layer.contract.accumulator.schedule
+    try:
+        if schedule is not None and schedule.spill is not None and spill:
+            bits = int(proof.spill.widths(schedule.spill.overflow).max()) - spill
+            fewer = replace(schedule, spill=replace(schedule.spill, bits=max(2, min(bits, layer.contract.accumulator.bits))))
+            layer = with_width(layer, layer.contract.accumulator.bits, schedule=fewer)
+        return with_width(layer, int(proof.bits.max()) - acc) if acc else layer
+    except HwsimError:
+        return layer
 
 
 def _built(draw, kind: str, contract: MacContract, weight: np.ndarray, bias: np.ndarray | None, groups: int) -> MacLayer:
