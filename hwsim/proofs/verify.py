@@ -3,10 +3,11 @@
 Why two walks prove everything: products are monotone in the input, and sums, rounding and saturation are monotone in what
 they take. Hence every register is smallest where each product is smallest, and largest where each is largest; both are inputs
 that exist, for each set of taps that does not lie in the padding. Where a register wraps, or taps close up by what they read,
-this holds no longer: bounds stay bounds, but that they are reached was not checked, and the Verdict says so.
+this holds no longer: then every state is followed, one by one, where they are few (states.py). Where they are not, bounds stay
+bounds, but that they are reached was not checked, and the Verdict says so.
 A spill buffer wider than a narrower accumulator is narrowed to hold what that does: then the accumulator overflows first, so
 that the walk with the declared buffer tells of every width; and where its ends are those claimed, one bit less is one too few.
-Neither this nor walks.py shares a line with what makes certificates.
+None of this shares a line with what makes certificates.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _check_channel(claim: Claim, unit: Unit, k: int) -> tuple[str | None, str | 
     if tight and not doubt:
         for i, register in enumerate(claim.registers):
             _check_places(f"{where}, {register.name}", register, k, i, unit, walks)
-    return None, doubt if tight else None
+    return None, doubt if tight else None  # and claimed ends that are reached need every bit: `need` was made from them
 
 
 def _doubt(walks: Walks) -> str | None:
@@ -115,8 +116,8 @@ def _check_places(where: str, register: Register, k: int, i: int, unit: Unit, wa
         live = unit.live(y, x)
         if live not in walks:
             walks[live] = unit.walk(k, unit.products(k), live)
-        found = walks[live].registers[i][side]
-        if value and found[1] is not None and found != (value, step):
+        found, told = walks[live].registers[i][side], walks[live].doubt is None
+        if value and told and found[1] is not None and found != (value, step):
             raise ProofError(
                 f"{where}: claims {value} first at (y, x, step) = {(y, x, step)}, found {found[0]} as the end there, at step "
                 f"{found[1]}; prove it again."
