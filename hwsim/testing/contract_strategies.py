@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -26,10 +26,7 @@ from hwsim.contract import (
     Axis,
     BiasPoint,
     DrawOrder,
-    ExactSum,
-    FloatAccumulator,
     FloatMacContract,
-    FloatOutput,
     Lfsr,
     MacContract,
     Multiplier,
@@ -49,52 +46,25 @@ from hwsim.contract import (
 from hwsim.contract.accumulator import MAX_TREE_BITS
 from hwsim.contract.mac import MAX_OPERAND_BITS, ROUNDINGS, operand_range, real_step, signed_width
 from hwsim.contract.scaling import LIMITS
-from hwsim.errors import InputError
-from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo, catalog
-from hwsim.testing.bounds import check_bounds, check_int, chosen
+from hwsim.formats import Affine, FixedPoint, Minifloat, PowerOfTwo
+from hwsim.testing.bounds import check_bounds, check_int
+from hwsim.testing.float_contracts import float_contract
 from hwsim.testing.strategies import (
     Product,
     affine_formats,
     fixed_formats,
-    minifloat_formats,
     pow2_formats,
     some_bits,
     zero_points,
 )
+from hwsim.testing.wishes import MAX_TAPS, Wishes, clipped, draw_from, register_wishes, wishes_of
 
-MAX_TAPS = 1 << 16
-REGISTER_OVERFLOWS = (Overflow.WRAP, Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
-"""Modes of a register, the default first; TRAP, which ends a run with an error, is drawn where it is asked for."""
-
-ALL_ROUNDINGS = (Rounding.TIES_EVEN, *(mode for mode in Rounding if mode is not Rounding.TIES_EVEN))
 MULTIPLIER_BITS = {Scaling.HIGH_MULTIPLY: 31, Scaling.FLOAT32: 24, Scaling.FLOAT64: 53}
 VALUE_BITS = {Scaling.MULTIPLY: 60, Scaling.HIGH_MULTIPLY: 32, Scaling.DOUBLE_ROUND: 60, Scaling.FLOAT32: 64, Scaling.FLOAT64: 37}
 """Widest accumulator whose values a rule of scaling takes with a multiplier of at least 3 bits."""
 
 NARROWER = (-1, 0, -2, 1, -1, -3, -5)
 """How much wider than a usual sum a register is drawn; the simplest overflows by a single product."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a caller of contracts() asked for, checked."""
-
-    min_bits: int = 2
-    max_bits: int = MAX_OPERAND_BITS
-    products: tuple[Product, ...] = tuple(Product)
-    overflow: tuple[Overflow, ...] = REGISTER_OVERFLOWS
-    roundings: tuple[Rounding, ...] = ALL_ROUNDINGS
-    scheduled: tuple[bool, ...] = (False, True)
-    max_lanes: int = 4
-    max_taps: int = 64
-    channels: int | None = None
-    input: FixedPoint | Affine | Minifloat | None = None
-    stochastic: bool = False
-    own_bias: bool = True
-    max_output_bits: int = 48
-
 
 @dataclass(frozen=True)
 class Sums:
@@ -109,16 +79,6 @@ class Sums:
     def spread(self) -> int:
         """By how many bits the channels' grids differ."""
         return max(self.grids) - min(self.grids)
-
-
-def draw_from(draw: DrawFn, values: Iterable[T]) -> T:
-    """Draw one of the values; the first is the simplest."""
-    return draw(st.sampled_from(tuple(values)))
-
-
-def clipped(value: int, low: int, high: int) -> int:
-    """Return the value, or the end that it lies beyond."""
-    return max(low, min(value, high))
 
 
 def accumulators(
@@ -142,24 +102,8 @@ def accumulators(
 result no order decides.
     """
     check_bounds("accumulators", "bits", min_bits, max_bits, 2, 64)
-    wishes = _register_wishes("accumulators", overflow, roundings, scheduled, max_lanes)
+    wishes = register_wishes("accumulators", overflow, roundings, scheduled, max_lanes)
     return _free_accumulators(min_bits, max_bits, wishes)
-
-
-def _register_wishes(where: str, overflow: Any, roundings: Any, scheduled: bool | None, max_lanes: int) -> Wishes:
-    check_int(f"{where}: max_lanes", max_lanes, 1, 256)
-    modes = chosen(f"{where}: overflow", overflow, (*REGISTER_OVERFLOWS, Overflow.TRAP), REGISTER_OVERFLOWS)
-    orders = chosen(f"{where}: scheduled", None if scheduled is None else (scheduled,), (False, True))
-    if Overflow.WRAP not in modes:
-        orders = tuple(order for order in orders if order)
-    if not orders:
-        names = ", ".join(mode.name for mode in modes)
-        raise InputError(
-            f"{where}: found scheduled=False with overflow {names}, allowed is WRAP, the only mode whose result no order decides."
-        )
-    return Wishes(
-        overflow=modes, roundings=chosen(f"{where}: roundings", roundings, ALL_ROUNDINGS), scheduled=orders, max_lanes=max_lanes
-    )
 
 
 @st.composite
@@ -205,49 +149,11 @@ allowed is one that they take.
     return contracts_of(replace(wishes, max_taps=max_taps, channels=channels, stochastic=stochastic))
 
 
-def wishes_of(
-    where: str,
-    min_bits: int,
-    max_bits: int,
-    products: Iterable[Product] | None,
-    overflow: Iterable[Overflow] | None,
-    roundings: Iterable[Rounding] | None,
-    scheduled: bool | None,
-    max_lanes: int = 4,
-    given: Any = None,
-) -> Wishes:
-    """Return what a caller asked for, checked; where: the strategy that sentences name."""
-    check_bounds(where, "bits", min_bits, max_bits, 2, MAX_OPERAND_BITS)
-    registers = _register_wishes(where, overflow, roundings, scheduled, max_lanes)
-    return replace(registers, min_bits=min_bits, max_bits=max_bits, products=_products(where, products, given), input=given)
-
-
-def _products(where: str, products: Iterable[Product] | None, given: object) -> tuple[Product, ...]:
-    found = chosen(f"{where}: products", products, Product)
-    if given is None:
-        return found
-    takes: dict[type, tuple[Product, ...]] = {
-        FixedPoint: tuple(Product),
-        Affine: (Product.AFFINE,),
-        Minifloat: (Product.FLOAT,),
-    }
-    left = tuple(product for product in found if product in takes.get(type(given), ()))
-    if not left:
-        names = ", ".join(product.name for product in found)
-        raise InputError(
-            f"{where}: found input={given} with products {names}, which take no such format; allowed is one that they take."
-        )
-    return left
-
-
 @st.composite
 def contracts_of(draw: DrawFn, wishes: Wishes) -> MacContract | FloatMacContract:
     """Contracts of checked wishes."""
     product = draw_from(draw, wishes.products)
-    return _float_contract(draw, wishes) if product is Product.FLOAT else _integer_contract(draw, wishes, product)
-
-
-# ---- integers
+    return float_contract(draw, wishes) if product is Product.FLOAT else _integer_contract(draw, wishes, product)
 
 
 def _integer_contract(draw: DrawFn, wishes: Wishes, product: Product) -> MacContract:
@@ -256,13 +162,17 @@ def _integer_contract(draw: DrawFn, wishes: Wishes, product: Product) -> MacCont
     accumulator = _accumulator(draw, wishes, sums, None)
     lengths = _lengths(accumulator, sums)
     output = _output(draw, wishes, accumulator.bits, lengths, _plain_output(x, weight))
-    bias = None
-    if wishes.own_bias and draw(st.integers(0, 3)) == 3:
-        fl = max(lengths) + draw(st.integers(-3, 6))
-        bias = FixedPoint(draw(st.integers(2, accumulator.bits)), fl)
+    bias = _own_bias(draw, accumulator.bits, lengths) if wishes.own_bias and draw(st.integers(0, 3)) == 3 else None
     rounding = draw_from(draw, wishes.roundings)
     made = MacContract(x, weight, output, accumulator, bias, rounding, unit)
     return _with_exact_tree(draw, made)
+
+
+def _own_bias(draw: DrawFn, bits: int, lengths: tuple[int, ...]) -> FixedPoint:
+    """A bias on a grid a little coarser or finer than the accumulator's, alike for all channels or not."""
+    finer, several = draw(st.integers(-3, 6)), draw(st.booleans())
+    grid = tuple(own + finer for own in lengths) if several and len(lengths) > 1 else max(lengths) + finer
+    return FixedPoint(draw(st.integers(2, min(bits, 62))), grid, draw(st.sampled_from((True, False))))
 
 
 def _operands(draw: DrawFn, wishes: Wishes, product: Product) -> tuple[Any, Any, ShiftAdd | None]:
@@ -310,8 +220,8 @@ def _lengths(accumulator: Accumulator, sums: Sums) -> tuple[int, ...]:
     """The accumulator's fractional length of each channel that is told apart."""
     if accumulator.fractional_length is None:
         return tuple(grid - accumulator.dropped_bits for grid in sums.grids)
-    assert isinstance(accumulator.fractional_length, int)
-    return (accumulator.fractional_length,)
+    declared = accumulator.fractional_length
+    return declared if isinstance(declared, tuple) else (declared,)
 
 
 def _accumulator(draw: DrawFn, wishes: Wishes, sums: Sums, bits: int | None) -> Accumulator:
@@ -324,14 +234,17 @@ def _accumulator(draw: DrawFn, wishes: Wishes, sums: Sums, bits: int | None) -> 
         finer = draw(st.one_of(st.integers(least, min(6, room)), st.integers(least, room)))
     elif scheduled and draw(st.integers(0, 3)) == 3:
         dropped = draw(st.integers(1, 6))
+    shift = max(finer, 0) + sums.spread
+    safe = clipped(sums.most_bits + shift + 2, 2, 64)
     if bits is None:
         near = clipped(sums.usual_bits + finer - dropped + draw_from(draw, NARROWER), 2, 64)
-        bits = near if draw(st.integers(0, 7)) < 7 else draw(st.integers(2, 64))
-    shift = max(finer, 0) + sums.spread
+        bits = draw_from(draw, (near,) * 6 + (safe, draw(st.integers(2, 64))))
     overflow = draw_from(draw, wishes.overflow) if scheduled else Overflow.WRAP
-    proof = bits >= sums.most_bits + shift + 2 and draw(st.integers(0, 3)) == 3
+    proof = bits >= sums.most_bits + shift + 2 and draw(st.booleans())
     schedule = _schedule(draw, wishes, sums.product_bits, bits, shift, proof) if scheduled else None
-    grid = max(sums.grids) + finer if declared else None
+    grid: int | tuple[int, ...] | None = max(sums.grids) + finer if declared else None
+    if declared and len(sums.grids) > 1 and draw(st.booleans()):
+        grid = tuple(own + finer for own in sums.grids)
     rounding, place = draw_from(draw, wishes.roundings), draw_from(draw, RoundAt)
     return Accumulator(bits, grid, proof, overflow, dropped, rounding, place, schedule)
 
@@ -451,43 +364,3 @@ def _noise(draw: DrawFn) -> StochasticRounding:
     rules = (draw_from(draw, (DrawOrder.YXK, *DrawOrder)), draw_from(draw, (Tail.PACKED, Tail.IDLE)), draw_from(draw, Alignment))
     resets = draw_from(draw, (Reset.LAYER, Reset.IMAGE, Reset.NEVER))
     return StochasticRounding(lfsr, tuple(seeds), draw(st.integers(1, 3)), *rules, resets, draw(st.booleans()))
-
-
-# ---- minifloats
-
-
-def _float_contract(draw: DrawFn, wishes: Wishes) -> FloatMacContract:
-    """At least one operand is a minifloat, or the register is."""
-    floats = minifloat_formats(clipped(wishes.min_bits, 4, 16), clipped(wishes.max_bits, 4, 16))
-    fixed = fixed_formats(wishes.min_bits, wishes.max_bits)
-    which = draw(st.integers(0, 7))
-    x: Any = wishes.input or draw(fixed if which == 6 else floats)
-    others = {5: fixed_formats(wishes.min_bits, wishes.max_bits, channels=wishes.channels), 7: pow2_formats()}
-    weight: Any = draw(others.get(which, floats))
-    accumulator = ExactSum() if draw(st.integers(0, 2)) == 0 else _float_accumulator(draw, wishes, floats)
-    if draw(st.integers(0, 2)) < 2:
-        output: Any = FloatOutput(draw(floats), draw_from(draw, wishes.roundings), draw_from(draw, Activation))
-    else:
-        output = _staged_fixed(draw, wishes)
-    bias = draw_from(draw, (None, None, catalog.BINARY16, FixedPoint(16, 7))) if wishes.own_bias else None
-    return FloatMacContract(x, weight, output, accumulator, bias, draw_from(draw, wishes.roundings))
-
-
-def _staged_fixed(draw: DrawFn, wishes: Wishes) -> Output:
-    fmt = draw(fixed_formats(2, 16))
-    overflows = [mode for mode in (Overflow.SATURATE, *wishes.overflow) if mode in wishes.overflow]
-    return Output(fmt, draw_from(draw, wishes.roundings), draw_from(draw, overflows), draw_from(draw, Activation))
-
-
-def _float_accumulator(draw: DrawFn, wishes: Wishes, floats: SearchStrategy[Minifloat]) -> FloatAccumulator:
-    named = (catalog.BINARY16, catalog.BFLOAT16, catalog.BINARY32, catalog.E5M2, catalog.E4M3)
-    register, product = draw(st.sampled_from(named) | floats), draw(st.none() | st.sampled_from(named[:1]) | floats)
-    order, lanes, tail = draw_from(draw, Order), draw(st.integers(1, wishes.max_lanes)), draw_from(draw, (Tail.IDLE, Tail.PACKED))
-    axis = draw_from(draw, Axis) if tail is Tail.IDLE else Axis[order.name[-1]]
-    rules = (draw_from(draw, BiasPoint), draw_from(draw, PaddedTaps), draw_from(draw, ZeroSkip))
-    schedule = Schedule(order, lanes, axis, tail, Tree(draw_from(draw, Pairing)), *rules)
-    roundings = draw_from(draw, wishes.roundings), draw_from(draw, wishes.roundings)
-    return FloatAccumulator(register, roundings[0], product, roundings[1], schedule)
-
-
-__all__ = ["Wishes", "accumulators", "clipped", "contracts", "contracts_of", "draw_from"]

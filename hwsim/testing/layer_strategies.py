@@ -18,11 +18,11 @@ from hwsim.errors import ContractError, InputError
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer, MacLayer, Shape
 from hwsim.testing.aims import Aim, Steering
 from hwsim.testing.bounds import check_int, check_strategy, chosen
-from hwsim.testing.contract_strategies import MAX_TAPS, clipped, draw_from, wishes_of
 from hwsim.testing.corners import zero_codes
 from hwsim.testing.rows import built, draw_rows, given_contract
 from hwsim.testing.steer import aims_of, steered
 from hwsim.testing.strategies import Product, codes
+from hwsim.testing.wishes import MAX_TAPS, clipped, draw_from, wishes_of
 
 Contract = MacContract | FloatMacContract | SearchStrategy[Any] | None
 MAX_SIDE = 64

@@ -37,9 +37,9 @@ from hwsim.network.lower.settle import settle
 from hwsim.network.preprocessing import ChannelOrder, Preprocessing
 from hwsim.network.quantized import QuantizedNetwork, QuantizedNode
 from hwsim.testing.bounds import check_bounds, check_int, chosen
-from hwsim.testing.contract_strategies import REGISTER_OVERFLOWS, Wishes, draw_from
 from hwsim.testing.rows import built, draw_rows, given_contract
 from hwsim.testing.strategies import Product, affine_formats, codes, fixed_formats, minifloat_formats, some_bits
+from hwsim.testing.wishes import REGISTER_OVERFLOWS, Wishes, draw_from
 
 MAX_ALIGNED = 20
 """By how many bits the grids of two branches may differ that are added or joined."""

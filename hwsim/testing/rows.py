@@ -21,9 +21,10 @@ from hwsim.contract.scaling import LIMITS
 from hwsim.errors import ContractError, InputError
 from hwsim.formats import Affine, FixedPoint, Format, IntegerFormat
 from hwsim.layers import MacLayer
-from hwsim.testing.contract_strategies import NARROWER, Wishes, clipped, contracts_of, draw_from
+from hwsim.testing.contract_strategies import NARROWER, contracts_of
 from hwsim.testing.corners import corner_codes, extremes, unit_codes, zero_code, zero_codes
 from hwsim.testing.strategies import LONG_TILE, any_code, laid_out, one_code
+from hwsim.testing.wishes import Wishes, clipped, draw_from
 
 FINE = 1 << 16
 BIASES: tuple[Callable[[int, int, int], int], ...] = (
@@ -135,23 +136,25 @@ def _bias_places(contract: Any) -> SearchStrategy[Any]:
 def channels_of(contract: Any) -> int | None:
     """Return how many output channels a contract tells apart; None where all are alike."""
     fmt, scaling = contract.weight, getattr(contract.output, "scaling", None)
-    lengths = getattr(fmt, "fractional_length", None)
-    found = [len(lengths)] if isinstance(lengths, tuple) else [getattr(fmt, "channels", None)]
-    return max((n for n in (*found, scaling.channels if scaling is not None else None) if n is not None), default=None)
+    found = [getattr(fmt, "channels", None), scaling.channels if scaling is not None else None]
+    lengths = (getattr(part, "fractional_length", None) for part in (fmt, contract.bias, contract.accumulator))
+    found += [len(several) for several in lengths if isinstance(several, tuple)]
+    return max((count for count in found if count is not None), default=None)
 
 
 def cut(contract: Any, channels: int) -> Any:
     """Return the contract of the first so many of the output channels that it tells apart."""
-    fmt, output = contract.weight, contract.output
-    if isinstance(fmt, FixedPoint) and isinstance(fmt.fractional_length, tuple):
-        fmt = replace(fmt, fractional_length=_first(fmt.fractional_length, channels))
-    if isinstance(fmt, Affine):
-        fmt = replace(fmt, scale=_first(fmt.scale, channels), zero_point=_first(fmt.zero_point, channels))
-    scaling = getattr(output, "scaling", None)
-    if scaling is not None and scaling.channels is not None:
+    parts = {name: getattr(contract, name) for name in ("weight", "bias", "accumulator")}
+    for name, part in parts.items():
+        if isinstance(getattr(part, "fractional_length", None), tuple):
+            parts[name] = replace(part, fractional_length=_first(part.fractional_length, channels))
+        if isinstance(part, Affine):
+            parts[name] = replace(part, scale=_first(part.scale, channels), zero_point=_first(part.zero_point, channels))
+    output, scaling = contract.output, getattr(contract.output, "scaling", None)
+    if scaling is not None:
         few = replace(scaling, multiplier=_first(scaling.multiplier, channels), shift=_first(scaling.shift, channels))
         output = replace(output, scaling=few)
-    return contract if (fmt, output) == (contract.weight, contract.output) else replace(contract, weight=fmt, output=output)
+    return replace(contract, output=output, **parts)
 
 
 def _first(part: Any, channels: int) -> Any:

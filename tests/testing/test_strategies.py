@@ -50,6 +50,7 @@ from oracles.ordered import expected_output, grids
 
 S8 = FixedPoint(8, 0)
 FORMATS = fixed_formats(channels=3) | affine_formats(narrow=None, channels=3) | pow2_formats() | minifloat_formats()
+INTEGERS = (Product.FIXED, Product.AFFINE, Product.SHIFT_ADD)
 LAYERS = conv_layers() | fc_layers() | deconv_layers()
 
 # 16 products of 8 bits reach 2**18: every register can overflow, and random operands hardly ever make them.
@@ -206,9 +207,6 @@ def test_nothing_drawn_for_a_layer_is_refused_on_the_way(monkeypatch) -> None:
     assert refusals == []
 
 
-INTEGERS = (Product.FIXED, Product.AFFINE, Product.SHIFT_ADD)
-
-
 @drawing(12)
 @given(st.data())
 def test_a_drawn_network_runs_and_is_the_same_after_saving(tmp_path_factory, data) -> None:
@@ -244,7 +242,9 @@ def test_wishes_narrow_what_is_drawn() -> None:
         (contracts(), lambda c: c.output.scaling is not None if isinstance(c, MacContract) else False),
         (contracts(products=INTEGERS), lambda c: c.accumulator.require_proof),
         (contracts(products=INTEGERS), lambda c: c.accumulator.schedule is not None and c.accumulator.schedule.spill is not None),
-        (contracts(products=INTEGERS), lambda c: c.bias is not None),
+        (contracts(products=INTEGERS), lambda c: c.bias is not None and not c.bias.signed),
+        (contracts(channels=2, products=INTEGERS), lambda c: isinstance(c.accumulator.fractional_length, tuple)),
+        (contracts(channels=2, products=INTEGERS), lambda c: c.bias is not None and c.bias.per_channel),
         (contracts(products=INTEGERS), lambda c: not isinstance(c.output.rounding, Rounding)),
         (contracts(channels=2), lambda c: isinstance(c.weight, FixedPoint) and c.weight.per_channel),
         (contracts(products=INTEGERS), lambda c: c.output.clamp_low is not None),
