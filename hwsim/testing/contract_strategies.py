@@ -136,7 +136,8 @@ def contracts(
     channels; None: they do not.  input: the input's format, given.
     Shrinks to small fixed point, no declared order, default modes.
 
-    >>> contracts(products=[Product.FIXED], input=catalog.E4M3)
+    >>> from hwsim.formats.catalog import E4M3
+    >>> contracts(products=[Product.FIXED], input=E4M3)
     Traceback (most recent call last):
     ...
     hwsim.errors.InputError: contracts: found input=E4M3 bias 7 FN with products FIXED, which take no such format; \
