@@ -155,13 +155,6 @@ WITNESS_FAULTS = (
     Mutant("every end fits, whatever its bias", HARMLESS, "last = [machine.bias] if", "last = [0] if", ALL),
     Mutant("the steps behind a clip are forgotten", HARMLESS, "        rest += amount\n", "        rest += 0\n", ALL),
     Mutant(
-        "a clip on one side excludes none on the other",
-        HARMLESS,
-        "if step in second and least is not None and",
-        "if False and least is not None and",
-        ALL,
-    ),
-    Mutant(
         "one clip's side speaks for both",
         HARMLESS,
         "        if not clips:\n            continue\n",

@@ -17,9 +17,12 @@ from hwsim.execute.single import Conv2d, Linear
 from hwsim.formats import FixedPoint
 from hwsim.layers import MacLayer, Shape
 from hwsim.proofs.certificate import InputRange
+from hwsim.proofs.endings import BUDGET
 from hwsim.proofs.fewest import fewest
 from hwsim.proofs.machine import Machine
 from hwsim.proofs.prove import prove
+from hwsim.proofs.reference import with_room
+from hwsim.proofs.search import search
 from hwsim.proofs.site import sites
 from hwsim.proofs.witness import find_witness, witnesses
 
@@ -163,6 +166,43 @@ def test_the_best_output_may_be_the_last_and_lie_at_the_border():
         heavy = np.argwhere(flipped[0, 0] == 90).mean(axis=0) > 1
         assert found.at == (0, 0, int(not heavy[0]), int(not heavy[1])), "where the heavy taps read pixels"
         assert found.nonzeros == 3 and found.trace("spec").acc[found.at] == found.acc
+
+
+S3 = FixedPoint(3, 0)
+
+
+@pytest.mark.parametrize("budget", [BUDGET, 0])
+def test_an_input_that_stops_the_run_elsewhere_shows_nothing(budget):
+    trapping = Schedule(bias=BiasPoint.LAST, spill=Spill(2, 8, overflow=Overflow.TRAP))
+    layer = linear([50, 0, 39], Accumulator(9, overflow=Overflow.SATURATE, schedule=trapping), bias=[35])
+    layer = replace(layer, contract=replace(layer.contract, input=S3, output=Output(FixedPoint(16, 0))))
+    proof = prove(layer, Shape(3, 1, 1))
+    found = search(layer, with_room(proof, Place.ACCUMULATOR), proof, 0, Place.ACCUMULATOR, budget)
+    assert found.visible is None, "only what wraps in the buffer, where it stops, goes beyond 100 + 117 + 35"
+    assert (found.first is not None and "every input was tried" in found.reason) == (budget > 0)
+
+
+def test_a_buffer_is_enumerated():
+    held = Schedule(spill=Spill(2, 6, overflow=Overflow.SATURATE))
+    layer = linear([10, 10, 10, 10], Accumulator(8, schedule=held))
+    found = of(replace(layer, contract=replace(layer.contract, input=S3)), Place.SPILL)
+    assert (found.step, found.nonzeros, found.fewest, found.code, found.wide_code) == (1, 1, True, -32, -40)
+
+
+def test_each_side_of_a_clip_needs_its_own_reason():
+    layer = linear([100, 100], SATURATE)
+    contract = replace(layer.contract, output=Output(FixedPoint(8, -8), clamp_high=50))
+    found = of(replace(layer, contract=contract))
+    assert found.visible.asked == -25600, "above 50 the output is clamped, below it moves"
+    layer = linear([100, 100, 100, -50, -50], Accumulator(16, overflow=Overflow.SATURATE), fl=-7)
+    found = of(replace(layer, contract=replace(layer.contract, input=FixedPoint(8, 0, False))))
+    assert found.visible.nonzeros == 4, "no sum is clipped below, but what is clipped above may fall by 25500"
+
+
+def test_a_tree_shows_by_its_own_events():
+    tree = Schedule(lanes=2, tree=Tree(bits=(15,), overflow=Overflow.SATURATE))
+    found = of(linear([100, 100], Accumulator(14, overflow=Overflow.SATURATE, schedule=tree), fl=-8), Place.TREE)
+    assert found.visible.nonzeros == 2, "one entry overflows the accumulator alone"
 
 
 def test_the_zero_point_costs_nothing_wherever_it_lies():
