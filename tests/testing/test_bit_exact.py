@@ -156,6 +156,23 @@ def test_inputs_may_be_given_in_any_way(given) -> None:
     assert assert_bit_exact(model, LAYER, given, max_examples=5).examples >= 1
 
 
+def test_the_corners_that_every_layer_has_come_first() -> None:
+    """Behind the first drawn input: all zero, both ends, and the largest and smallest sums of each output."""
+    seen: list[np.ndarray] = []
+
+    def dut(layer, inputs):
+        seen.append(inputs)
+        return model(layer, inputs)
+
+    assert_bit_exact(dut, LAYER, max_examples=8, runs=1)
+    constants = [codes for codes in seen[1:4] if len(np.unique(codes)) == 1]
+    assert [int(codes.max()) for codes in constants] == [0, -128, 127]
+    sums = [hwsim.run_layer(LAYER, codes, backend="spec").codes for codes in seen[4:8]]
+    ends = [(codes[0].max(axis=(1, 2)), codes[0].min(axis=(1, 2))) for codes in sums]
+    # (3 * 127 + 2 * 128 + 1 * 127 + 8) / 16 = 48.25, and so on for the weights of LAYER
+    assert (ends[0][0][0], ends[1][1][0], ends[2][0][1], ends[3][1][1]) == (48, -47, 79, -80)
+
+
 def test_rare_corners_are_found(tmp_path: Path) -> None:
     """A product of both smallest codes, among two taps of 16 bits: uniform codes would need about 2**32 examples."""
     s16 = FixedPoint(16, 0)

@@ -102,8 +102,8 @@ def test_a_hang_in_a_process_ends_it_and_its_children(tmp_path: Path) -> None:
         print("so far so good")
         time.sleep(99)
 
-    with pytest.raises(DeviceHung, match="no answer within 1 s, so its process was ended") as caught:
-        exact(Isolated(hang, timeout=1), save=tmp_path)
+    with pytest.raises(DeviceHung, match="no answer within 0.6 s, so its process was ended") as caught:
+        exact(Isolated(hang, timeout=0.6), save=tmp_path)
     assert caught.value.detail == "so far so good"
     assert all(gone(int(pid)) for pid in pids.read_text().split())
 
