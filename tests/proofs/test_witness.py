@@ -179,7 +179,7 @@ def test_an_input_that_stops_the_run_elsewhere_shows_nothing(budget):
     proof = prove(layer, Shape(3, 1, 1))
     found = search(layer, with_room(proof, Place.ACCUMULATOR), proof, 0, Place.ACCUMULATOR, budget)
     assert found.visible is None, "only what wraps in the buffer, where it stops, goes beyond 100 + 117 + 35"
-    assert (found.first is not None and "every input was tried" in found.reason) == (budget > 0)
+    assert found.first is not None and (found.reason or "").startswith("every input was tried") == (budget > 0)
 
 
 def test_a_buffer_is_enumerated():
