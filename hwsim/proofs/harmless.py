@@ -137,7 +137,7 @@ def _clips(start: int, steps: list[int], low: int, high: int, side: int) -> list
     for step, amount in enumerate(steps):
         asked = content + amount
         content = min(max(asked, low), high)
-        if (asked > high if side > 0 else asked < low):
+        if asked > high if side > 0 else asked < low:
             found.append(step)
     return found
 

@@ -68,5 +68,3 @@ def without_trap(layer: MacLayer) -> MacLayer:
 
 def _wrapping(overflow: Overflow) -> Overflow:
     return Overflow.WRAP if overflow is Overflow.TRAP else overflow
-
-

@@ -67,9 +67,7 @@ class Best:
         return None if pick is None else Pick(pick.site, pick.codes, pick.entries, pick.entries <= self.bound)
 
 
-def search(
-    layer: MacLayer, wide: MacLayer | None, proof: Certificate, k: int, place: Place, budget: int = BUDGET
-) -> Search:
+def search(layer: MacLayer, wide: MacLayer | None, proof: Certificate, k: int, place: Place, budget: int = BUDGET) -> Search:
     """Look for inputs on which a register of channel k overflows, and for one whose output code tells it from a wide one.
 
     wide: the layer with room in that register; None where there is none to compare with.  budget: see endings.endings.
@@ -195,5 +193,3 @@ def _shown(
 
 def _draws(machine: Machine) -> bool:
     return isinstance(machine.unit.contract.output.rounding, StochasticRounding)
-
-

@@ -24,9 +24,11 @@ from more_faults import MORE_FAULTS
 from moving_faults import MOVING_FAULTS
 from proof_faults import PROOF_FAULTS
 from report_faults import REPORT_FAULTS
+from witness_faults import WITNESS_FAULTS
 
 ROOT = Path(__file__).parents[2]
-MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS + LRN_FAULTS + AFFINE_FAULTS + PROOF_FAULTS + REPORT_FAULTS
+MUTANTS = FAULTS + MORE_FAULTS + COMBINED_FAULTS + MOVING_FAULTS + LRN_FAULTS + AFFINE_FAULTS
+MUTANTS += PROOF_FAULTS + REPORT_FAULTS + WITNESS_FAULTS
 
 
 def copied(root: Path, checkout: Path) -> None:
