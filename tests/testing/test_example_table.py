@@ -34,8 +34,8 @@ def test_the_median_counts_what_was_not_found_as_beyond_the_budget(searches: tup
 
 def test_the_table_says_who_found_what() -> None:
     first, second = (row.cells(50) for row in made().rows)
-    assert first == (FAULTS[0].name, FAULTS[0].says, "3", "0.50", "2", "40 (2 of 3 seeds)", "1.50")
-    assert second[2:] == ("40", "1.50", "2", "none in 50 (1 of 3 seeds)", "9.00")
+    assert first == (FAULTS[0].name, FAULTS[0].says, "3", "0.50", "2", "40 (2 of 3 seeds found it)", "1.50")
+    assert second[2:] == ("40", "1.50", "2", "beyond 50 (1 of 3 seeds found it)", "9.00")
     assert made().summary() == (
         "Of 2 faults 2 were found within 50 examples, by uniform codes 1; medians over 3 seeds. "
         "The correct unit passed 150 examples, 1,200 outputs, in 6.0 s of processors."

@@ -156,12 +156,11 @@ def median_seconds(searches: tuple[Search, ...]) -> float:
 
 
 def _examples(searches: tuple[Search, ...], budget: int) -> str:
-    found = sum(search.examples is not None for search in searches)
-    middle = median(searches)
-    if middle is not None and found == len(searches):
-        return f"{middle:,}"
-    told = f"none in {budget:,}" if middle is None else f"{middle:,}"
-    return told if found == 0 else f"{told} ({found} of {len(searches)} seeds)"
+    found, middle = sum(search.examples is not None for search in searches), median(searches)
+    if not found:
+        return f"none in {budget:,}"
+    told = f"beyond {budget:,}" if middle is None else f"{middle:,}"
+    return told if found == len(searches) else f"{told} ({found} of {len(searches)} seeds found it)"
 
 
 def _marks(axes: Axes, kind: list[tuple[Search, ...]], colour: str, below: float, budget: int) -> None:
