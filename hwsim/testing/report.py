@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.errors import OverflowTrap, printable
+from hwsim.errors import InputError, OverflowTrap, printable
 from hwsim.execute.explain import explain
+from hwsim.execute.explanation import Explanation
 from hwsim.golden.compare import in_order
 from hwsim.golden.describe import plain
 from hwsim.golden.package import text_table
@@ -122,11 +123,20 @@ class Report:
         head = ("tap (c, r, s)", "input (c, y, x)", "input", "weight", "product")
         shown = text_table([head, *found[:SHOWN_OPERANDS]])
         more = f"\n... and {len(found) - SHOWN_OPERANDS} more" if len(found) > SHOWN_OPERANDS else ""
-        steps = str(replace(explain(layer, place, self.example.inputs), limit=SHOWN_STEPS))
+        steps = str(replace(self.explanation(), limit=SHOWN_STEPS))
         return [
             f"operands of {place} that are not zero: {len(found)}" + (f"\n{shown}{more}" if found else ""),
             f"the model: {steps}",
         ]
+
+    def explanation(self) -> Explanation:
+        """The model's accumulator at the first output that is wrong, step by step; `.plot(file)` draws it.
+
+        Errors: InputError where no output is named, or the layer accumulates nothing.
+        """
+        if self.verdict.place is None:
+            raise InputError(f"{self.device}: its failure names no output; see report.example for the layer and the inputs.")
+        return explain(self.example.layer, self.verdict.place, self.example.inputs)
 
     def again(self) -> str:
         """How to see it again."""
@@ -139,6 +149,9 @@ class Report:
             if (self.folder / PACKAGE).is_dir():
                 dump = f" --dump {name}/{DUMP}" if (self.folder / DUMP).is_file() else ""
                 lines.append(f"  hwsim check {name}/{PACKAGE}{dump}")
+                if self.verdict.place is not None and isinstance(self.example.layer, MacLayer):
+                    at = ",".join(map(str, self.verdict.place))
+                    lines.append(f"  hwsim explain {name}/{PACKAGE} --layer {self.example.layer.kind} --at {at}")
                 lines.append(f"  hwsim.testing.replay(dut, {str(self.folder)!r})")
         return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from hwsim.testing import BitMismatch, Report, assert_bit_exact, conv_layers, de
 from hwsim.testing import inputs as inputs_of
 from oracles.unit import FAULTS, STATE, Unit, planted
 from support.devices import INPUTS, LAYER, S8, SATURATING, model
+from support.process import hwsim_command
 
 LAYERS = conv_layers(2, 2, contract=SATURATING, max_dilation=1, grouped=False)
 MOST_OPERANDS = 4
@@ -97,6 +98,10 @@ def test_the_report_is_a_table_a_package_and_data(tmp_path: Path) -> None:
     assert ["0", "0", "0", "0", "127", "-128", "-255"] in rows  # n, k, y, x, expected, found, ulps
     assert "-128 * -128 = 16384" in text and "requantize: 2047 >> 4, TIES_EVEN: 128" in text  # hwsim.explain's rows
     assert f"hwsim check {report.folder}/package --dump {report.folder}/dut.hex" in text
+    explained = hwsim_command("explain", f"{report.folder}/package", "--layer", "convolution", "--at", "0,0,0,0")
+    assert f"hwsim explain {report.folder}/package --layer convolution --at 0,0,0,0" in text
+    assert explained.returncode == 0 and "-128 * -128 = 16384" in explained.stdout
+    report.explanation().plot(tmp_path / "steps.png")
     assert (report.folder / "report.txt").read_text() == text + "\n"
     kept = json.loads((report.folder / "report.json").read_text())
     assert kept["outputs"] == [dict(n="0", k="0", y="0", x="0", expected="127", found="-128", ulps="-255")]
