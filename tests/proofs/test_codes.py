@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Activation, MacContract, Multiplier, Output, Scaling
+from hwsim.contract import Accumulator, Activation, Axis, MacContract, Multiplier, Output, Scaling, Schedule, Tree
 from hwsim.contract.operand import Operand
 from hwsim.contract.scaling import quantized_multiplier
 from hwsim.errors import OverflowTrap
@@ -24,6 +24,7 @@ from hwsim.layers import (
     EltwiseMin,
     EltwiseProduct,
     EltwiseSum,
+    FullyConnected,
     ImageEncoding,
     IntegerLRN,
     LookupTable,
@@ -103,18 +104,48 @@ def normalizing() -> list[Case]:
     return found
 
 
+def wrapping() -> list[Case]:
+    """Sums of what is never negative in a tree that wraps, and a multiplier that shifts left beyond 32 bits."""
+    tree = Schedule(lanes=2, lane_axis=Axis.C, tree=Tree(bits=(6,), overflow=Overflow.WRAP))
+    contract = MacContract(U4, S4, Output(FixedPoint(16, 0)), Accumulator(20, schedule=tree))
+    turning = (Operand(), Operand(4, Multiplier(Scaling.HIGH_MULTIPLY, 1 << 30, 6)))
+    codes = np.arange(-8, 8).reshape(1, 1, 1, 16)
+    return [
+        Case("tree", FullyConnected(contract, np.full((1, 4), 7)), (np.random.default_rng(7).integers(0, 16, (9, 4, 1, 1)),)),
+        Case("shift", EltwiseSum((S8, S8), Output(FixedPoint(16, 2)), turning), (0 * codes, codes)),
+    ]
+
+
+def narrowed(case: Case) -> Case:
+    """The case with codes from a few places above the middle of the format on, so that neither 0 nor an end is among them."""
+    inputs = []
+    for x, f in zip(case.inputs, case.layer.input_formats, strict=True):
+        middle = (f.low + f.high + 1) // 2
+        inputs.append(
+            (middle + min(10, f.high // 4) + x % max((f.high - middle) // 300, min(40, f.high // 4), 1)).astype(x.dtype)
+        )
+    return Case(f"{case.name}, narrowed", case.layer, tuple(inputs))
+
+
 CASES = [
-    *(case for name in ("geometry", "accumulators", "epilogues", "pools", "elementwise") for case in family(name)),
+    *(
+        case
+        for name in ("geometry", "accumulators", "epilogues", "pools", "elementwise")
+        for case in family(name)
+        if in_integers(case)
+    ),
     *(affine_case(kind, seed) for kind in ("mac", "ordered", "pool", "rescale", "moved", "image", "sum") for seed in range(12)),
     *(Case(name, layer, (moving_inputs(name),)) for name, layer in MOVING.items()),
     *combined(),
     *normalizing(),
+    *wrapping(),
 ]
+CASES += [narrowed(case) for case in CASES if not isinstance(case.layer, (ImageEncoding, ArithmeticShiftRight))]
 
 
 def test_no_code_leaves_what_is_given() -> None:
     tried, narrowed = set(), set()
-    for case in filter(in_integers, CASES):
+    for case in CASES:
         try:
             codes = run_layer(case.layer, *case.inputs, acc=False).codes
         except OverflowTrap:

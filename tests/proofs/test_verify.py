@@ -95,7 +95,11 @@ def claimed(small: Small) -> Any:
 
 
 @settings(max_examples=40)
-@given(small_layers() | small_layers(Steps.NONE), st.sampled_from(["low", "high"]), st.sampled_from([-1, 1]))
+@given(
+    small_layers() | small_layers(Steps.NONE) | small_layers(Steps.SKIPPING),
+    st.sampled_from(["low", "high"]),
+    st.sampled_from([-1, 1]),
+)
 def test_what_brute_force_says_is_confirmed_and_one_more_or_less_refuted(small, end, by):
     claim, overflow = claimed(small), small.layer.contract.accumulator.overflow
     assert verify(claim, small.layer).unchecked == ()
@@ -115,7 +119,7 @@ def test_what_brute_force_says_is_confirmed_and_one_more_or_less_refuted(small, 
 
 
 @settings(max_examples=40)
-@given(small_layers() | small_layers(Steps.NONE))
+@given(small_layers() | small_layers(Steps.NONE) | small_layers(Steps.SKIPPING))
 def test_what_the_prover_says_is_confirmed(small):
     proof = prove(small.layer, small.shape, InputRange(np.array(small.low), np.array(small.high)))
     assert verify(told(proof), small.layer).unchecked == ()
@@ -194,6 +198,18 @@ def test_every_lie_is_refused(name) -> None:
         refused += 1
     assert refused > 20
     assert verify(claim, layer).unchecked == ()
+
+
+def test_what_is_never_begun_is_never_spilled() -> None:
+    """Where every tap is left out there is no last step, and the bias does not go to the buffer."""
+    spill = Spill(1, 8, 2, Rounding.CEIL, last=True)
+    for weight, ends in ((-1, [8, 9]), (3, [9, 12])):
+        schedule = Schedule(skip_zeros=ZeroSkip.INPUT, spill=spill)
+        contract = MacContract(FixedPoint(1, 0, signed=False), S4, Output(S8), Accumulator(12, schedule=schedule))
+        small = Small(FullyConnected(contract, np.array([[weight]]), np.array([9])), Shape(1, 1, 1), [0], [1])
+        claim = claimed(small)
+        assert [claim["accumulator"]["low"][0], claim["accumulator"]["high"][0]] == ends
+        assert verify(claim, small.layer).unchecked == ()
 
 
 def swapped(value: Any) -> Any:
