@@ -15,7 +15,7 @@ static limits load_limits(const hw_stage *s)
 {
     const int32_t zero = s->zero_point, relu_before = s->output.activation == HW_RELU_BEFORE ? zero : INT32_MIN;
     const int64_t low = max64(max64(s->low, s->clamp32_low), max64(relu_before, s->relu_after_low));
-    const int64_t high = min64(s->high, s->clamp32_high);
+    const int64_t high = max64(min64(s->high, s->clamp32_high), s->relu_after_low); /* ReLU stands behind the clamp */
     const bool below = s->clamp32_low < s->low && relu_before < s->low, above = s->clamp32_high > s->high;
     return (limits){
         .zero_point = _mm512_set1_epi16((short)zero),
