@@ -47,9 +47,20 @@ class Found:
         """All of them."""
         return (self.accumulator, self.spill, *self.tree)
 
+    def replaced(self, rows: np.ndarray, accumulator: Ends, spill: Ends) -> Found:
+        """Return it with other ends in some rows, which are reached."""
+        return Found(
+            _chosen(rows, accumulator, self.accumulator), self.tree, _chosen(rows, spill, self.spill), self.loose & ~rows
+        )
+
     def widest_row(self) -> Found:
         """Return the widest over all rows, as one row."""
         return _found([_widest(ends) for ends in self.registers], np.array([self.loose.any()]))
+
+
+def _chosen(rows: np.ndarray, first: Ends, second: Ends) -> Ends:
+    places = (np.where(rows[:, None], getattr(first, at), getattr(second, at)) for at in ("low_at", "high_at"))
+    return Ends(np.where(rows, first.low, second.low), np.where(rows, first.high, second.high), *places)
 
 
 def _found(registers: Sequence[Ends], loose: np.ndarray) -> Found:

@@ -22,12 +22,15 @@ from hwsim.proofs.certificate import Certificate, Ends, InputRange
 from hwsim.proofs.found import Found, Numbering, concatenated, ends_of, joined
 from hwsim.proofs.intervals import SAFE, Path, largest_content, per_channel, walked
 from hwsim.proofs.live import LiveSet, live_sets, tap_channels, widest
+from hwsim.proofs.phases import extremes, phases_of
 from hwsim.proofs.reachable import ENUMERATED, Budget, Exhausted, refined
 from hwsim.proofs.skips import Skips, by_input
 from hwsim.proofs.taps import Taps
 
 CHUNK = 1 << 20
 """Products held at a time."""
+SHARE = 4
+"""Phases of a tap that cost as much as a sum that is formed."""
 
 WRAPS = "a register before the accumulator wraps, and what it may hold was not enumerated"
 SKIPS = "taps are left out by what they read, so that their grouping depends on the input"
@@ -140,11 +143,20 @@ class _Prover:
         if len(rest):
             some = Skips(skips.schedule, skips.table, taps.rows(rest), live)
             if some.regroups:
-                parts.append(some.bounds())
+                parts.append(self._regrouped(some))
             else:
                 table = skips.table[(skips.table >= 0).any(axis=1)]
                 parts.append(self._along(some.taps, live, table[None], some.numbering(table)))
         return concatenated(parts, np.argsort(np.concatenate([np.flatnonzero(chosen), rest])))
+
+    def _regrouped(self, skips: Skips) -> Found:
+        """The same where taps that are left out move the others: by phases where these tell all, else bounds."""
+        bounds, path = skips.bounds(), self.path.rows(skips.taps.channels)
+        phased = bounds.loose & skips.phased(path.shift)
+        if not phased.any() or not self.budget.affords(phases_of(skips) * skips.taps.low.size // SHARE):
+            return bounds
+        accumulator, spill = extremes(skips, path)
+        return bounds.replaced(phased & ~skips.wraps(spill), accumulator, spill)
 
     def _patterned(self, skips: Skips, row: int, live: LiveSet) -> Found:
         """One channel: the widest over all patterns of taps that are left out."""

@@ -31,11 +31,17 @@ class Budget:
 
     left: int
 
+    def affords(self, cost: int) -> bool:
+        """Spend where so much is left."""
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
+
     def take(self, cost: int) -> None:
         """Spend; Exhausted where not so much is left."""
-        if cost > self.left:
+        if not self.affords(cost):
             raise Exhausted
-        self.left -= cost
 
 
 Values = list[list[np.ndarray]]

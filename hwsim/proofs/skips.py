@@ -99,6 +99,20 @@ class Skips:
     def _codes(self, of_high: np.ndarray) -> np.ndarray:
         return np.where(of_high, self.taps.code_high, self.taps.code_low)
 
+    # ---- no patterns: phases
+
+    def phased(self, shift: np.ndarray) -> np.ndarray:
+        """Return the rows of which phases tell all, bool [rows]: lanes close up, and a step adds its products' sum."""
+        closes = self.schedule.lanes == 1 or self.schedule.tail is Tail.PACKED
+        return self.tree_bounds[1] & (closes & ((shift >= 0) | (self.schedule.lanes == 1)))
+
+    def wraps(self, buffer: Ends) -> np.ndarray:
+        """Return the rows whose buffer wraps when it is asked for such contents, bool [rows]."""
+        spill = self.schedule.spill
+        if spill is None:
+            return np.zeros(len(buffer.low), dtype=bool)
+        return held_by(Interval(buffer.low, buffer.high), spill.bits, spill.overflow)[1]
+
     # ---- no patterns: bounds whatever meets
 
     def bounds(self) -> Found:
@@ -107,9 +121,7 @@ class Skips:
         Any of them may meet in a tree, and each rounding may go either way. Clipping leaves a value between 0 and what it
         was, so sums of the negative and of the positive products still bound it.
         """
-        kept = np.where(self.never, 0, 1)
-        low, high = (self.taps.low * kept).clip(None, 0), (self.taps.high * kept).clip(0, None)
-        tree, fits = self._any_tree(low, high)
+        (low, high), (tree, fits) = self._signed, self.tree_bounds
         shift = per_channel(self.taps.unit.numbers.step_shift, self.taps.channels)
         moved = fits & (shift >= 0) & ~(~self.never & ~self.free).any(axis=1) & (self.schedule.spill is None)
         exact, loose = self._moved(low, high, shift), self._anyhow(low, high, shift, fits)
@@ -162,8 +174,16 @@ class Skips:
         shift = 0 if self.schedule.spill is None else self.schedule.spill.shift
         return Ends(contents.low >> shift, -(-contents.high >> shift), contents.low_at, contents.high_at)
 
-    def _any_tree(self, low: np.ndarray, high: np.ndarray) -> tuple[list[Interval], np.ndarray]:
+    @property
+    def _signed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest product that a tap can add, or 0."""
+        kept = np.where(self.never, 0, 1)
+        return (self.taps.low * kept).clip(None, 0), (self.taps.high * kept).clip(0, None)
+
+    @cached_property
+    def tree_bounds(self) -> tuple[list[Interval], np.ndarray]:
         """(what each level may be asked to hold: as many of the most extreme products as a node adds; rows that all fit)."""
+        low, high = self._signed
         fits, wrapped = np.ones(len(low), dtype=bool), np.zeros(len(low), dtype=bool)
         if self.schedule.lanes == 1:
             return [], fits

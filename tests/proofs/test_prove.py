@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, Axis, MacContract, Output, PaddedTaps, RoundAt, Schedule, Spill, Tail, ZeroSkip
+from hwsim.contract import Accumulator, Axis, BiasPoint, MacContract, Output, PaddedTaps, RoundAt, Schedule, Spill, Tail, ZeroSkip
 from hwsim.errors import ContractError
 from hwsim.execute.single import Conv2d, Linear, run_layer
 from hwsim.formats import FixedPoint
 from hwsim.layers import Shape
+from hwsim.proofs import skips
 from hwsim.proofs.certificate import InputRange
 from hwsim.proofs.narrow import with_width
 from hwsim.proofs.prove import prove
@@ -74,6 +77,43 @@ def test_an_output_at_the_border_may_ask_for_more_than_one_inside():
     proof = of(small)
     agree(small, proof)
     assert (proof.accumulator.high.item(), proof.accumulator.high_at.tolist()) == (10, [[0, 0, 1]])
+
+
+@settings(max_examples=150)
+@given(small_layers(Steps.SKIPPING))
+def test_phases_reach_the_ends_of_brute_force_without_any_pattern(small):
+    """As in a layer of more taps than patterns can be gone through."""
+    ranges = InputRange(np.array(small.low), np.array(small.high))
+    with mock.patch.object(skips, "PATTERNS", -1):
+        agree(small, prove(small.layer, small.shape, ranges), trees=False)
+
+
+def test_a_symmetric_register_lacks_the_lowest_code_and_every_register_holds_its_bias():
+    """-8 needs five bits where four have -7..7; a bias of 9 that comes last is loaded by no step, and must fit all the same."""
+    u1, s8 = FixedPoint(1, 0, signed=False), FixedPoint(8, 0)
+    symmetric = Accumulator(8, overflow=Overflow.SATURATE_SYMMETRIC)
+    last = Accumulator(8, schedule=Schedule(bias=BiasPoint.LAST))
+    for acc, weight, bias, low, bits in ((symmetric, -8, 0, 0, 5), (symmetric, -7, 0, 0, 4), (last, -4, 9, 1, 5)):
+        layer = Linear().layer(np.array([[weight]]), MacContract(u1, s8, Output(s8), acc), np.array([bias]))
+        proof = of(Small(layer, Shape(1, 1, 1), [low], [1]))
+        assert proof.bits.tolist() == [bits]
+        x = np.ones((1, 1, 1, 1), dtype=np.uint8)
+        assert events(with_width(layer, bits), x) == 0
+        if bias:
+            with pytest.raises(ContractError, match="bias: codes reach 9"):
+                with_width(layer, bits - 1)
+        else:
+            assert events(with_width(layer, bits - 1), x) == 1
+
+
+def test_a_buffer_that_is_made_narrower_clips_nothing():
+    """-4 stands in a symmetric buffer of eight bits, and in one of three, as the accumulator has: then 7 more make 3."""
+    u1, s8 = FixedPoint(1, 0, signed=False), FixedPoint(8, 0)
+    acc = Accumulator(8, schedule=Schedule(spill=Spill(every=1, bits=8, overflow=Overflow.SATURATE_SYMMETRIC)))
+    layer = Linear().layer(np.array([[-4, 7]]), MacContract(u1, s8, Output(s8), acc))
+    proof = of(Small(layer, Shape(2, 1, 1), [1, 0], [1, 1]))
+    assert proof.bits.tolist() == [3]
+    assert events(with_width(layer, 3), np.ones((1, 2, 1, 1), dtype=np.uint8)) == 0
 
 
 def test_sums_beyond_int64_are_proven_too():
