@@ -146,10 +146,12 @@ def _between(
 
 def _ends_are_extremes(machine: Machine, place: Place) -> bool:
     """Whether a set of taps overflows the register if and only if it does so with the largest products, or the smallest."""
-    if place is Place.TREE or machine.monotone:
+    if place is Place.TREE:
         return machine.monotone or not machine.site.grouped_by_input
+    if place is Place.ACCUMULATOR:
+        return machine.monotone
     w = machine.walk  # until a buffer overflows for the first time it wraps nothing; an accumulator that wraps may hide it
-    return place is Place.SPILL and w is not None and w.overflow in CLIPS and machine.tree_is_monotone
+    return w is not None and w.overflow in CLIPS and machine.tree_is_monotone
 
 
 def lower_bound(machine: Machine, place: Place, up: bool) -> int:

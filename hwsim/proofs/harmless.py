@@ -42,7 +42,7 @@ def harmless(narrow: Machine, wide: Machine, place: Place) -> str | None:
         return TRAPS
     drawn = isinstance(narrow.unit.contract.output.rounding, StochasticRounding)
     monotone = narrow.code_is_monotone and not drawn
-    steps = _steps(narrow) if place is Place.ACCUMULATOR else None
+    steps = _steps(narrow) if place is Place.ACCUMULATOR and wide.spill_is_harmless else None
     if steps is None:
         (low, high), (least, most) = narrow.limits, wide.limits
         return _constant(narrow, min(low, least), max(high, most)) if monotone else None

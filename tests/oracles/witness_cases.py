@@ -132,21 +132,28 @@ class Brute:
 
 
 def brute(small: Small, wide: MacLayer | None, k: int, place: Place) -> Brute:
-    """Try every input at every output of the channel, by the specification."""
+    """Try every input at every output of the channel, by the specification; once for outputs that read the same codes."""
     found, layer = Brute(), small.layer
-    out = layer.output_shape([small.shape])
+    out, extents = layer.output_shape([small.shape]), layer.extents(small.shape)
+    known: dict[tuple, tuple[str | None, bool]] = {}
     for image in every_input(small):
-        nonzeros = int((image != layer.pad_code).sum())
-        codes = image[None].tolist()
+        nonzeros, codes = int((image != layer.pad_code).sum()), image.tolist()
         for y, x in np.ndindex(out.h, out.w):
-            ours = layer.spec([codes], 0, k, y, x)
-            if not getattr(ours.events, place.name.lower()):
-                continue
-            _note(found, "first", nonzeros)
-            _note(found, kind_of(ours, place), nonzeros)
-            if wide is not None and _shows(layer, ours, wide, wide.spec([codes], 0, k, y, x)):
-                _note(found, "visible", nonzeros)
+            reads = tuple(map(tuple, layer.taps(codes, k, y, x)))
+            if reads not in known:
+                known[reads] = tried(layer, wide, reads, extents, k, place)
+            kind, shows = known[reads]
+            for what in [] if kind is None else ["first", kind, *["visible"] * shows]:
+                _note(found, what, nonzeros)
     return found
+
+
+def tried(layer: MacLayer, wide: MacLayer | None, reads: tuple, extents: tuple, k: int, place: Place) -> tuple[str | None, bool]:
+    """(kind of the register's events, None for none; whether the output shows them)."""
+    ours = layer.integer.cell(*reads, extents, k)
+    if not getattr(ours.events, place.name.lower()):
+        return None, False
+    return kind_of(ours, place), wide is not None and _shows(layer, ours, wide, wide.integer.cell(*reads, extents, k))
 
 
 def every_input(small: Small):

@@ -189,6 +189,19 @@ def test_a_buffer_is_enumerated():
     assert (found.step, found.nonzeros, found.fewest, found.code, found.wide_code) == (1, 1, True, -32, -40)
 
 
+def test_a_buffer_that_clips_what_a_wide_accumulator_brings_is_no_order_free_sum():
+    clips = Schedule(spill=Spill(2, 15, overflow=Overflow.SATURATE))
+    found = of(linear([100, 100, 1], Accumulator(15, schedule=clips), out=Overflow.WRAP))
+    assert found.visible.differs, "25400 wraps to -7368 without an event there, and a wide accumulator has it clipped to 16383"
+
+
+def test_a_wrap_of_the_accumulator_may_hide_the_buffers_event():
+    late = Schedule(spill=Spill(2, 14, overflow=Overflow.SATURATE))
+    layer = linear([60] * 4, Accumulator(15, schedule=late))
+    found = of(replace(layer, contract=replace(layer.contract, input=FixedPoint(8, 0, False))), Place.SPILL)
+    assert (found.nonzeros, found.asked, found.fewest) == (1, 15300, True), "all four wrap past the buffer, to -2168"
+
+
 def test_each_side_of_a_clip_needs_its_own_reason():
     layer = linear([100, 100], SATURATE)
     contract = replace(layer.contract, output=Output(FixedPoint(8, -8), clamp_high=50))

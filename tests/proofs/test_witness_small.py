@@ -74,8 +74,8 @@ def shown(found: Search, tried: Brute, budget: int) -> None:
         assert budget == 0
 
 
-@settings(max_examples=45)
-@given(smalls(100))
+@settings(max_examples=80)
+@given(smalls(81))
 def test_a_small_layer_is_searched_to_its_end_and_the_largest_products_claim_nothing_false(small):
     proof = prove(small.layer, small.shape, small.inputs)
     for place, k in open_places(proof):
@@ -103,8 +103,8 @@ def shares(machine: Machine, place: Place) -> bool:
     return machine.additive if place is Place.ACCUMULATOR else place is Place.TREE and not machine.site.grouped_by_input
 
 
-@settings(max_examples=25)
-@given(smalls(40))
+@settings(max_examples=40)
+@given(smalls(36))
 def test_one_bit_less_has_a_witness_and_the_proven_width_has_none(small):
     proof = prove(small.layer, small.shape, small.inputs)
     for k in np.flatnonzero(proof.tight).tolist():
