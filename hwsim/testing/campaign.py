@@ -242,9 +242,7 @@ def _check_example(example: Example) -> None:
     if not is_layer(layer):
         raise InputError(f"assert_bit_exact: found layer {layer!r}, allowed a layer of hwsim, or a strategy of such layers.")
     if len(layer.input_formats) != 1:
-        raise InputError(
-            f"assert_bit_exact: found a {layer.kind} with {len(layer.input_formats)} inputs, allowed layers with one."
-        )
+        raise InputError(f"assert_bit_exact: found {layer.kind} with {len(layer.input_formats)} inputs, allowed layers with one.")
     if example.inputs.ndim != 4 or example.inputs.dtype.kind not in "iu":
         found = f"{example.inputs.dtype} of shape {example.inputs.shape}"
         raise InputError(f"assert_bit_exact: found inputs {found}, allowed integer codes [N][C][H][W].")

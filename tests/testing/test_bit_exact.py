@@ -218,7 +218,7 @@ def test_no_example_is_no_pass() -> None:
 
 
 def test_a_layer_with_two_inputs_is_refused() -> None:
-    with pytest.raises(InputError, match="found a eltwise_max with 2 inputs, allowed layers with one"):
+    with pytest.raises(InputError, match="found eltwise_max with 2 inputs, allowed layers with one"):
         assert_bit_exact(model, EltwiseMax((S8, S8)), INPUTS)
 
 
