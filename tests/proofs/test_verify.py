@@ -34,6 +34,7 @@ from hwsim.contract import (
 )
 from hwsim.contract.stochastic import Tail
 from hwsim.errors import HwsimError, InputError, ProofError
+from hwsim.execute.single import run_layer
 from hwsim.formats import FixedPoint, PowerOfTwo
 from hwsim.formats.catalog import E4M3
 from hwsim.golden.write import layer_digest
@@ -210,6 +211,26 @@ def test_what_is_never_begun_is_never_spilled() -> None:
         claim = claimed(small)
         assert [claim["accumulator"]["low"][0], claim["accumulator"]["high"][0]] == ends
         assert verify(claim, small.layer).unchecked == ()
+
+
+def test_spills_come_again_after_what_was_left_out() -> None:
+    schedule = Schedule(skip_zeros=ZeroSkip.INPUT, spill=Spill(2, 5, 1, Rounding.TIES_UP, Overflow.SATURATE))
+    contract = MacContract(FixedPoint(1, 0, signed=False), S4, Output(S8), Accumulator(12, schedule=schedule))
+    small = Small(FullyConnected(contract, np.array([[7, 7, 6, 7, -8, 5, 7, 7]])), Shape(8, 1, 1), [0] * 8, [1] * 8)
+    assert verify(claimed(small), small.layer).unchecked == ()
+
+
+def test_bounds_know_that_a_step_may_be_left_out() -> None:
+    """Too many codes to follow: a sum that some input reaches, spilled after every other step, must stay within the bounds."""
+    schedule = Schedule(skip_zeros=ZeroSkip.INPUT, spill=Spill(2, 12, 0, overflow=Overflow.SATURATE))
+    contract = MacContract(FixedPoint(12, 0, signed=False), S4, Output(S8), Accumulator(20, schedule=schedule))
+    layer, shape = FullyConnected(contract, np.ones((1, 4), dtype=np.int64)), Shape(4, 1, 1)
+    highest = int(run_layer(layer, np.full((1, 4, 1, 1), 4095)).acc.item())
+    claim = told(prove(layer, shape)) | {"tight": [False], "reason": "bounds"}
+    for high, unproven in ((40000, 0), (highest - 1, 1)):
+        claim["accumulator"]["high"], claim["accumulator"]["bits"] = [high], [width(0, high, Overflow.WRAP)]
+        claim["spill"]["high"] = [40000]
+        assert len(verify(claim, layer).unproven) == unproven
 
 
 def swapped(value: Any) -> Any:
