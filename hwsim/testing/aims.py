@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
-Waypoint = tuple[int, Any, bool]
-"""(step, content behind it, whether a bias that comes last is in it)."""
+
+class Waypoint(NamedTuple):
+    """A content that the accumulator comes to behind a step. final: with a bias that comes last.  goal: what is aimed at."""
+
+    step: int
+    content: Any
+    final: bool = False
+    goal: bool = False
 
 
 class Aim(Enum):

@@ -283,7 +283,7 @@ def _draw_steered(draw: DrawFn, layer: MacLayer, image: np.ndarray, aims: tuple[
         return image
     often = tuple(aim for aim in aims if aim in (Aim.REGISTER, Aim.TIE, Aim.TRANSIENT))
     out, aim = layer.output_shape([Shape(*image.shape)]), draw_from(draw, (*aims, *often))
-    exact, beside = draw(st.booleans()), draw(BESIDE)
+    exact, beside = draw_from(draw, (False, True, True)), draw(BESIDE)
     k, y, x = draw_from(draw, live), draw(st.integers(0, out.h - 1)), draw(st.integers(0, out.w - 1))
     step, place = draw(st.integers(0, max(0, layer.weight[0].size - 1))), draw(st.integers(0, 15))
     offset = (1, 0, -1, 1)[beside] if aim in LIMITS_OF else (0, 1, -1, 0)[beside]

@@ -134,11 +134,13 @@ class Reach:
     def push(self, first: int, last: int, target: Value, final: bool = False) -> None:
         """Where the content behind a step falls short of a target, move one code more, by as little as goes beyond it."""
         missing = target - self.content(last, final)
-        rest = self.rest(missing)
-        if not missing or missing * target < 0:  # there, or beyond
-            return
+        if missing * target > 0:
+            self.add_beyond([tap for row in self.steps[first : last + 1] for tap in row], self.rest(missing))
+
+    def add_beyond(self, taps: Sequence[int], rest: Value) -> None:
+        """Change one code so that the products grow by `rest` or by as little more as can be."""
         grown: list[tuple[Value, int, int]] = []
-        for tap in (tap for row in self.steps[first : last + 1] for tap in row):
+        for tap in taps:
             before = self.product(tap, self.now(tap))
             for code in self.beside(self.now(tap)):
                 more = self.product(tap, code) - before

@@ -27,19 +27,21 @@ from hwsim.testing.strategies import LONG_TILE, any_code, laid_out, one_code
 from hwsim.testing.wishes import Wishes, clipped, draw_from
 
 FINE = 1 << 16
-BIASES: tuple[Callable[[int, int, int], int], ...] = (
-    lambda low, high, half: 0,
-    lambda low, high, half: 1,
-    lambda low, high, half: -1,
-    lambda low, high, half: high,
-    lambda low, high, half: low,
-    lambda low, high, half: half,
-    lambda low, high, half: -half,
-    lambda low, high, half: high - 1,
-    lambda low, high, half: low + 1,
-    lambda low, high, half: high // 2,
+BIASES: tuple[Callable[[int, int, int, int, int], int], ...] = (
+    lambda low, high, half, least, most: 0,
+    lambda low, high, half, least, most: 1,
+    lambda low, high, half, least, most: -1,
+    lambda low, high, half, least, most: high - most // 2,
+    lambda low, high, half, least, most: low - least // 2,
+    lambda low, high, half, least, most: high,
+    lambda low, high, half, least, most: low,
+    lambda low, high, half, least, most: half,
+    lambda low, high, half, least, most: -half,
+    lambda low, high, half, least, most: high - most // 4,
+    lambda low, high, half, least, most: low - least // 4,
 )
-"""Biases on the accumulator's grid, from the least and largest that it takes and half a unit of the output."""
+"""Biases on the accumulator's grid: small ones, the least and the largest that it takes, half a unit of the output, and those
+from which the products of the channel, least..most, just reach beyond the register."""
 
 class Weights(Enum):
     """What an array of weights looks like. UNITS: +-1 code and 0.  ALTERNATING: both ends in turn.  POSITIVE: one sign."""
@@ -248,9 +250,11 @@ def _bias_code(plain: MacLayer, k: int, which: int, part: int) -> int:
     if contract.accumulator.require_proof:
         low, high = max(low, numbers.acc_low - numbers.exact_low), min(high, numbers.acc_high - numbers.exact_high)
     half = 1 << clipped(numbers.epilogue.shift[k] - 1, 0, 62)
-    target = BIASES[which % len(BIASES)](low, high, half) if which < 2 * len(BIASES) else high * part // FINE
-    fmt, shift = contract.bias_format(plain.channels), contract.bias_length(k) - contract.accumulator_length(k)
-    return _on_grid(clipped(target, low, high), shift, contract, fmt, (low, high))
+    shift = numbers.step_shift[k]
+    least, most = (end << shift if shift > 0 else end >> -shift for end in plain.sums[k])
+    target = BIASES[which % len(BIASES)](low, high, half, least, most) if which < 2 * len(BIASES) else high * part // FINE
+    fmt, finer = contract.bias_format(plain.channels), contract.bias_length(k) - contract.accumulator_length(k)
+    return _on_grid(clipped(target, low, high), finer, contract, fmt, (low, high))
 
 
 def _on_grid(target: int, shift: int, contract: MacContract, fmt: Any, ends: tuple[int, int]) -> int:

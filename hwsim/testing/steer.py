@@ -59,9 +59,9 @@ def steered(layer: MacLayer, image: np.ndarray, steering: Steering) -> np.ndarra
     route = float_route(reach, steering) if isinstance(reach, FloatReach) else iter(_route(reach, steering))
     coarse = not steering.exact and steering.aim in BEYOND
     beyond = steering.aim in BEYOND and (steering.offset > 0 or steering.aim is Aim.TRANSIENT)
-    for at, (step, target, final) in enumerate(route):
-        reach.go(first, step, target, final, coarse and at == 0)
-        if beyond and at == 0:
+    for step, target, final, goal in route:
+        reach.go(first, step, target, final, coarse and goal)
+        if beyond and goal:
             reach.push(first, step, target, final)
         first = step + 1
     return codes
@@ -80,21 +80,21 @@ def _route(reach: IntegerReach, steering: Steering) -> list[Waypoint]:
     for ways in (way, _overflow, _at_output):
         for side in (steering, replace(steering, negative=not steering.negative)):
             if (found := ways(reach, side)) is not None:
-                return [*found[:1], *_end(reach, steering, found)]
+                return [found[0]._replace(goal=True), *_end(reach, steering, found)]
     last = len(reach.steps) - 1
-    return [(last, reach.reachable(last, True)[int(not steering.negative)], True)]
+    return [Waypoint(last, reach.reachable(last, True)[int(not steering.negative)], True)]
 
 
 def _end(reach: IntegerReach, steering: Steering, route: list[Waypoint]) -> list[Waypoint]:
     """What follows the first waypoint: in every other place a tie of the output instead, where later steps can make one."""
-    (step, content, final), *others = route
+    (step, content, final, _), *others = route
     if final or not steering.place % 2:
         return others
     less, more = reach.behind(step)
     low, high = max(content + less, reach.layer.numbers.acc_low), min(content + more, reach.layer.numbers.acc_high)
     ties = _output_targets(reach, replace(steering, aim=Aim.TIE, offset=0, place=steering.place // 2))
     target = next((tie for tie in ties if low <= tie <= high), None)
-    return others if target is None else [(len(reach.steps) - 1, target, True)]
+    return others if target is None else [Waypoint(len(reach.steps) - 1, target, True)]
 
 
 def _beyond(ends: tuple[int, int], steering: Steering) -> int:
@@ -120,9 +120,9 @@ def _overflow(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
         for step in _from(steering.step, last + 1):
             low, high = reach.reachable(step)
             if low <= target <= high:
-                return [(step, target, False)]
+                return [Waypoint(step, target)]
     low, high = reach.reachable(last, True)
-    return [(last, target, True)] if low <= target <= high else None
+    return [Waypoint(last, target, True)] if low <= target <= high else None
 
 
 def _transient(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
@@ -133,7 +133,7 @@ def _transient(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None
         less, more = reach.behind(step)
         back = target + more if steering.negative else target + less
         if low <= target <= high and (_fits(back, reach) or (back < 0) != (target < 0)):
-            return [(step, target, False), (last, steering.offset, True)]
+            return [Waypoint(step, target), Waypoint(last, steering.offset, True)]
     return None
 
 
@@ -149,7 +149,8 @@ def _cancelled(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None
         size = max(low, limit, -more) if steering.negative else min(high, limit, -less)
         best = max(best, (abs(size) if (size < 0) == steering.negative else 0, step))
     size, step = best
-    return [(step, -size if steering.negative else size, False), (last, steering.offset, True)] if size > 1 else None
+    size = -size if steering.negative else size
+    return [Waypoint(step, size), Waypoint(last, steering.offset, True)] if abs(size) > 1 else None
 
 
 def _carry(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
@@ -161,7 +162,7 @@ def _carry(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
     before, after = (-1, 0) if steering.negative else (power - 1, power)
     if not low <= before <= high:
         return None
-    return [(step, before, step == last)] + ([(step + 1, after, step + 1 == last)] if step < last else [])
+    return [Waypoint(step, before, step == last), *([Waypoint(step + 1, after, step + 1 == last)] if step < last else [])]
 
 
 def _spill(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
@@ -173,7 +174,7 @@ def _spill(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None:
     for step in _from(steering.step, last + 1):
         low, high = reach.reachable(step)
         if (spill.last if step == last else (step + 1) % spill.every == 0) and low <= target <= high:
-            return [(step, target, False)]
+            return [Waypoint(step, target)]
     return None
 
 
@@ -183,7 +184,7 @@ def _at_output(reach: IntegerReach, steering: Steering) -> list[Waypoint] | None
     low, high = reach.reachable(last, True)
     low, high = max(low, reach.layer.numbers.acc_low), min(high, reach.layer.numbers.acc_high)
     reached = (target for target in _output_targets(reach, steering) if low <= target <= high)
-    return next(([(last, target, True)] for target in reached), None)
+    return next(([Waypoint(last, target, True)] for target in reached), None)
 
 
 def _output_targets(reach: IntegerReach, steering: Steering) -> list[int]:
@@ -221,18 +222,21 @@ def _steer_tree(reach: IntegerReach, steering: Steering) -> bool:
             level, lanes = nodes[at]
             ends = register_range(schedule.tree.bits[level], schedule.tree.overflow or Overflow.WRAP)
             for i in _from(steering.step % len(steps), len(steps)):
-                if _at_node(reach, [tap for lane, tap in enumerate(reach.lanes[steps[i]]) if lane in lanes], _beyond(ends, side)):
+                taken = [tap for lane, tap in enumerate(reach.lanes[steps[i]]) if lane in lanes]
+                if _at_node(reach, taken, _beyond(ends, side), steering.offset > 0):
                     return True
     return False
 
 
-def _at_node(reach: IntegerReach, lanes: list[int], target: int) -> bool:
+def _at_node(reach: IntegerReach, lanes: list[int], target: int, beyond: bool) -> bool:
     """Bring the sum of some lanes to the target, if it can come there."""
     taps = [tap for tap in lanes if tap in reach.place]
     low, high = reach.span(taps)
     if not low <= target <= high:
         return False
     reach.add(taps, target - sum(reach.product(tap, reach.now(tap)) for tap in taps))
+    if (missing := target - sum(reach.product(tap, reach.now(tap)) for tap in taps)) * target > 0 and beyond:
+        reach.add_beyond(taps, missing)
     return True
 
 

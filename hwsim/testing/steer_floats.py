@@ -18,8 +18,8 @@ def float_route(reach: FloatReach, steering: Steering) -> Iterator[Waypoint]:
     register = contract.accumulator.format if isinstance(contract.accumulator, FloatAccumulator) else None
     if register is None or steering.aim is Aim.SATURATION or (steering.aim is Aim.TIE and steering.place % 2):
         if register is None and steering.aim is Aim.CANCELLATION and last:
-            yield last // 2, _farthest(reach, last // 2, steering), False
-        yield last, _output_target(reach, steering), True
+            yield Waypoint(last // 2, _farthest(reach, last // 2, steering))
+        yield Waypoint(last, _output_target(reach, steering), True)
     elif steering.aim is Aim.REGISTER and (found := _at_largest(reach, register, steering)) is not None:
         yield found
     else:
@@ -33,7 +33,7 @@ def _at_largest(reach: FloatReach, register: Minifloat, steering: Steering) -> W
         for step in range(min(steering.step, len(reach.steps) - 1), len(reach.steps)):
             low, high = reach.reachable(step)
             if low <= sign * limit <= high:
-                return step, sign * limit, False
+                return Waypoint(step, sign * limit)
     return None
 
 
@@ -43,17 +43,17 @@ def _beside(reach: FloatReach, register: Minifloat, steering: Steering) -> Itera
     step = _before_power(reach, steering.step)
     top = _farthest(reach, step, steering)
     if steering.aim is Aim.CANCELLATION:
-        yield step, max(-register.largest, min(top, register.largest)), False
-        yield last, last_place(Fraction(0), register) * steering.offset, True
+        yield Waypoint(step, max(-register.largest, min(top, register.largest)))
+        yield Waypoint(last, last_place(Fraction(0), register) * steering.offset, True)
         return
     size = power_below(min(abs(top), register.largest) / 2)
     ones = 2 * size - last_place(size, register) if steering.aim is Aim.CARRY else size
-    yield step, ones if top > 0 else -ones, False
+    yield Waypoint(step, ones if top > 0 else -ones)
     content = reach.content(step)
     unit = last_place(abs(content), register) * (1 if content > 0 else -1)
     if step < last:
         more = unit if steering.aim is Aim.CARRY else unit * Fraction(2 + steering.offset, 4)
-        yield step + 1, content + more, step + 1 == last
+        yield Waypoint(step + 1, content + more, step + 1 == last)
 
 
 def _before_power(reach: FloatReach, step: int) -> int:
