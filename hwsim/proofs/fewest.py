@@ -63,7 +63,7 @@ def fewest(machine: Machine, place: Place, up: bool) -> tuple[Found | None, int]
             continue
         best = _dropped(machine, place, codes, chosen)
     if best is None:
-        return None, NEVER if _ends_are_extremes(machine, place) else 0
+        return None, NEVER if _ends_are_extremes(machine, place) else lower_bound(machine, place, up)
     bound = lower_bound(machine, place, up)
     if len(best) > bound:
         best, bound = _between(machine, place, codes, useful, best, bound)
@@ -187,7 +187,7 @@ def _by_shares(machine: Machine, place: Place, up: bool) -> int:
         if total > room:
             return count
         total += share
-    return len(largest)
+    return len(largest) if total > room else NEVER
 
 
 def _start_bound(machine: Machine, start: int, up: bool, grid: int) -> int:

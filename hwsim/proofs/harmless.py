@@ -40,23 +40,27 @@ def harmless(narrow: Machine, wide: Machine, place: Place) -> str | None:
     """Return why no input of the site can make another output code than the wide registers do; None where nothing is proven."""
     if narrow.overflow_of(place) == Overflow.TRAP:
         return TRAPS
-    drawn = isinstance(narrow.unit.contract.output.rounding, StochasticRounding)
-    monotone = narrow.code_is_monotone and not drawn
     steps = _steps(narrow) if place is Place.ACCUMULATOR and wide.spill_is_harmless else None
+    (low, high), (least, most) = narrow.limits, wide.limits
     if steps is None:
-        (low, high), (least, most) = narrow.limits, wide.limits
-        return _constant(narrow, min(low, least), max(high, most)) if monotone else None
+        return _constant(narrow, min(low, least), max(high, most))
     final = steps.start + sum(steps.low), steps.start + sum(steps.high)
-    low, high = narrow.limits
     wraps = narrow.overflow_of(place) == Overflow.WRAP
     if wraps and low <= final[0] and final[1] <= high:
         return FITS.format(bits=narrow.unit.numbers.acc_bits)
     if wraps and (kept := _bits_that_matter(narrow)) is not None and kept <= narrow.unit.numbers.acc_bits:
         return LOW_BITS.format(kept=kept)
-    if not monotone:
-        return None
-    constant = _constant(narrow, min(low, final[0]), max(high, final[1]))
-    return constant if wraps or constant is not None else _one_sided(narrow, steps, final)
+    ends = min(low, final[0]), max(high, final[1])
+    constant = _constant(narrow, *ends)
+    if wraps or constant is not None or not _monotone(narrow, *ends):
+        return constant
+    return _one_sided(narrow, steps, final)
+
+
+def _monotone(machine: Machine, low: int, high: int) -> bool:
+    """Whether the codes of all contents from low to high lie between those of the two, whatever is drawn."""
+    drawn = isinstance(machine.unit.contract.output.rounding, StochasticRounding)
+    return not drawn and machine.code_is_monotone(low, high)
 
 
 SIGNED = (Rounding.TOWARD_ZERO, Rounding.AWAY_FROM_ZERO, Rounding.TIES_AWAY, Rounding.TIES_TO_ZERO)
@@ -95,6 +99,8 @@ def _by_step(machine: Machine, shares: list[int]) -> list[int]:
 
 
 def _constant(machine: Machine, low: int, high: int) -> str | None:
+    if not _monotone(machine, low, high):
+        return None
     code = machine.code(low)[0]
     return CONSTANT.format(code=code) if code == machine.code(high)[0] else None
 

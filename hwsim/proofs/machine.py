@@ -215,8 +215,9 @@ class Machine:
         """Return (code, event) of a content of the accumulator, as this output makes it of it."""
         return finish(acc, self.k, self.unit.numbers.epilogue, self.noise)
 
-    @property
-    def code_is_monotone(self) -> bool:
-        """Whether a larger content never makes a smaller code: nothing wraps behind the accumulator."""
+    def code_is_monotone(self, low: int, high: int) -> bool:
+        """Return whether, from low to high, a larger content never makes a smaller code: nothing wraps behind the accumulator."""
         e = self.unit.numbers.epilogue
-        return e.overflow in CLIPS and (e.scaling is not Scaling.HIGH_MULTIPLY or e.shift[self.k] >= HIGH)
+        if e.scaling is Scaling.HIGH_MULTIPLY and e.shift[self.k] < HIGH:
+            return False
+        return e.overflow in CLIPS or not (self.code(low)[1] or self.code(high)[1])

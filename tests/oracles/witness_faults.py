@@ -188,4 +188,25 @@ WITNESS_FAULTS = (
     Mutant(
         "the peak stands beyond its way back", PEAKS, "(self.falling[1], steps > step)", "(self.falling[1], steps <= step)", ALL
     ),
+    Mutant(
+        "a buffer clips nothing of what is wide",
+        HARMLESS,
+        "Place.ACCUMULATOR and wide.spill_is_harmless else",
+        "Place.ACCUMULATOR else",
+        ALL,
+    ),
+    Mutant(
+        "an accumulator that wraps hides nothing",
+        FEWEST,
+        "w.overflow in CLIPS and machine.tree_is_monotone",
+        "machine.tree_is_monotone",
+        ALL,
+    ),
+    Mutant(
+        "an output that wraps is monotone",
+        MACHINE,
+        "return e.overflow in CLIPS or not",
+        "return e.overflow is not None or not",
+        ALL,
+    ),
 )
