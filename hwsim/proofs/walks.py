@@ -179,11 +179,12 @@ class Unit:
             return None
         (fine, coarse), bias, lanes = self.grids(k), self.bias(k), self.schedule.lanes
         left = coarse - fine if coarse > fine or self.acc.round_at is RoundAt.STEP else 0
+        inputs, weight = self.inputs(k), self.layer.weight[k].ravel().tolist()
         first, levels = self.schedule.bias is BiasPoint.FIRST, levels_of(self.schedule.tree, lanes)
         states = States(self.schedule, (left, self.acc.rounding), bias if first else 0, levels, self.patience)
         try:
             for row in self._rows(k, live, 1 if self.closes_up else lanes):
-                choices = [self._choices(k, tap) for tap in row]
+                choices = [self._choices(k, inputs[tap], weight[tap]) if tap >= 0 else [(0, self.skips_inputs)] for tap in row]
                 if self.closes_up:
                     states.take_tap(choices[0], lanes)
                 else:
@@ -194,16 +195,12 @@ class Unit:
         self.patience = states.patience
         return None if held is None else Walk([((low, None), (high, None)) for low, high in held])
 
-    def _choices(self, k: int, tap: int) -> list[Choice]:
-        """Every product of a tap, and whether what it reads leaves it out."""
-        if tap < 0:
-            return [(0, self.skips_inputs)]
+    def _choices(self, k: int, ends: tuple[int, int], code: int) -> list[Choice]:
+        """Every product of a tap with this weight, and whether what it reads leaves it out."""
         fine, coarse = self.grids(k)
         drop = max(fine - coarse, 0) if self.acc.round_at is RoundAt.PRODUCT else 0
-        (a, b), code = self.inputs(k)[tap], int(self.layer.weight[k].flat[tap])
-        found = {
-            (rounded(self.product(x, code, k), drop, self.acc.rounding), self.leaves_out(x, code, k)) for x in range(a, b + 1)
-        }
+        read = range(ends[0], ends[1] + 1)
+        found = {(rounded(self.product(x, code, k), drop, self.acc.rounding), self.leaves_out(x, code, k)) for x in read}
         return sorted(found)
 
     def leaves_out(self, x: int, code: int, k: int) -> bool:
