@@ -92,8 +92,10 @@ class Certificate:
     accumulator: of the register behind the tree. The tree and the spill buffer are as declared, and what they clip is clipped;
     a spill buffer is never wider than the accumulator.
     tree: of each level's registers, first to last.  spill: of the buffer, on its own grid; None where there is none.
-    tight: bool [K]; both ends are reached, so that one bit less has a witness; elsewhere the bounds are proven, and `reason`
-    says why they may be too wide.
+    tight: bool [K]; both ends of the accumulator are reached, so that one bit less has a witness, and those of the spill
+    buffer; elsewhere the bounds are proven, and `reason` says why they may be too wide. Ends of the tree are reached there, too,
+    unless what is read decides which of more than a dozen taps meet: then they are those of the most extreme products, which
+    need not come to meet.
     """
 
     name: str

@@ -3,7 +3,8 @@
 A product is monotone in its input, and sums, roundings, left shifts and saturation are monotone in what they are given. So
 the largest content of a register after any step is the content that the largest products leave, and likewise the smallest.
 Two rules are not monotone: a register before the accumulator that wraps (reachable.py enumerates what it can hold), and taps
-that are left out by what they read (skips.py goes through the patterns). Where that is too much, proven bounds are left.
+that are left out by what they read (skips.py goes through the patterns, phases.py through the places between two spills).
+Where that is too much, proven bounds are left.
 """
 
 from __future__ import annotations

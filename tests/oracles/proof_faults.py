@@ -10,8 +10,12 @@ TAPS, ARRANGED, FOUND = (f"hwsim/proofs/{name}.py" for name in ("taps", "arrange
 CERTIFICATE, NARROW, LIVE, PROVER = (f"hwsim/proofs/{name}.py" for name in ("certificate", "narrow", "live", "prove"))
 
 
+PHASES, FLOAT = "hwsim/proofs/phases.py", "hwsim/proofs/float_prove.py"
+
+
 def fault(claim: str, file: str, text: str, planted: str) -> Mutant:
-    return Mutant(f"prover: {claim}", file, text, planted, PROVE)
+    tests = ("tests/proofs/test_float_prove.py",) if file == FLOAT else PROVE
+    return Mutant(f"prover: {claim}", file, text, planted, tests)
 
 
 PROOF_FAULTS = (
@@ -175,4 +179,22 @@ PROOF_FAULTS = (
         "first = k // (layer.channels // layer.groups) * per_group",
         "first = 0 * per_group",
     ),
+    fault(
+        "a full buffer lets the next tap pass",
+        PHASES,
+        "content[:, full] = self._spilled(content[:, full], count[:, full], reached[:, full])",
+        "self._spilled(content[:, full], count[:, full], reached[:, full])",
+    ),
+    fault("phases spill the last sum where the others do not", PHASES, "spill is not None and spill.last:", "spill is not None:"),
+    fault("a tap that every input leaves out is taken", PHASES, "self.reached & ~never[:, None]", "self.reached & True"),
+    fault("steps of several lanes are counted by the tap", PHASES, "counts // self.lanes - 1", "counts - 1"),
+    fault("every tap may be left out", PHASES, "(never | free)[:, None] & self.reached", "self.reached & True"),
+    fault(
+        "a negative weight's largest product is its smallest",
+        FLOAT,
+        "np.where(negative, low, high))",
+        "np.where(negative, high, high))",
+    ),
+    fault("regrouped roundings are those that were run", FLOAT, "safe &= [_holds(", "[_holds("),
+    fault("the exact sum forgets its bias", FLOAT, "(low + min(b, 0), high + max(b, 0)) for", "(low, high) for"),
 )
