@@ -16,6 +16,7 @@ from hwsim.contract import FloatMacContract, MacContract
 from hwsim.contract.mac import MAX_OPERAND_BITS
 from hwsim.errors import ContractError, InputError
 from hwsim.layers import Convolution, Deconvolution, FullyConnected, Layer, MacLayer, Shape
+from hwsim.layers.integer_unit import IntegerUnit
 from hwsim.testing.aims import Aim, Steering
 from hwsim.testing.bounds import check_int, check_strategy, chosen
 from hwsim.testing.corners import zero_codes
@@ -284,7 +285,18 @@ def _draw_steered(draw: DrawFn, layer: MacLayer, image: np.ndarray, aims: tuple[
     often = tuple(aim for aim in aims if aim in (Aim.REGISTER, Aim.TIE, Aim.TRANSIENT))
     out, aim = layer.output_shape([Shape(*image.shape)]), draw_from(draw, (*aims, *often))
     exact, beside = draw_from(draw, (False, True, True)), draw(BESIDE)
-    k, y, x = draw_from(draw, live), draw(st.integers(0, out.h - 1)), draw(st.integers(0, out.w - 1))
+    among = _able(layer, live) if aim in (Aim.REGISTER, Aim.TRANSIENT) else live
+    k, y, x = draw_from(draw, among), draw(st.integers(0, out.h - 1)), draw(st.integers(0, out.w - 1))
     step, place = draw(st.integers(0, max(0, layer.weight[0].size - 1))), draw(st.integers(0, 15))
     offset = (1, 0, -1, 1)[beside] if aim in LIMITS_OF else (0, 1, -1, 0)[beside]
     return steered(layer, image, Steering(aim, (k, y, x), step, draw(st.booleans()), offset, place, exact))
+
+
+def _able(layer: MacLayer, live: list[int]) -> list[int]:
+    """Those of the channels whose sums can leave the register; all of them where none can, or in floats."""
+    if not isinstance(layer.unit, IntegerUnit):
+        return live
+    p, sums = layer.numbers, layer.sums
+    grown = [tuple(end << s if s > 0 else end >> -s for end in ends) for ends, s in zip(sums, p.step_shift, strict=True)]
+    able = [k for k in live if grown[k][0] + p.bias[k] < p.acc_low or grown[k][1] + p.bias[k] > p.acc_high]
+    return able or live

