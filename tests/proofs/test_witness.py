@@ -70,6 +70,7 @@ def test_an_output_that_wraps_hides_what_wrapped_above_it():
     hidden = of(linear([100, 100], Accumulator(15), fl=-7, out=Overflow.WRAP))
     assert "keeps nothing but the lowest 15 bits" in hidden.reason and hidden.code == hidden.wide_code
     assert of(linear([100, 100], Accumulator(15), fl=-8, out=Overflow.WRAP)).visible.differs, "bit 15 is lost"
+    assert of(linear([64] * 4, SATURATE, out=Overflow.WRAP)).visible.differs, "both ends, -32768 and 32512, make code 0"
 
 
 def test_no_order_has_no_step_and_no_transient_event():
