@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -10,7 +11,20 @@ from hypothesis import assume, given, settings
 
 from hwsim.arith.overflow import Overflow
 from hwsim.arith.rounding import Rounding
-from hwsim.contract import Accumulator, Axis, BiasPoint, MacContract, Output, PaddedTaps, RoundAt, Schedule, Spill, Tail, ZeroSkip
+from hwsim.contract import (
+    Accumulator,
+    Axis,
+    BiasPoint,
+    MacContract,
+    Output,
+    PaddedTaps,
+    RoundAt,
+    Schedule,
+    Spill,
+    Tail,
+    Tree,
+    ZeroSkip,
+)
 from hwsim.errors import ContractError
 from hwsim.execute.single import Conv2d, Linear, run_layer
 from hwsim.formats import FixedPoint
@@ -140,6 +154,20 @@ def test_bounds_leave_room_for_every_rounding_and_for_what_wraps():
         agree(small, proof)
         exact = of(small).accumulator
         assert not proof.tight.any() and (exact.low.item(), exact.high.item()) == ends
+
+
+def test_bounds_hold_a_level_behind_one_that_wraps_and_a_sum_before_a_bias_that_comes_last():
+    """3 leaves a level of two bits as -1, which the next one is asked for; 4 ones are 4 before -1 comes last."""
+    u2, s8 = FixedPoint(2, 0, signed=False), FixedPoint(8, 0)
+    packed = Schedule(lanes=3, lane_axis=Axis.S, tail=Tail.PACKED, bias=BiasPoint.LAST, skip_zeros=ZeroSkip.INPUT)
+    wraps = replace(packed, tree=Tree(bits=(2, 2), overflow=Overflow.WRAP))
+    for schedule, count, most in ((wraps, 1, 3), (packed, 4, 1)):
+        contract = MacContract(u2, s8, Output(s8), Accumulator(8, schedule=schedule))
+        layer = Linear().layer(np.array([[1] * count]), contract, np.array([-1]))
+        small = Small(layer, Shape(1, 1, count), [0], [most])
+        proof = prove(layer, small.shape, InputRange(np.array([0]), np.array([most])), enumerated=0)
+        agree(small, proof)
+        assert proof.tight.all() == (schedule is packed)
 
 
 @settings(max_examples=300)
