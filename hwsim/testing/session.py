@@ -72,6 +72,7 @@ class Session:
             raise DeviceAnswer(f"device {self._name}: {said}: as many lines as are asked for.", child.tail)
         taken = _Lines(answers)
         came = child.exchange("".join(f"{line}\n" for line in lines).encode(), taken, self.timeout)
+        taken(child.pending())  # what came a little later: the next question would find it, but there may be none
         if taken.flood is not None:
             raise DeviceAnswer(f"device {self._name}: asked {asked}, it wrote {taken.flood}.", child.tail)
         if came is Came.ALL:
