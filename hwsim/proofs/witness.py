@@ -26,6 +26,9 @@ from hwsim.proofs.prove import prove
 from hwsim.proofs.reference import with_room, without_trap
 from hwsim.proofs.search import Pick, search
 
+CANDIDATES = 8
+"""Channels that are tried until the output of one shows the overflow."""
+
 
 @dataclass(frozen=True, eq=False)
 class Witness:
@@ -119,7 +122,8 @@ def find_witness(
     """witness = an input in the certificate's range on which a register of one channel overflows, by as few entries as possible.
 
     shape: of one input image.  certificate: of this layer, None to prove it now.  channel: None for the one that needs the
-    widest register.  place: which register.  Returns None where the certificate says that there is none, or none was found.
+    widest register, of those that need one of the eight widest and whose output shows it if any does.  place: which register.
+    Returns None where the certificate says that there is none, or none was found.
 
     >>> from hwsim.arith.overflow import Overflow
     >>> from hwsim.contract import Accumulator, MacContract, Output
@@ -134,20 +138,35 @@ def find_witness(
     'the output code is 64, and 100 with room (2 non-zero entries)'
     """
     proof = prove(layer, shape, name=name) if certificate is None else certificate
-    k = worst_channel(proof, place) if channel is None else channel
-    if not 0 <= k < layer.channels:
-        raise ContractError(f"{proof.name}: found output channel {k}, allowed 0..{layer.channels - 1}.")
-    return _find(proof, Room(proof, place), k, proof.name if name is None else name)
+    room, name = Room(proof, place), proof.name if name is None else name
+    if channel is None:
+        return _telling(proof, room, name)
+    if not 0 <= channel < layer.channels:
+        raise ContractError(f"{proof.name}: found output channel {channel}, allowed 0..{layer.channels - 1}.")
+    return _find(proof, room, channel, name)
+
+
+def _telling(proof: Certificate, room: Room, name: str) -> Witness | None:
+    """The witness of the worst channel in whose output it shows: a channel that gives 0 whatever it reads tells nobody."""
+    worst = None
+    for k in worst_channels(proof, room.place)[:CANDIDATES]:
+        found = _find(proof, room, k, name)
+        if found is not None and found.visible is not None:
+            return found
+        worst = found if worst is None else worst
+    return worst
 
 
 def witnesses(certificates: Iterable[Certificate], every_channel: bool = False) -> list[Witness]:
-    """Return a witness for every register that some input overflows: accumulators first, of each the worst channel, or all."""
+    """Return a witness for every register that some input overflows: accumulators first, of each as find_witness does, or all."""
     found = []
     for proof in certificates:
         for place in (Place.ACCUMULATOR, Place.TREE, Place.SPILL):
             room = Room(proof, place)
-            channels = range(proof.layer.channels) if every_channel else [worst_channel(proof, place)]
-            found += [_find(proof, room, k, proof.name) for k in channels]
+            if every_channel:
+                found += [_find(proof, room, k, proof.name) for k in range(proof.layer.channels)]
+            else:
+                found.append(_telling(proof, room, proof.name))
     return [witness for witness in found if witness is not None]
 
 
@@ -192,9 +211,10 @@ def can_overflow(proof: Certificate, place: Place, k: int) -> bool:
     return _excess(proof, place)[k] > 0
 
 
-def worst_channel(proof: Certificate, place: Place) -> int:
-    """Return the channel whose register is asked for most beyond what it holds."""
-    return int(np.argmax(_excess(proof, place)))
+def worst_channels(proof: Certificate, place: Place) -> list[int]:
+    """Return the channels whose register may be asked for more than it holds, that of the largest excess first."""
+    excess = _excess(proof, place)
+    return sorted((k for k in range(len(excess)) if excess[k] > 0), key=lambda k: -excess[k])
 
 
 def _excess(proof: Certificate, place: Place) -> list[float]:

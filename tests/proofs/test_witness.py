@@ -10,6 +10,7 @@ import pytest
 import hwsim
 from hwsim.arith.accumulate import Pairing, Place
 from hwsim.arith.overflow import Overflow
+from hwsim.arith.requantize import Activation
 from hwsim.arith.rounding import Rounding
 from hwsim.contract import Accumulator, BiasPoint, MacContract, Output, RoundAt, Schedule, Spill, Tree
 from hwsim.errors import ContractError, OverflowTrap
@@ -250,3 +251,15 @@ def test_a_requantizer_that_takes_no_wider_register_is_named():
     found = of(Linear().layer(np.array([[32767, 32767, 32767]]), contract))
     assert found.wide_acc is None and not found.differs
     assert found.reason is None and "32 bits" in found.refusal and "no wider register can be built" in found.verdict
+
+
+def test_a_channel_that_shows_it_stands_for_the_layer() -> None:
+    """Channel 0 asks for most, but its bias and ReLU make it 0 whatever it reads; channel 1 tells a narrow register."""
+    s8 = FixedPoint(8, 0)
+    output = Output(FixedPoint(16, -2, signed=False), activation=Activation.RELU_BEFORE_REQUANTIZE)
+    contract = MacContract(s8, s8, output, Accumulator(14, overflow=Overflow.SATURATE))
+    layer = Linear().layer(np.array([[-30, -30], [60, 10]]), contract, bias=np.array([-8000, 500]))
+    found = find_witness(layer, Shape(2, 1, 1))
+    assert found is not None and found.at[1] == 1 and found.visible is not None
+    dead = find_witness(layer, Shape(2, 1, 1), channel=0)
+    assert dead is not None and dead.visible is None and dead.reason is not None
