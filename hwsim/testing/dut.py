@@ -58,9 +58,11 @@ def crash_of(device: object, error: BaseException) -> DeviceCrashed:
 def checked_answer(name: str, layer: Layer, images: int, shape: Shape, found: object) -> np.ndarray:
     """Return an answer as int64 codes of its own; DeviceAnswer where it has another type, shape or range."""
     expected = (images, *layer.output_shape([shape]))
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu":
-        kind = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else f"a {type(found).__name__}"
+    plain = isinstance(found, np.ndarray) and not isinstance(found, np.ma.MaskedArray)  # what is masked is never compared
+    if not isinstance(found, np.ndarray) or not plain or found.dtype.kind not in "iu":
+        kind = f"an array of {found.dtype}" if isinstance(found, np.ndarray) and plain else f"a {type(found).__name__}"
         raise DeviceAnswer(f"device {name}: answered {kind}, allowed is a numpy array of integers: the output's codes.")
+    found = np.asarray(found)  # of numpy's own class, whose == tells every difference
     if found.shape != expected:
         raise DeviceAnswer(f"device {name}: answered shape {found.shape}, allowed (N, K, H, W) = {expected}.")
     fmt = layer.output_format

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import random
 import subprocess
 import sys
 import time
@@ -68,6 +69,7 @@ ANSWERS = {
     "NaN": (lambda right: right * np.nan, "an array of float64"),
     "booleans": (lambda right: right > 0, "an array of bool"),
     "objects": (lambda right: right.astype(object), "an array of object"),
+    "masked": (lambda right: np.ma.masked_array(right, right == right[0, 0, 0, 0]), "a MaskedArray, allowed is a numpy array"),
     "flat": (lambda right: right.ravel(), r"shape \(8,\), allowed \(N, K, H, W\) = \(2, 2, 1, 2\)"),
     "one image": (lambda right: right[:1], r"shape \(1, 2, 1, 2\)"),
     "transposed": (lambda right: np.moveaxis(right, 1, 3), r"shape \(2, 1, 2, 2\)"),
@@ -76,6 +78,18 @@ ANSWERS = {
     "out of range": (lambda right: right + 300, r"answered \d+ at \(n, k, y, x\) = \(0, 0, 0, 0\), allowed codes -128..127"),
     "unsigned": (lambda right: right.astype(np.uint64) + np.uint64(1 << 63), "allowed codes -128..127"),
 }
+
+
+class Agreeable(np.ndarray):
+    """An array that calls whatever it is compared with equal."""
+
+    def __eq__(self, other):
+        return np.ones(self.shape, dtype=bool)
+
+
+def test_an_array_of_a_class_of_its_own_does_not_judge_itself(tmp_path: Path) -> None:
+    with pytest.raises(BitMismatch):
+        exact(lambda layer, inputs: (model(layer, inputs) ^ 1).view(Agreeable), save=tmp_path, reduce_calls=0)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -171,6 +185,15 @@ def test_a_device_that_is_not_deterministic_is_told_its_two_answers(tmp_path: Pa
         exact(toss, save=tmp_path, reduce_calls=20)
     folder = caught.value.report.folder
     assert (folder / "dut.hex").read_bytes() != (folder / "dut_again.hex").read_bytes()
+
+
+@pytest.mark.parametrize("tossed", [random.random, np.random.random], ids=["python", "numpy"])
+def test_a_device_that_tosses_coins_tosses_others_for_each_example(tossed, tmp_path: Path) -> None:
+    def flaky(layer, inputs):
+        return model(layer, inputs) ^ (tossed() < 0.1)  # beyond Hypothesis's own first numbers, the same for every example
+
+    with pytest.raises(DeviceUnsteady):
+        assert_bit_exact(flaky, LAYER, max_examples=60, save=tmp_path, reduce_calls=0)
 
 
 class Counter:

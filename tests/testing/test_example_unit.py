@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,25 @@ def test_a_broken_unit_never_looks_like_a_pass(old: str, new: str, kind: type[Ex
     jobs: list[Job] = [([(1, 1)], 0, 0, False)] * 2
     with MacUnit(Fault("broken", "is broken", old, new), timeout=0.5) as unit, pytest.raises(kind, match=sentence):
         asked(unit, jobs)
+
+
+@pytest.mark.parametrize("language", ["2001", "2005", "2012"])
+def test_the_unit_and_its_bench_compile_in_systemverilog_too(language: str, tmp_path: Path) -> None:
+    """Whoever copies them compiles them with newer sources, where more words are keywords."""
+    sources = [str(HERE / name) for name in ("bench.v", "mac.v")]
+    command = ["iverilog", f"-g{language}", "-s", "bench", "-o", str(tmp_path / "unit"), *sources]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_the_largest_shift_of_a_unit_drops_its_whole_accumulator() -> None:
+    """One more, and half a unit of the output would not fit; no such unit is made."""
+    widths = Widths(x=4, w=4, acc=7, out=4, shift=3)
+    jobs: list[Job] = [([(0, 1)], bias, shift, False) for bias in range(-64, 64) for shift in (6, 7)]
+    with MacUnit(widths=widths) as unit:
+        assert asked(unit, jobs) == expected(jobs, widths)
+    with pytest.raises(ContractError, match=r"Widths.shift: found 4, allowed up to 3, whose shifts do not go beyond 7 bits\."):
+        Widths(x=4, w=4, acc=7, out=4, shift=4)
 
 
 def test_a_fault_that_is_no_verilog_is_said_to_be_none() -> None:

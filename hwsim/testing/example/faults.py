@@ -30,15 +30,15 @@ class Fault:
 
 LIMITS = """ACC_HIGH = {2'b00, {(ACC_BITS - 1){1'b1}}};
     localparam signed [ACC_BITS:0] ACC_LOW  = {2'b11, {(ACC_BITS - 1){1'b0}}};"""
-BEFORE = "p_first ? p_bias : acc;"
-SUM = "sum    = before + p_product;"
+PRIOR = "p_first ? p_bias : acc;"
+SUM = "sum    = prior + p_product;"
 HELD = "over ? ACC_HIGH : under ? ACC_LOW : sum;"
 NUDGE = "half - 1 + quotient[0];"
-BIAS_ADDED = f"before = {BEFORE}\n    wire signed [ACC_BITS:0]   {SUM}"
+BIAS_ADDED = f"prior  = {PRIOR}\n    wire signed [ACC_BITS:0]   {SUM}"
 
 FAULTS: tuple[Fault, ...] = (
     Fault("product-unsigned-operand", "the input is taken as unsigned", "in_x * in_w", "$signed({1'b0, in_x}) * in_w"),
-    Fault("product-not-extended", "the product's sign is not extended", SUM, "sum    = before + $signed({1'b0, p_product});"),
+    Fault("product-not-extended", "the product's sign is not extended", SUM, "sum    = prior + $signed({1'b0, p_product});"),
     Fault(
         "product-one-bit-short",
         "the product's register is one bit short: -128 * -128 does not fit",
@@ -51,15 +51,15 @@ FAULTS: tuple[Fault, ...] = (
         "in_x * in_w",
         "in_x[X_BITS-2:0] == 0 || in_w[W_BITS-2:0] == 0 ? 0 : in_x * in_w",
     ),
-    Fault("product-first-lost", "the first product is not added", SUM, "sum    = before + (p_first ? 0 : p_product);"),
-    Fault("product-last-lost", "the last product is not added", SUM, "sum    = before + (p_last ? 0 : p_product);"),
+    Fault("product-first-lost", "the first product is not added", SUM, "sum    = prior + (p_first ? 0 : p_product);"),
+    Fault("product-last-lost", "the last product is not added", SUM, "sum    = prior + (p_last ? 0 : p_product);"),
     Fault(
         "product-stale",
         "a product is added again while in_valid is low",
         "if (p_valid) begin\n            acc ",
         "begin\n            acc ",
     ),
-    Fault("bias-missing", "the bias is not loaded", BEFORE, "p_first ? 0 : acc;"),
+    Fault("bias-missing", "the bias is not loaded", PRIOR, "p_first ? 0 : acc;"),
     Fault(
         "bias-one-bit-short",
         "the bias's register is one bit short",
@@ -70,19 +70,19 @@ FAULTS: tuple[Fault, ...] = (
         "bias-a-cycle-late",
         "the bias is added a cycle late, with the second product",
         BIAS_ADDED,
-        """before = p_first ? 0 : acc;
+        """prior = p_first ? 0 : acc;
     reg late;
     always @(posedge clk) if (p_valid) late <= p_first;
-    wire signed [ACC_BITS+1:0] sum = before + p_product + (late & ~p_first ? p_bias : 0);""",
+    wire signed [ACC_BITS+1:0] sum = prior + p_product + (late & ~p_first ? p_bias : 0);""",
     ),
     Fault(
         "bias-last",
         "the bias is added with the last product",
         BIAS_ADDED,
-        """before = p_first ? 0 : acc;
-    wire signed [ACC_BITS+1:0] sum = before + p_product + (p_last ? p_bias : 0);""",
+        """prior = p_first ? 0 : acc;
+    wire signed [ACC_BITS+1:0] sum = prior + p_product + (p_last ? p_bias : 0);""",
     ),
-    Fault("acc-not-cleared", "a job begins with what the job before it left", BEFORE, "p_first ? p_bias + acc : acc;"),
+    Fault("acc-not-cleared", "a job begins with what the job before it left", PRIOR, "p_first ? p_bias + acc : acc;"),
     Fault("acc-wraps", "the accumulator wraps", HELD, "sum;"),
     Fault("acc-wraps-below", "the accumulator wraps below its smallest value", HELD, "over ? ACC_HIGH : sum;"),
     Fault("acc-high-by-one", "one beyond the largest value is let through", "sum > ACC_HIGH;", "sum > ACC_HIGH + 1;"),
@@ -103,10 +103,10 @@ FAULTS: tuple[Fault, ...] = (
         "acc-carry-cut",
         "a carry does not ripple through all of the upper 16 bits",
         SUM,
-        """rippled = before[3:0] + p_product[3:0];
+        """rippled = prior[3:0] + p_product[3:0];
     wire signed [ACC_BITS-1:0] addend = p_product;
-    wire cut = rippled[4] & (&(before[ACC_BITS-1:4] ^ addend[ACC_BITS-1:4]));
-    wire signed [ACC_BITS:0] sum = before + p_product - (cut ? 1 << (ACC_BITS - 4) : 0);""",
+    wire cut = rippled[4] & (&(prior[ACC_BITS-1:4] ^ addend[ACC_BITS-1:4]));
+    wire signed [ACC_BITS:0] sum = prior + p_product - (cut ? 1 << (ACC_BITS - 4) : 0);""",
     ),
     Fault("round-floor", "bits are dropped without rounding", NUDGE, "0;"),
     Fault("round-ties-up", "ties go up", NUDGE, "half;"),

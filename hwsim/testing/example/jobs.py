@@ -22,7 +22,7 @@ HEADER = "the header of mac.v says which contract it has"
 class Widths:
     """The parameters of mac.v, in bits.
 
-    Errors: ContractError where the accumulator does not hold an output code or a product.
+    Errors: ContractError where the accumulator does not hold an output code or a product, or where a shift goes beyond it.
 
     >>> Widths(acc=12)
     Traceback (most recent call last):
@@ -43,6 +43,11 @@ class Widths:
         least = max(self.out, self.x + self.w - 1)
         if self.acc < least:
             raise ContractError(f"Widths.acc: found {self.acc}, allowed from {least}, which holds a code and a product.")
+        if (1 << self.shift) - 1 > self.acc:
+            largest = (self.acc + 1).bit_length() - 1
+            raise ContractError(
+                f"Widths.shift: found {self.shift}, allowed up to {largest}, whose shifts do not go beyond {self.acc} bits."
+            )
 
 
 DEFAULT = Widths()

@@ -17,7 +17,7 @@
 //         Accumulator(ACC_BITS, overflow=Overflow.SATURATE),
 //     )
 //
-// ACC_BITS must be at least OUT_BITS and X_BITS + W_BITS - 1.
+// ACC_BITS must be at least OUT_BITS, X_BITS + W_BITS - 1 and the largest shift, 2**SHIFT_BITS - 1.
 
 `default_nettype none
 
@@ -71,8 +71,8 @@ module mac #(
     reg signed [ACC_BITS-1:0]  acc;
     reg [SHIFT_BITS-1:0]       a_shift;
 
-    wire signed [ACC_BITS-1:0] before = p_first ? p_bias : acc;
-    wire signed [ACC_BITS:0]   sum    = before + p_product;
+    wire signed [ACC_BITS-1:0] prior  = p_first ? p_bias : acc;
+    wire signed [ACC_BITS:0]   sum    = prior + p_product;
     wire                       over   = sum > ACC_HIGH;
     wire                       under  = sum < ACC_LOW;
     wire signed [ACC_BITS:0]   held   = over ? ACC_HIGH : under ? ACC_LOW : sum;
