@@ -63,7 +63,7 @@ check: $(VENV)/.dev native
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q --doctest-modules hwsim
-	@$(BIN)/python -m pytest -q -m 'not slow' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m 'not slow' -n auto --dist loadfile $(PYTEST_ARGS)
 
 native: hwsim/_native/.built
 
