@@ -49,6 +49,7 @@ from hwsim.layers import (
 from hwsim.layers.base import Unchanged
 from hwsim.layers.integer_unit import IntegerUnit
 from hwsim.layers.move import FlattenOrder
+from hwsim.network.files import refuse_name, write_whole
 from hwsim.network.lower.onnx_quantized_layers import requantizer
 from hwsim.network.onnx_pixels import keep_preprocessing
 from hwsim.network.onnx_wire import onnx_package
@@ -70,29 +71,8 @@ def write_onnx(network: QuantizedNetwork, path: str | os.PathLike[str], force: b
     Errors: InputError for a layer or a format that ONNX has no operator or type for, and where the file exists (force
     replaces it) or the disk refuses.
     """
-    path = Path(path)
-    refuse(path, force)
-    data = to_qdq(network).SerializeToString()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another name.") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def refuse(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Raise InputError where a file cannot be written under this name: before the work."""
-    path = Path(path)
-    if path.suffix != ".onnx":
-        raise InputError(f"{path}: found {path.suffix!r}, allowed .onnx; rename it.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {str(path.parent)!r}; create it, or choose another name.")
-    if path.is_dir() or os.path.lexists(path) and not force:
-        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or --force (force=True).")
+    refuse_name(path, ".onnx", force)
+    return write_whole(path, to_qdq(network).SerializeToString(), force)
 
 
 def to_qdq(network: QuantizedNetwork) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 from hwsim.errors import InputError, ProofError
 from hwsim.golden.package import slug
 from hwsim.layers import MacLayer
+from hwsim.network.files import refuse_name, write_whole
 from hwsim.network.quantized import QuantizedNetwork
 from hwsim.network.storage import writing_directory
 from hwsim.network.strict import Fields, parse_json, read_json, short
@@ -37,13 +37,7 @@ INDEX = "overflow.json"
 
 def refuse(path: str | os.PathLike[str], force: bool = False) -> None:
     """Raise InputError where a report cannot be written under this name: before the work."""
-    path = Path(path)
-    if path.suffix != ".json":
-        raise InputError(f"{path}: found {path.suffix!r}, allowed .json; rename it.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {str(path.parent)!r}; create it, or choose another name.")
-    if path.is_dir() or os.path.lexists(path) and not force:
-        raise InputError(f"{path}: exists already and nothing was overwritten; choose another name, or --force (force=True).")
+    refuse_name(path, ".json", force)
 
 
 def write_report(report: OverflowReport, path: str | os.PathLike[str], force: bool = False) -> Path:
@@ -51,18 +45,8 @@ def write_report(report: OverflowReport, path: str | os.PathLike[str], force: bo
 
     Errors: InputError where it exists (force replaces it) or the disk refuses.
     """
-    path = Path(path)
     refuse(path, force)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        partial.write_bytes(_bytes(report))
-        refuse(path, force)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another name.") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_whole(path, _bytes(report), force)
 
 
 def _bytes(report: OverflowReport) -> bytes:
