@@ -51,7 +51,7 @@ def overflow(
     limit: only the first images.  layers: names, None for all.  ranges: see Ranges.
     witnesses: look for an input that overflows each layer whose registers are not proven.
     progress: called with (images done, images in all).  say: called with the layer at work.
-    Errors: InputError for an unknown layer, a layer that does not accumulate, or no images.
+    Errors: InputError for an unknown layer, a layer that does not accumulate, an empty list of them, or no images.
 
     >>> from hwsim.demo.story import MODEL, WEIGHTS
     >>> import hwsim
@@ -82,6 +82,8 @@ def overflow(
 def _chosen(network: QuantizedNetwork, names: Sequence[str] | None) -> list[QuantizedNode]:
     """The nodes to report on, in the network's order."""
     accumulating = network.mac_nodes
+    if names is not None and not names:
+        raise InputError("layers: found none to prove; name at least one, or leave them out to prove all.")
     for name in names or ():
         if not isinstance(network[name].layer, MacLayer):
             known = ", ".join(node.name for node in accumulating)

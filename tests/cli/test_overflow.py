@@ -84,6 +84,7 @@ def test_witnesses_and_picture_are_written_once(nets: Path, tmp_path: Path, caps
 
 BAD = {
     "no such layer": (("--layer", "conv9"), "no layer 'conv9'"),
+    "no name of a layer": (("--layer", ","), "layers: found none to prove"),
     "a layer without a sum": (("--layer", "pool1"), "accumulates nothing; layers that do: conv1, conv2, ip1, ip2"),
     "no such data": (("--data", "nowhere"), "no such data"),
     "images of nothing": (("--limit", "3"), "--data"),
