@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -98,10 +99,12 @@ class Campaign:
         return self.inputs(layer) if callable(self.inputs) and not is_strategy(self.inputs) else self.inputs
 
     def draw(self) -> None:
-        """Let Hypothesis draw; a seed and no database, so that the same seed draws the same examples everywhere."""
+        """Let Hypothesis draw; a seed and no database, so that the same seed draws the same examples again."""
         require_hypothesis()
         from hypothesis import HealthCheck, Phase, Verbosity, given, settings
         from hypothesis import seed as seeded
+
+        tosses = random.Random(self.seed)
 
         @seeded(self.seed)
         @settings(
@@ -116,6 +119,9 @@ class Campaign:
         )
         @given(self.strategy())
         def each(example: Example) -> None:
+            # Hypothesis starts these anew for every example: a device that tosses coins would toss the same ones each time
+            random.seed(tosses.getrandbits(64))
+            np.random.seed(tosses.getrandbits(32))  # noqa: NPY002
             try:
                 done = self.drawn(example)
             except Exception as error:

@@ -89,9 +89,9 @@ class Report:
         return f"example {e.example} of seed {e.seed}, backend {e.backend}, {e.seconds:.2f} s; {reduced}{stopped}."
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The outputs that differ, a line each below its heads; empty where there are no two arrays of codes."""
+        """The outputs that differ, a line each below its heads; empty where no two arrays of codes differ."""
         wrong, a, b = self.verdict.wrong, self.verdict.reference, self.verdict.other
-        if wrong is None or not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+        if wrong is None or not wrong.any() or not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
             return []
         heads = ("expected", "found") if self.verdict.kind is Kind.WRONG else ("first answer", "another answer")
         rows: list[tuple[str, ...]] = [("n", "k", "y", "x", *heads, "ulps")]
