@@ -60,6 +60,8 @@ def overflow(
     >>> report.safe, report["conv1"].certificate.declared_bits
     (True, 32)
     """
+    if not isinstance(ranges, Ranges):
+        raise InputError(f"overflow: found ranges {ranges!r}, allowed Ranges.FORMAT and Ranges.NETWORK.")
     nodes = _chosen(network, layers)
     start = time.perf_counter()
     proofs = _proofs(network, nodes, ranges, say)

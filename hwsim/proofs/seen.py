@@ -80,8 +80,8 @@ def seen_widths(
     Memory does not grow with the number of images.  TRAP stops nothing here: the register wraps, and the event counts.
     Errors: InputError where no image is left.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"seen_widths: found limit {limit}, allowed 1 or more.")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise InputError(f"seen_widths: found limit {limit!r}, allowed an integer from 1 on.")
     chosen = (data if isinstance(data, ImageSet) else images(str(data), network.preprocessing))[:limit]
     if not len(chosen):
         raise InputError("seen_widths: found no images, at least one is needed; is the list empty?")

@@ -123,7 +123,7 @@ def _named(text: str | None) -> Any:
         found = importlib.import_module(module) if colon and name else None
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise pytest.UsageError(f"--hwsim-dut: {text!r} cannot be imported ({error}); give module:object.") from None
     return found() if isinstance(found, type) else found
 

@@ -207,10 +207,15 @@ def test_images_stand_beside_the_proofs() -> None:
     assert report.to_json()["layers"][0]["seen"]["low"] == [-3]
 
 
-@pytest.mark.parametrize("names", [["layer3"], ["data"]])
+@pytest.mark.parametrize("names", [["layer3"], ["data"], []])
 def test_a_layer_that_accumulates_nothing_is_refused(names: list[str]) -> None:
     with pytest.raises(InputError, match="layer"):
         overflow(chain(conv(ROOMY)), layers=names)
+
+
+def test_ranges_are_no_strings() -> None:
+    with pytest.raises(InputError, match="found ranges 'network', allowed Ranges.FORMAT and Ranges.NETWORK"):
+        overflow(chain(conv(ROOMY)), ranges="network")  # type: ignore[arg-type]
 
 
 def test_only_the_layers_asked_for() -> None:
@@ -290,6 +295,9 @@ DAMAGE = {
     "a layer that is none": (lambda d: d["layers"].__setitem__(0, 7), "allowed an object"),
     "no certificate's fields": (lambda d: d["layers"][0].update(certificate={}), "certificate"),
     "a layer of no sums": (lambda d: d["layers"][0].update(name="data"), "adds no integers"),
+    "nothing proven": (lambda d: d.update(layers=[]), "nothing is proven"),
+    "a layer that is not proven": (lambda d: d["layers"][0].update(certificate=None), "no certificate of it"),
+    "another layer's name": (lambda d: d["layers"][0]["certificate"].update(name="layer2"), "of 'layer2' at 'layer1'"),
 }
 
 

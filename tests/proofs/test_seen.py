@@ -198,7 +198,10 @@ def test_only_the_layers_and_images_asked_for() -> None:
     assert list(found) == ["fc"] and found["fc"].images == 2 and ticks == [(1, 2), (2, 2)]
 
 
-@pytest.mark.parametrize(("data", "limit", "sentence"), [(image_set(0), None, "no images"), (image_set(), 0, "limit 0")])
+@pytest.mark.parametrize(
+    ("data", "limit", "sentence"),
+    [(image_set(0), None, "no images"), (image_set(), 0, "limit 0"), (image_set(), 1.5, "limit 1.5")],
+)
 def test_no_image_is_refused(data: ImageSet, limit: int | None, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         seen_widths(network(ORDERED["wraps"]), data, limit)

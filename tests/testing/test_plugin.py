@@ -161,7 +161,7 @@ def test_a_bad_option_is_a_usage_error(run, option: str, said: str) -> None:
     assert said in result.stderr.str()
 
 
-@pytest.mark.parametrize("named", ["nowhere:dut", "devices:nothing", "devices", "devices:"])
+@pytest.mark.parametrize("named", ["nowhere:dut", "devices:nothing", "devices", "devices:", ":dut"])
 def test_a_device_that_is_not_there_is_an_error(run, named: str) -> None:
     result = run(f"--hwsim-dut={named}")
     result.assert_outcomes(errors=1)
