@@ -13,6 +13,8 @@ import numpy as np
 from hwsim.errors import DeviceAnswer, DeviceCrashed, DeviceHung, HwsimError, InputError, OverflowTrap
 from hwsim.layers import Layer, Shape
 
+TRAPS = ("tree", "accumulator", "spill", "output")
+"""Where a trap may be."""
 Outcome = np.ndarray | OverflowTrap
 """What a run ends with: the output's codes, int64 [N][K][H][W], or the trap of a contract that says TRAP."""
 
@@ -40,7 +42,7 @@ def ask(device: Device, layer: Layer, inputs: np.ndarray) -> Outcome:
     try:
         found = device(layer, given)
     except OverflowTrap as trap:
-        return trap
+        return checked_trap(device_name(device), layer, len(inputs), Shape(*inputs.shape[1:]), trap)
     except HwsimError:
         raise
     except (Exception, SystemExit) as error:  # sys.exit() in a device would end the test run as if all were well
@@ -73,6 +75,20 @@ def checked_answer(name: str, layer: Layer, images: int, shape: Shape, found: ob
             f"device {name}: answered {int(found[at])} at (n, k, y, x) = {at}, allowed codes {fmt.low}..{fmt.high} ({fmt})."
         )
     return found.astype(np.int64)
+
+
+def checked_trap(name: str, layer: Layer, images: int, shape: Shape, trap: OverflowTrap) -> OverflowTrap:
+    """Return a trap with its numbers as integers; DeviceAnswer where it names no place, no output, or no step of this layer."""
+    outputs = (images, *layer.output_shape([shape]))
+    at, step = trap.coordinate, trap.step
+    if trap.place not in TRAPS:
+        raise DeviceAnswer(f"device {name}: answered a trap at {trap.place!r:.60}, allowed is one of {', '.join(TRAPS)}.")
+    known = isinstance(at, tuple) and len(at) == 4 and all(isinstance(i, (int, np.integer)) for i in at)
+    if not known or not all(0 <= i < size for i, size in zip(at, outputs, strict=True)):
+        raise DeviceAnswer(f"device {name}: answered a trap at {at!r:.60}, allowed is an output (n, k, y, x) below {outputs}.")
+    if step is not None and not (isinstance(step, (int, np.integer)) and step >= 0):
+        raise DeviceAnswer(f"device {name}: answered a trap at step {step!r:.60}, allowed is an integer from 0, or None.")
+    return OverflowTrap(trap.layer, trap.place, tuple(int(i) for i in at), None if step is None else int(step))
 
 
 def same(a: Outcome, b: Outcome) -> bool:

@@ -29,7 +29,7 @@ from hwsim.errors import (
     OverflowTrap,
 )
 from hwsim.layers import Layer, Shape
-from hwsim.testing.dut import Device, checked_answer, crash_of, device_name
+from hwsim.testing.dut import Device, checked_answer, checked_trap, crash_of, device_name
 from hwsim.testing.process import EXIT_GRACE, Came, Child, how_it_ended
 from hwsim.testing.session import checked_seconds
 
@@ -208,12 +208,15 @@ def _serve(device: Device, asked: Any, answer: int) -> int:
 
 def _answer(device: Device, layer: Layer, inputs: np.ndarray) -> tuple[bytes, bytes]:
     inputs.setflags(write=False)
+    asked = device_name(device), layer, len(inputs), Shape(*inputs.shape[1:])
     try:
-        found = checked_answer(device_name(device), layer, len(inputs), Shape(*inputs.shape[1:]), device(layer, inputs))
+        try:
+            found = checked_answer(*asked, device(layer, inputs))
+        except OverflowTrap as raised:
+            trap = checked_trap(*asked, raised)
+            told = {"layer": str(trap.layer), "place": trap.place, "coordinate": trap.coordinate, "step": trap.step}
+            return TRAP, json.dumps(told).encode()
         return CODES, found.astype("<i8").tobytes()
-    except OverflowTrap as trap:
-        where = {"coordinate": [int(i) for i in trap.coordinate], "step": None if trap.step is None else int(trap.step)}
-        return TRAP, json.dumps({"layer": str(trap.layer), "place": str(trap.place), **where}).encode()
     except KINDS as error:
         return ERROR, _told(error)
     except (Exception, SystemExit) as error:

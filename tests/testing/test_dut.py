@@ -300,6 +300,27 @@ def test_a_trap_is_an_answer_too(wrap, tmp_path: Path) -> None:
     assert (caught.value.report.folder / "stimulus.npy").is_file()  # a run that was stopped has no package
 
 
+@pytest.mark.parametrize(
+    ("place", "at", "step", "said"),
+    [
+        ("adder", (0, 0, 0, 0), 0, "a trap at 'adder', allowed is one of tree, accumulator, spill, output"),
+        ("accumulator", None, 0, r"a trap at None, allowed is an output \(n, k, y, x\) below \(1, 1, 1, 1\)"),
+        ("accumulator", (0, 0, 0, 1), 0, r"a trap at \(0, 0, 0, 1\), allowed is an output"),
+        ("accumulator", (0, 0, -1, 0), 0, r"a trap at \(0, 0, -1, 0\)"),
+        ("accumulator", (0, 0, "0", 0), 0, r"a trap at \(0, 0, '0', 0\)"),
+        ("accumulator", (0, 0, 0, 0), "0", "a trap at step '0', allowed is an integer from 0, or None"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda dut: dut, Isolated], ids=["thread", "process"])
+def test_a_trap_that_is_nowhere_is_no_answer(wrap, place, at, step, said: str, tmp_path: Path) -> None:
+    def dut(layer, inputs):
+        raise OverflowTrap("rtl", place, at, step)
+
+    with pytest.raises(DeviceAnswer, match=said) as caught:
+        assert_bit_exact(wrap(dut), TRAPPING, np.array([[[[2, 0]]]]), save=tmp_path, reduce_calls=0)
+    assert caught.value.report.folder is not None
+
+
 PROGRAM = """
 import sys, os, time, pathlib, json
 package, dump = pathlib.Path(sys.argv[1]), sys.argv[2]
