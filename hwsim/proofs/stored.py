@@ -189,7 +189,10 @@ def verify_report(source: str | os.PathLike[str] | Mapping[str, Any], network: Q
             "write it again with --out."
         )
     checker = _Checker(network, path)
-    found = tuple(each for entry in fields.objects("layers") if (each := checker.check(entry)) is not None)
+    entries = fields.objects("layers")
+    if not entries and network.mac_nodes:
+        raise InputError(f"{path}, layers: found none, so that nothing is proven; write the report again.")
+    found = tuple(each for entry in entries if (each := checker.check(entry)) is not None)
     known = {each.name for each in found}
     missing = tuple(node.name for node in network.mac_nodes if node.name not in known)
     return Verification(network.name, found, missing, time.perf_counter() - start)
@@ -226,13 +229,15 @@ class _Checker:
                 return None
             raise InputError(f"{self.where}: a certificate of layer {name!r}, which adds no integers; write the report again.")
         if data is None:
-            return None
+            raise InputError(f"{self.where}: layer {name!r} adds integers, found no certificate of it; write the report again.")
         assert isinstance(node.layer, MacLayer)
         declared = node.layer.numbers.acc_bits
         try:
             verdict = verify(data, node.layer, self.where)
         except ProofError as error:
             return Checked(name, None, declared, str(error))
+        if verdict.name != name:
+            raise InputError(f"{self.where}: found the certificate of {short(verdict.name)} at {name!r}; write the report again.")
         found = Checked(name, max(data["accumulator"]["bits"]), declared, None, verdict.unproven, verdict.unreached)
         shape = list(self.shapes[node.inputs[0]])
         if data["input_shape"] != shape:
