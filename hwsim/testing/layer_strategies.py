@@ -210,6 +210,8 @@ def inputs(
     check_int("inputs: min_images", min_images, 1, max_images)
     check_int("inputs: max_extra", max_extra, 0, MAX_SIDE)
     mine: tuple[Aim, ...] = aims_of(layer) if isinstance(layer, MacLayer) else ()
+    if aims is not None and not isinstance(aims, Sequence):
+        raise InputError(f"inputs: aims: found {aims!r}, allowed a list of Aim, None for all, () for none.")
     allowed = mine if aims is None else () if not tuple(aims) else chosen("inputs: aims", aims, mine)
     if shape is not None:
         try:

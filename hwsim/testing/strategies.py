@@ -25,6 +25,8 @@ from hwsim.testing.bounds import check_bounds, check_int, chosen
 from hwsim.testing.corners import corner_codes, extremes, stands_for_number, zero_code, zero_codes
 
 MAX_CHANNELS = 4096
+MAX_CODES = 1 << 28
+"""Of one array, as of an image that a layer pads."""
 LONG_TILE = 29
 """Entries of an array that are drawn one by one; a larger array repeats them. A prime, so that rows of it differ."""
 
@@ -239,6 +241,8 @@ def codes(fmt: Format, shape: int | tuple[int, ...] | None = None, *, finite: bo
     sides = (shape,) if isinstance(shape, int) else shape
     if not isinstance(sides, tuple) or not all(type(side) is int and side >= 1 for side in sides):
         raise InputError(f"codes: found shape {shape!r}, allowed an integer or a tuple of integers from 1 on, or None for one.")
+    if math.prod(sides) > MAX_CODES:
+        raise InputError(f"codes: found shape {shape!r}, which is {math.prod(sides)} codes, allowed at most {MAX_CODES}.")
     return _arrays(fmt, sides, finite)
 
 

@@ -110,6 +110,7 @@ def drawing(count: int, **more) -> Callable:
         (lambda: contracts(max_taps=0), ("max_taps", "found 0")),
         (lambda: codes("int8"), ("'int8'",)),  # type: ignore[arg-type]
         (lambda: codes(S8, (2, 0)), ("(2, 0)",)),
+        (lambda: codes(S8, (2**20, 2**20)), ("1099511627776", "268435456")),
         (lambda: conv_layers(0), ("max_channels", "found 0")),
         (lambda: conv_layers(4096, 64), ("max_channels=4096", "max_kernel=64")),
         (lambda: conv_layers(contract=3), ("contract", "found 3")),  # type: ignore[arg-type]
@@ -119,6 +120,7 @@ def drawing(count: int, **more) -> Callable:
         (lambda: networks(3, 2), ("min_layers=3", "max_layers=2")),
         (lambda: inputs(layer_of([[1, 2]]), shape=(3, 1, 1)), ("shape=(3, 1, 1)",)),
         (lambda: inputs(layer_of([[1, 2]]), min_images=3), ("min_images", "found 3")),
+        (lambda: inputs(layer_of([[1, 2]]), aims=3), ("aims", "found 3")),  # type: ignore[arg-type]
         (lambda: inputs(layer_of([[1, 2]]), aims=[Aim.TREE]), ("TREE", "allowed are REGISTER")),
         (lambda: inputs(hwsim.layers.Concat(S8, 2)), ("Concat", "one input")),
     ],
