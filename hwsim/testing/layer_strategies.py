@@ -31,6 +31,8 @@ LIMITS_OF = (Aim.REGISTER, Aim.SATURATION, Aim.TREE, Aim.SPILL)
 """Aims of which one beyond is the corner itself; of the others it is the place itself."""
 
 BESIDE = st.integers(0, 3)
+
+
 def conv_layers(
     max_channels: int = 4,
     max_kernel: int = 3,
