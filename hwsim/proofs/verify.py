@@ -29,7 +29,8 @@ class Verdict:
     """A certificate that was not refuted.
 
     unproven: sentences, by channel: that these widths hold every input was not confirmed.  unreached: they hold, but that no
-    fewer bits do was not confirmed.  Both empty: everything was proven again.
+    fewer bits do was not confirmed.  Both empty: every end was proven again; where and when it is reached (low_at, high_at)
+    where a walk tells so, that is, not of an end of 0, where states were followed, or where reading zero leaves taps out.
     """
 
     name: str

@@ -38,7 +38,8 @@ class Witness:
     place: "accumulator", "tree" or "spill".  step: of the first event there, as OverflowTrap counts; None where no order is
     declared.  asked: the value that did not fit.  persistent: the exact final value does not fit either.
     nonzeros: entries of the input that are not the zero point.  fewest: proven that no input with fewer does it.
-    acc, code: of this output.  wide_acc, wide_code: where the register has room for every input; None if that cannot be built.
+    acc, code: of this output.  wide_acc, wide_code: where the register, and the accumulator behind it, have room for every
+    input; None if that cannot be built.
     visible: a witness whose code is not the wide one; None if none was found.  reason: why there is none, proven.
     tried: inputs compared in vain, where there is neither.  refusal: why no layer with room can be built, or None.
     other: a witness of the other kind, transient beside a persistent one and the other way round; None if none was found.
