@@ -83,3 +83,12 @@ def test_without_icarus_the_command_says_what_to_install(monkeypatch: pytest.Mon
     assert run.output.strip() == (
         "hwsim: iverilog: not found on the PATH; install Icarus Verilog (Debian: apt-get install iverilog)."
     )
+
+
+def test_who_interrupts_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hwsim.testing.example.__main__.require_tools", interrupted)
+    run = CliRunner().invoke(main, ["--examples", "5"])
+    assert run.exit_code == 2 and run.output.strip() == "hwsim: interrupted; nothing half-written stands under a final name."

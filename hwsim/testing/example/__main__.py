@@ -52,6 +52,9 @@ def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, markd
     except HwsimError as error:
         click.echo(f"hwsim: {error}", err=True)
         raise SystemExit(BAD_USE) from None
+    except KeyboardInterrupt:
+        click.echo("hwsim: interrupted; nothing half-written stands under a final name.", err=True)
+        raise SystemExit(BAD_USE) from None
 
 
 @contextmanager

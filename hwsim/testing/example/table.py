@@ -134,7 +134,8 @@ class Study:
                 _marks(axes, kind, colour, below, self.budget)
             axes.xaxis.set_major_formatter(plain_number)
             axes.set_xlabel("examples until the fault was found")
-            axes.set_title(f"Planted faults, {len(self.seeds)} seeds of {self.budget:,} examples each", pad=16)
+            seeds = "1 seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+            axes.set_title(f"Planted faults, {seeds} of {self.budget:,} examples each", pad=16)
             legend_below(figure, _legend((BLUE, "hwsim.testing"), (ORANGE, "uniform codes")), 2)
         return figure
 
