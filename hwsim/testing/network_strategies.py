@@ -16,6 +16,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from hwsim.arith.overflow import Overflow
 from hwsim.contract import FloatOutput, Output
+from hwsim.errors import InputError
 from hwsim.formats import Affine, FixedPoint, Format, Minifloat
 from hwsim.layers import (
     AveragePool,
@@ -90,6 +91,8 @@ allowed is 1 <= min_layers <= max_layers <= 64.
 
 def pixels(network: QuantizedNetwork, *, min_images: int = 1, max_images: int = 2) -> SearchStrategy[np.ndarray]:
     """Images of a network, uint8 [N][C][H][W]: sparse, constant, black and white, or mixed; shrinks to one black image."""
+    if not isinstance(network, QuantizedNetwork):
+        raise InputError(f"pixels: found {network!r:.60}, allowed a QuantizedNetwork, as networks() draws them.")
     check_int("pixels: max_images", max_images, 1, 64)
     check_int("pixels: min_images", min_images, 1, max_images)
     fmt, shape = FixedPoint(8, 0, signed=False), tuple(network.input_shape)

@@ -123,6 +123,7 @@ def drawing(count: int, **more) -> Callable:
         (lambda: inputs(layer_of([[1, 2]]), aims=3), ("aims", "found 3")),  # type: ignore[arg-type]
         (lambda: inputs(layer_of([[1, 2]]), aims=[Aim.TREE]), ("TREE", "allowed are REGISTER")),
         (lambda: inputs(hwsim.layers.Concat(S8, 2)), ("Concat", "one input")),
+        (lambda: pixels(3), ("found 3", "QuantizedNetwork")),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_impossible_is_refused_where_it_is_asked_for(call, names) -> None:
