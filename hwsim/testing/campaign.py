@@ -15,6 +15,7 @@ import numpy as np
 from hwsim.backends.registry import backend as backend_by_name
 from hwsim.errors import DeviceHung, InputError
 from hwsim.layers import Layer, MacLayer, Shape
+from hwsim.testing.constants import no_local_constants
 from hwsim.testing.dut import Device, Watched, device_name, same, watched
 from hwsim.testing.extremes import LAYERS, extreme_inputs
 from hwsim.testing.frame import SURVEY, Frame
@@ -130,7 +131,8 @@ class Campaign:
                 raise _Stop
 
         try:
-            each()
+            with no_local_constants():
+                each()
         except _Stop as stop:
             if stop.error is not None:
                 raise stop.error from None
