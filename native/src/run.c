@@ -112,7 +112,7 @@ static void *pool_main(void *argument)
         hw_job *job = pool.places > 0 ? pool.job : NULL;
         if (job) {
             pool.places--;
-            pool.inside++;
+            __atomic_add_fetch(&pool.inside, 1, __ATOMIC_ACQ_REL); /* those who leave do not take the lock */
         }
         pthread_mutex_unlock(&pool.lock);
         if (!job)
