@@ -15,7 +15,7 @@ from enum import Enum
 from hwsim.errors import DeviceCrashed
 
 CHUNK = 1 << 16
-TAIL = 1 << 13
+TAIL = 1 << 15
 """Bytes of stderr that are kept: the last ones."""
 EXIT_GRACE = 1.0
 """Seconds that a process may take to end once it has closed its stdout, before it is said to run on."""

@@ -26,7 +26,7 @@ class Session:
     command: the program and its arguments; started at the first question, in a process group of its own, and started anew
     after a failure.  timeout: seconds for one question.  cwd, env: of the process; None for ours.
     Lines are text without a line break; the process reads its stdin, answers on its stdout and must flush it. What it writes
-    to its stderr is kept for error messages (the last 8 KiB). After close(), and when the object goes, no process of the
+    to its stderr is kept for error messages (the last 32 KiB). After close(), and when the object goes, no process of the
     group is left; a question after close() starts it again.
     Errors: DeviceHung, DeviceCrashed, DeviceAnswer; InputError for a bad question.
 
