@@ -17,7 +17,7 @@ from hwsim.errors import DeviceAnswer, DeviceCrashed, DeviceError, DeviceHung, I
 from hwsim.testing import Session, parse_codes
 from support.processes import alive, gone
 
-SOON = 0.3
+SOON = 1.5
 """Seconds: the time limit of a device that hangs for good. No outcome depends on how fast the machine is."""
 LONG = 60.0
 
@@ -54,10 +54,10 @@ def test_a_question_without_an_answer_and_an_answer_to_no_line() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "said"),
     [
-        (BURST + "print(1, flush=True)\ntime.sleep(99)", DeviceHung, r"1 of 2 answers came within 0.3 s and nothing more"),
+        (BURST + "print(1, flush=True)\ntime.sleep(99)", DeviceHung, r"1 of 2 answers came within 1.5 s and nothing more"),
         ("time.sleep(99)", DeviceHung, r"asked 2 lines \('a' ..\), 0 of 2"),
         ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(99)", DeviceHung, "so it was ended"),
-        ("sys.stdout.write('1')\nsys.stdout.flush()\ntime.sleep(99)", DeviceHung, "0 of 2 answers"),
+        (BURST + "sys.stdout.write('1')\nsys.stdout.flush()\ntime.sleep(99)", DeviceHung, "0 of 2 answers"),
     ],
 )
 def test_a_device_that_hangs(text: str, kind: type, said: str) -> None:
@@ -74,9 +74,9 @@ def test_a_device_that_hangs(text: str, kind: type, said: str) -> None:
         (BURST + "print(1)\nsys.exit(0)", DeviceAnswer, "1 of 2 answers"),
         (BURST + "print(1)\nsys.stdout.flush()\nos.close(1)\ntime.sleep(99)", DeviceAnswer, "closed its stdout and ran on"),
         (BURST + "print('1\\n2\\n3', flush=True)\ntime.sleep(99)", DeviceAnswer, "more than the 2 answers asked for: '3'"),
-        ("while True: os.write(1, b'7\\n' * 100_000)", DeviceAnswer, "more than the 2 answers"),
-        ("while True: sys.stdout.write('7' * 999)", DeviceAnswer, "a line of more than 65,536 bytes"),
-        ("print('7' * 60_000)\nprint('7' * 60_000, flush=True)\ntime.sleep(99)", DeviceAnswer, "more than [0-9,]+ bytes"),
+        (BURST + "while True: os.write(1, b'7\\n' * 100_000)", DeviceAnswer, "more than the 2 answers"),
+        (BURST + "while True: sys.stdout.write('7' * 999)", DeviceAnswer, "a line of more than 65,536 bytes"),
+        (BURST + "print('7' * 60_000)\nprint('7' * 60_000, flush=True)\ntime.sleep(99)", DeviceAnswer, "more than [0-9,]+ bytes"),
         ("os.close(0)\nos.write(2, b'x' * 10**6)\nsys.exit(5)", DeviceCrashed, "exit code 5"),
     ],
 )  # fmt: skip
