@@ -19,6 +19,8 @@ DIRECT = {
     "arith": (),
     # style and saving, no numbers: below whatever draws itself
     "picture": (),
+    # the bar on stderr: below the command line and what is run like one
+    "progress": (),
     "formats": ("arith",),
     "contract": ("formats",),
     "layers": ("contract",),
@@ -29,11 +31,11 @@ DIRECT = {
     "quantize": ("execute",),
     "golden": ("execute",),
     "proofs": ("quantize", "golden"),
-    "testing": ("proofs",),
+    "testing": ("proofs", "progress"),
     "conform": ("proofs",),
     "installation": ("proofs",),
     "demo": ("proofs",),
-    "cli": ("proofs", "installation", "demo", "conform"),
+    "cli": ("proofs", "progress", "installation", "demo", "conform"),
     "__main__": ("cli",),
 }
 # may be imported by everybody: names and sentences only

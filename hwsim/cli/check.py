@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
-from hwsim.cli.options import plot_option, progress
+from hwsim.cli.options import plot_option
+from hwsim.progress import progress
 
 
 @click.command(epilog="Example:  hwsim check package")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from hwsim.cli.frame import FINE, MISMATCH, emit, json_option
-from hwsim.cli.options import BACKENDS, progress
+from hwsim.cli.options import BACKENDS
 from hwsim.errors import InputError
+from hwsim.progress import progress
 
 SUITES = ("tosa", "litert", "onnxruntime", "onnx")
 

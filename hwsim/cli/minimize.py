@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from hwsim.cli.frame import FINE, emit
-from hwsim.cli.options import DATA_HELP, open_network, progress
+from hwsim.cli.options import DATA_HELP, open_network
+from hwsim.progress import progress
 
 COLUMNS = ("proven", "data", "saturating")
 

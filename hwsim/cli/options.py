@@ -12,8 +12,6 @@ import click
 
 from hwsim.errors import InputError
 
-Progress = Callable[[int, int], None]
-
 BORN_IN_INTEGERS = (".tflite", ".onnx")
 BACKENDS = ("auto", "spec", "jit", "native")
 DIALECTS = ("exact32", "ristretto_cpu", "ristretto_gpu", "dpu", "tflite", "tflite_single", "tosa", "cmsis_nn", "onnxruntime")
@@ -197,21 +195,6 @@ def one_image(network: Any, data: str, index: int) -> Any:
     if index >= len(images):
         raise InputError(f"{data}: --index {index}, but it holds {len(images)} images, 0..{len(images) - 1}.")
     return images[index]
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Progress | None]:
-    """A bar on stderr for (done, total); None where nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from hwsim.cli.options import (
     model_arguments,
     out_option,
     pixel_options,
-    progress,
 )
 from hwsim.errors import InputError
+from hwsim.progress import progress
 
 DEMO = "hwsim/demo/digits.prototxt hwsim/demo/digits.caffemodel"
 EXAMPLE = f"hwsim quantize {DEMO} --calibration digits --out digits.hwnet"

@@ -15,9 +15,9 @@ from hwsim.cli.options import (
     open_network,
     pixel_options,
     plot_option,
-    progress,
 )
 from hwsim.errors import InputError
+from hwsim.progress import progress
 
 
 @click.command(epilog="Example:  hwsim score digits.hwnet --data digits --float --limit 500")

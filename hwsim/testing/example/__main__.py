@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import click
 
 from hwsim.errors import HwsimError
+from hwsim.progress import progress
 from hwsim.testing.campaign import require_hypothesis
 from hwsim.testing.example.device import require_tools
 from hwsim.testing.example.faults import FAULTS, fault
@@ -37,7 +35,7 @@ def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, markd
         require_hypothesis()
         from hwsim.testing.example.study import study
 
-        with _progress("searching") as bar:
+        with progress("searching") as bar:
             found = study(chosen, budget=examples, seeds=tuple(range(seeds)), progress=bar)
         if as_json:
             click.echo(json.dumps(found.to_json(), indent=2, sort_keys=True))
@@ -55,21 +53,6 @@ def main(examples: int, seeds: int, names: tuple[str, ...], as_json: bool, markd
     except KeyboardInterrupt:
         click.echo("hwsim: interrupted; nothing half-written stands under a final name.", err=True)
         raise SystemExit(BAD_USE) from None
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr for (done, total); None where nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":
