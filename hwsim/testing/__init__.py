@@ -6,6 +6,13 @@
         assert_bit_exact(dut, conv_layers())
 
 Needs Hypothesis: pip install 'hwsim[testing]'. Every name is loaded at its first use; sessions and devices need no Hypothesis.
+
+    strategies.py        formats and codes: corners, bounds;  contract_strategies (wishes, float_contracts), layer_strategies
+                         (rows), network_strategies;  inputs steered at corners: aims, steer, reach, resteer, steer_floats
+    dut.py               devices: isolated, command, session, over process
+    bit_exact.py         assert_bit_exact: campaign (draws and asks), judge (what an answer shows), extremes, frame, constants
+    shrink.py            the reducer: moves (what it tries), simpler (what counts as smaller)
+    report.py, saved.py  the failure, shown and on disk;  plugin.py, defaults.py  for pytest;  example/  a MAC unit in Verilog
 """
 
 from __future__ import annotations
